@@ -1,0 +1,184 @@
+// One task's content and what is known about it.
+//
+// A TaskHandle is a pin: as long as one exists the task's content is neither evicted nor removed
+// from the disk. Handles are cheap to copy and belong to the store's loop.
+//
+//   TaskHandle task = CO_TRY(co_await store.find(id));
+//   if (task->complete(first, last)) send_file(stream, task->file(), offset, length);
+//
+// While a task is downloaded, writers take claims on pieces (claim.h) and readers follow them
+// (reader.h for bytes in order, piece_view.h for one piece).
+#pragma once
+
+#include <functional>
+#include <memory>
+#include <span>
+
+#include "base/log.h"
+#include "base/notify.h"
+#include "store/bitmap.h"
+#include "store/task_facts.h"
+#include "world/world.h"
+
+namespace d7y::store {
+
+class Flight;
+class PieceClaim;
+class PieceView;
+class Reader;
+class Store;
+class StoredTask;
+
+class TaskHandle {
+ public:
+  TaskHandle() = default;
+  TaskHandle(const TaskHandle& other);
+  TaskHandle(TaskHandle&& other) noexcept : task_(std::exchange(other.task_, nullptr)) {}
+  TaskHandle& operator=(TaskHandle other) noexcept {
+    std::swap(task_, other.task_);
+    return *this;
+  }
+  ~TaskHandle();
+
+  explicit operator bool() const { return task_ != nullptr; }
+  StoredTask* operator->() const { return task_; }
+  StoredTask& operator*() const { return *task_; }
+  bool operator==(const TaskHandle&) const = default;
+
+ private:
+  friend class Store;
+  friend class StoredTask;
+  explicit TaskHandle(StoredTask& task);
+  StoredTask* task_ = nullptr;
+};
+
+// What claim() found.
+enum class ClaimState : std::uint8_t {
+  kClaimed,  // the claim is yours
+  kBusy,     // somebody fetches it; wait on changed() or follow it
+  kHave,     // it is complete
+};
+
+// May a claim join a piece that somebody fetches already? (Hedged requests at a download's end.)
+enum class Rivals : std::uint8_t { kNo, kAllowed };
+
+// Where a follower of completions stands; start with a default one.
+struct PieceCursor {
+  std::uint64_t epoch = 0;  // pieces were lost or the task was reset since: begin again
+  std::size_t position = 0;
+};
+
+class StoredTask {
+ public:
+  StoredTask(const StoredTask&) = delete;
+  StoredTask& operator=(const StoredTask&) = delete;
+
+  // ---- What it is
+  const TaskFacts& facts() const { return facts_; }
+  const std::string& id() const { return facts_.id; }
+  TaskSummary summary() const;
+  std::uint64_t piece_length() const { return facts_.piece_length; }
+  std::optional<std::uint64_t> content_length() const { return facts_.content_length; }
+  // Number of pieces; none while the length is not known. 0 for empty content.
+  std::optional<std::uint32_t> piece_count() const;
+  // Where a piece lies. kInvalid if there is no such piece. While the length is unknown every piece
+  // counts as full.
+  Result<PieceExtent> extent(std::uint32_t number) const;
+  // The pieces [first, end) that overlap `length` bytes from `offset`. kInvalid beyond the content.
+  Result<std::pair<std::uint32_t, std::uint32_t>> pieces_of(std::uint64_t offset, std::uint64_t length) const;
+
+  // ---- What is here
+  const Bitmap& pieces() const { return have_; }
+  bool has(std::uint32_t number) const { return have_.test(number); }
+  // All pieces of [first, end) are complete.
+  bool has_all(std::uint32_t first, std::uint32_t end) const { return have_.all(first, end); }
+  // Every piece is complete (and the length known). finish() may still have to verify the digest.
+  bool has_everything() const;
+  std::optional<PieceInfo> piece(std::uint32_t number) const;
+  std::uint64_t stored() const { return stored_; }  // bytes of complete pieces
+  bool finished() const { return finished_; }       // everything is here and verified
+  // Why the download failed; null if it did not. Cleared by the next claim or reset().
+  const Error* failure() const { return failure_ ? &*failure_ : nullptr; }
+  // remove() was called: nobody finds this task any more, its bytes stay until the last handle goes.
+  bool removed() const { return removed_; }
+
+  // Notified when anything of the above changes, and when a fetch of a piece begins or ends.
+  Signal& changed() { return changed_; }
+
+  // Pieces completed since `cursor`, which is moved on: O(new). Valid until the next change.
+  std::span<const std::uint32_t> news(PieceCursor& cursor) const;
+  // Pieces being fetched right now, ascending.
+  std::vector<std::uint32_t> in_flight() const;
+  // Calls `visit` with the place and end (bytes in the content) of each Reader: what is wanted next.
+  void each_reader(const std::function<void(std::uint64_t position, std::uint64_t end)>& visit) const;
+
+  // ---- Learning about it
+  // Fixes the length. ok if it is that already; kChanged if it was another or complete pieces
+  // contradict it; kPrecondition if a piece in flight reaches beyond it with bytes already received.
+  // A claim on the last piece is shortened (see PieceClaim::length).
+  Result<void> set_content_length(std::uint64_t length);
+  // Replaces headers and version as the origin told them. kChanged if another version is known.
+  Result<void> set_source(Headers headers, SourceVersion version);
+  // Sets what the whole content must hash to ("sha256:<hex>"). kChanged if it was another.
+  Result<void> set_digest(std::string digest);
+  Result<void> set_prefetched();
+  // Takes disk space for a range, so that a full disk shows at once and writes are cheap. Claims on
+  // pieces outside of reserved ranges reserve for themselves. kDiskFull.
+  Result<void> reserve(std::uint64_t offset, std::uint64_t length);
+  // Throws all content away and starts with new facts (same id and kind): the origin has another
+  // version, or the digest is wrong. Claims, readers and views of the old content end with kChanged.
+  Result<void> reset(TaskFacts facts);
+
+  // ---- Fetching
+  struct Claimed;
+  // Takes piece `number` to be fetched by the caller. kInvalid: no such piece. kDiskFull: no room
+  // for it although everything evictable was evicted. kIo.
+  Result<Claimed> claim(std::uint32_t number, Rivals rivals = Rivals::kNo);
+  // Whole content verified against the expected digest (once; remembered), length checked, marked
+  // finished, and synced if the store is so configured. Call it when has_everything().
+  // kPrecondition: pieces are missing. kCorrupt: the digest is wrong; all content was thrown away.
+  Task<Result<void>> finish();
+  // The download is given up: readers that wait for missing bytes end with a clone of `why`.
+  void fail(Error why);
+
+  // ---- Serving
+  // The content at natural offsets. Only complete pieces, and what a PieceView or Reader says is
+  // available, may be read. Shared ownership: safe to keep while sending.
+  const std::shared_ptr<world::File>& file() const { return content_; }
+  // Follows one piece, complete or in flight. kNotFound: neither (it may start later).
+  Result<PieceView> view(std::uint32_t number);
+  // False if somebody else changed the content file since (a user edited a hard-linked output);
+  // pieces() is then no longer to be trusted and revalidate() must run. Costs one fstat, and nothing
+  // unless the content was hard-linked out.
+  bool intact() const;
+  // Reads all complete pieces again and drops those whose CRC is wrong; the bytes of the others move
+  // to a private copy if the file is shared with a user.
+  Task<Result<void>> revalidate();
+
+  // Notes a use for least-recently-used eviction. find() and create() do it as well.
+  void touch();
+  // Upload accounting, for DfdaemonUpload's stat and for metrics. In memory only.
+  void count_upload(std::uint64_t bytes) { uploaded_ += bytes; }
+  std::uint64_t uploaded() const { return uploaded_; }
+
+ private:
+  friend class TaskHandle;
+  friend class Store;
+  friend class Flight;
+  friend class PieceClaim;
+  friend class PieceView;
+  friend class Reader;
+  StoredTask() = default;
+
+  TaskFacts facts_;
+  Bitmap have_;
+  std::uint64_t stored_ = 0;
+  bool finished_ = false;
+  bool removed_ = false;
+  std::optional<Error> failure_;
+  Signal changed_;
+  std::shared_ptr<world::File> content_;
+  std::uint64_t uploaded_ = 0;
+};
+
+}  // namespace d7y::store
