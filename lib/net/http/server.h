@@ -1,0 +1,163 @@
+// An HTTP/1.1 server: a coroutine per connection, a Handler per request.
+//
+//   class Hello : public http::Handler {
+//     Task<void> handle(http::ServerRequest& request, http::Responder& responder) override {
+//       CO... co_await responder.send(200, "text/plain", "hello\n");
+//     }
+//   };
+//   http::Server server(world, hello, options, log);
+//   scope.spawn(server.serve(*listener));
+//   ...
+//   co_await server.drain(deadline);      // finishes what runs, closes what idles
+//
+// Requests on one connection are handled one after the other; pipelined ones wait in order. What
+// the parser refuses is answered (400, 413, 414, 431, 501, 505) and the connection closed.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <string>
+
+#include "base/log.h"
+#include "base/notify.h"
+#include "base/scope.h"
+#include "net/http/codec.h"
+#include "net/tls/tls.h"
+#include "world/world.h"
+
+namespace d7y::http {
+
+struct ServerOptions {
+  std::string name;                                   // Server header; empty: none
+  std::size_t max_connections = 4096;                 // further ones wait in the kernel's queue
+  std::uint64_t max_body = 16 << 20;                  // bytes of a request's body (413)
+  Duration head_timeout = std::chrono::seconds(30);   // first byte of a request to its head's end (408)
+  Duration idle_timeout = std::chrono::seconds(75);   // between requests
+  Duration stall_timeout = std::chrono::seconds(60);  // between bytes of a body, either way
+  Limits limits;
+  // TLS for accepted connections; none: plaintext.
+  std::shared_ptr<net::TlsContext> tls;
+  // With `tls`: connections that do not begin with a TLS handshake are served in plaintext.
+  bool plaintext_too = false;
+};
+
+namespace detail {
+class ServerConnection;
+}
+
+// A request as its handler sees it. Valid until the handler returns.
+class ServerRequest {
+ public:
+  const RequestHead& head() const { return head_; }
+  const std::string& method() const { return head_.method; }
+  const Headers& headers() const { return head_.headers; }
+  // The target without its query: "/metrics". As sent, still percent-encoded. For the absolute form
+  // (proxies) the whole URL up to "?".
+  std::string_view path() const;
+  std::string_view query() const;  // without "?"; empty if none
+  const Address& remote() const { return remote_; }
+  bool over_tls() const { return tls_; }
+
+  // Bytes of the body; none: chunked.
+  std::optional<std::uint64_t> length() const;
+  // Reads at least one byte of the body, or 0 at its end. Sends "100 Continue" first if the client
+  // waits for it. kTooLarge (413) past max_body.
+  Task<Result<std::size_t>> read(MutableBytes buffer, Deadline deadline);
+  // The whole body, at most `limit` bytes (kTooLarge with status 413).
+  Task<Result<std::string>> read_all(std::size_t limit, Deadline deadline);
+
+ private:
+  friend class detail::ServerConnection;
+  explicit ServerRequest(detail::ServerConnection& connection) : connection_(connection) {}
+  detail::ServerConnection& connection_;
+  RequestHead head_;
+  Address remote_ = Address::ipv4({}, 0);
+  bool tls_ = false;
+};
+
+// Where a handler writes its answer. If it returns without one, 500 is sent; if it returns in the
+// middle of a body, the connection is broken so that the client notices.
+class Responder {
+ public:
+  // A whole answer. HEAD gets the head alone.
+  Task<Result<void>> send(int status, std::string content_type, std::string body);
+  Task<Result<void>> send(ResponseHead head, std::string body);
+
+  // A streamed answer: the head first. With `length` the body has exactly that many bytes; without
+  // it is chunked (HTTP/1.0 clients: until close). Date, Content-Length, Transfer-Encoding and
+  // Connection are set here.
+  Task<Result<void>> begin(ResponseHead head, std::optional<std::uint64_t> length);
+  // Part of the body. Waits while the client does not read: kTimeout after the stall timeout.
+  Task<Result<void>> write(Bytes bytes);
+  // Part of the body straight from a file, by sendfile where the connection allows.
+  Task<Result<void>> send_file(world::File& file, std::uint64_t offset, std::uint64_t length);
+  // The body's end. kPrecondition when bytes of the promised length are missing.
+  Task<Result<void>> finish();
+  // Gives up in the middle of a body: the client sees a broken connection, never a short body that
+  // looks whole.
+  void abort();
+
+  bool begun() const { return begun_; }
+  // Answers with Connection: close.
+  void close_after() { close_ = true; }
+
+  // For CONNECT and Upgrade: sends `head` (200 or 101, no body) and takes the connection over. What
+  // the client sent already is read first from the returned stream.
+  Task<Result<std::unique_ptr<world::Stream>>> take_stream(ResponseHead head);
+
+ private:
+  friend class detail::ServerConnection;
+  explicit Responder(detail::ServerConnection& connection) : connection_(connection) {}
+  detail::ServerConnection& connection_;
+  bool begun_ = false, finished_ = false, close_ = false, aborted_ = false;
+  bool chunked_ = false, bodyless_ = false;
+  std::optional<std::uint64_t> left_;  // bytes of a promised length still to come
+};
+
+class Handler {
+ public:
+  virtual ~Handler() = default;
+  virtual Task<void> handle(ServerRequest& request, Responder& responder) = 0;
+};
+
+struct ServerNumbers {
+  std::uint64_t connections = 0;                          // open now
+  std::uint64_t accepted = 0, requests = 0, refused = 0;  // since start; refused by the parser
+};
+
+class Server {
+ public:
+  // All references must outlive the server.
+  Server(world::World& world, Handler& handler, ServerOptions options, Log log = {});
+  ~Server();  // cuts what still runs
+  Server(const Server&) = delete;
+  Server& operator=(const Server&) = delete;
+
+  // Accepts connections until drained or cancelled. Several listeners may be served at once.
+  Task<void> serve(world::Listener& listener);
+  // Serves one connection that somebody else accepted. Returns at once.
+  void adopt(std::unique_ptr<world::Stream> stream);
+
+  // No new connections and no further requests on open ones; waits for the running ones.
+  // kTimeout at `deadline`: what is left has been cut.
+  Task<Result<void>> drain(Deadline deadline);
+
+  ServerNumbers numbers() const { return numbers_; }
+
+ private:
+  friend class detail::ServerConnection;
+  Task<void> serve_stream(std::unique_ptr<world::Stream> stream);
+
+  world::World& world_;
+  Handler& handler_;
+  ServerOptions options_;
+  Log log_;
+  bool draining_ = false;
+  ServerNumbers numbers_;
+  Signal room_;     // a connection ended
+  Signal drained_;  // draining began
+  Scope connections_;
+};
+
+}  // namespace d7y::http
