@@ -1,0 +1,166 @@
+// What a daemon is told: Dragonfly's dfdaemon.yaml, key by key, with its defaults (Dragonfly client 9).
+//
+//   TRY(auto config, DaemonConfig::parse(text, "/etc/dragonfly/dfdaemon.yaml"));
+//   for (auto& warning : config.warnings) log.warn("{}", warning);
+//
+// Plain values; nothing is opened or looked up here.
+#pragma once
+
+#include <chrono>
+#include <cstdint>
+#include <map>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "base/deadline.h"
+#include "base/result.h"
+
+namespace d7y::node {
+
+// Paths of a certificate authority, a certificate and its key in PEM. In use if all three are set.
+struct TlsFiles {
+  std::string ca, certificate, key;
+  bool complete() const { return !ca.empty() && !certificate.empty() && !key.empty(); }
+};
+
+// Where a server listens. A port of 0 takes any free one.
+struct ServerAddress {
+  std::string ip;  // empty: all addresses of the family network.enableIPv6 chooses
+  std::uint16_t port = 0;
+};
+
+struct ProxyRule {
+  std::string regex = ".*";
+  bool use_tls = false;
+  std::string redirect;
+  std::optional<std::vector<std::string>> filtered_query_params;
+};
+
+struct DaemonConfig {
+  struct Host {
+    std::optional<std::string> idc, location;
+    std::string hostname;  // empty: the system's
+    std::string ip;        // empty: the first address that is not loopback
+    std::uint64_t scheduler_cluster_id = 0;
+  } host;
+
+  struct Download {
+    std::string socket_path = "/var/run/dragonfly/dfdaemon.sock";  // empty: no download server
+    std::uint32_t socket_mode = 0777;                              // as Dragonfly's tools expect
+    std::uint64_t request_rate_limit = 400;
+    std::uint64_t request_buffer_size = 50;
+    std::string protocol = "tcp";
+    std::uint64_t bandwidth_limit = 50'000'000'000;                 // bytes per second
+    std::uint64_t back_to_source_bandwidth_limit = 50'000'000'000;  // bytes per second
+    Duration piece_timeout = std::chrono::seconds(360);
+    Duration collected_piece_timeout = std::chrono::seconds(360);
+    std::uint32_t concurrent_piece_count = 8;
+  } download;
+
+  struct Upload {
+    ServerAddress server{{}, 4000};
+    TlsFiles server_tls, client_tls;
+    std::uint64_t request_rate_limit = 400;
+    std::uint64_t request_buffer_size = 50;
+    bool disable_shared = false;
+    std::uint64_t bandwidth_limit = 50'000'000'000;  // bytes per second
+  } upload;
+
+  struct Manager {
+    std::string addr;  // empty: none, schedulers come from scheduler.addrs or the dynconfig file
+    TlsFiles tls;
+  } manager;
+
+  struct Scheduler {
+    std::vector<std::string> addrs;  // ours: static "host:port" list, also in dynconfig.yaml
+    Duration announce_interval = std::chrono::seconds(300);
+    Duration schedule_timeout = std::chrono::hours(3);
+    std::uint32_t max_schedule_count = 5;
+    TlsFiles tls;
+  } scheduler;
+
+  bool seed_peer = false;
+  Duration dynconfig_refresh_interval = std::chrono::seconds(60);
+
+  struct Storage {
+    ServerAddress server{{}, 4005};
+    std::uint16_t quic_port = 4006;
+    bool tcp_fast_open = false;
+    std::string dir = "/var/lib/dragonfly/";
+    bool keep = false;
+    Duration write_piece_timeout = std::chrono::seconds(360);
+    std::uint64_t write_buffer_size = 512 << 10, read_buffer_size = 512 << 10;
+    std::uint64_t cache_capacity = 64 << 20;
+  } storage;
+
+  struct Backend {
+    std::map<std::string, std::string> request_header;
+    std::uint32_t max_retries = 1;
+    bool cache_temporary_redirect = true;
+    Duration temporary_redirect_ttl = std::chrono::seconds(600);
+    bool insecure_skip_verify = false;  // ours: https origins are verified unless this is set
+    std::string ca_cert;                // ours: further roots for https origins
+  } backend;
+
+  struct Gc {
+    Duration interval = std::chrono::seconds(900);
+    Duration task_ttl = std::chrono::hours(720);
+    Duration persistent_task_ttl = std::chrono::hours(24);
+    Duration persistent_cache_task_ttl = std::chrono::hours(24);
+    Duration page_cache_idle_timeout = std::chrono::minutes(40);
+    std::uint64_t disk_threshold = 0;  // bytes; 0: the whole file system
+    std::uint32_t disk_high_percent = 80, disk_low_percent = 60;
+  } gc;
+
+  struct Proxy {
+    bool configured = false;
+    ServerAddress server{{}, 4001};
+    std::uint64_t request_rate_limit = 4000;
+    std::string ca_cert, ca_key;
+    std::optional<std::string> username, password;
+    std::vector<ProxyRule> rules;
+    std::string mirror_addr = "https://index.docker.io";
+    std::string mirror_cert;
+    bool mirror_blob_digest_ids = false;
+    bool disable_back_to_source = false, prefetch = false;
+    std::uint64_t prefetch_bandwidth_limit = 10'000'000'000;
+    std::uint64_t read_buffer_size = 512 << 10;
+  } proxy;
+
+  bool enable_ipv6 = false;
+  ServerAddress health{"0.0.0.0", 4003};
+  ServerAddress metrics{"0.0.0.0", 4002};
+  ServerAddress stats{"0.0.0.0", 4004};
+
+  struct Tracing {
+    std::string protocol, endpoint, path = "/v1/traces";
+    std::map<std::string, std::string> headers;
+  } tracing;
+
+  struct LogFile {
+    std::string level = "info";
+    std::string format = "text";  // or json
+    std::string dir;              // empty: the caller's sink
+    std::uint64_t max_file_size = std::uint64_t{1} << 30;
+    std::uint32_t max_files = 6;
+  } log;  // ours
+
+  // Keys that are unknown, or known and without effect in this version: "file:line: ..." each.
+  std::vector<std::string> warnings;
+
+  // Parses the text of a file called `name`. kInvalid lists every wrong value with line and key.
+  static Result<DaemonConfig> parse(std::string_view text, std::string_view name);
+};
+
+// Dragonfly's dynconfig.yaml for daemons without a manager (Dragonfly client 5.9).
+struct DynamicConfig {
+  std::vector<std::string> scheduler_addrs;  // "ip:port" or "host:port"
+  std::string scheduler_addr;                // one name that stands for several addresses
+  std::vector<std::string> warnings;
+
+  static Result<DynamicConfig> parse(std::string_view text, std::string_view name);
+};
+
+}  // namespace d7y::node

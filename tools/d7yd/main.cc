@@ -1,0 +1,79 @@
+// d7yd: a peer or seed peer as a daemon.
+#include <d7y/d7y.h>
+
+#include <CLI/CLI.hpp>
+#include <iostream>
+
+#include "../common/daemon.h"
+
+namespace {
+
+constexpr const char* kFooter =
+    R"(Exit status: 0 stopped as asked; 1 could not start or failed; 2 wrong usage or configuration.
+Reads Dragonfly's dfdaemon.yaml; docs/configuration.md says what each key does.
+SIGTERM and SIGINT let uploads and downloads in progress end, at most the drain time, then stop.)";
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  d7y_node_options options = D7Y_NODE_OPTIONS_INIT;
+  std::string config = "/etc/dragonfly/dfdaemon.yaml", level, format = "text", dynconfig;
+  std::vector<std::string> schedulers;
+  double drain_seconds = 30;
+  bool console = false, seed = false;
+
+  CLI::App app{"Serves and fetches pieces: a peer, or with --seed a seed peer.", "d7yd"};
+  app.footer(kFooter);
+  app.set_version_flag("-V,--version", std::string("d7yd ") + d7y_version());
+  app.add_option("-c,--config", config, "Path of dfdaemon.yaml [/etc/dragonfly/dfdaemon.yaml]")
+      ->envname("DFDAEMON_CONFIG");
+  app.add_option("--scheduler", schedulers, "host:port of a scheduler; repeatable, wins over the files");
+  app.add_flag("--seed", seed, "Announce as a seed peer, as seedPeer.enable does");
+  app.add_option("-l,--log-level", level, "trace, debug, info, warn or error [the file's log.level, or info]")
+      ->check(CLI::IsMember({"trace", "debug", "info", "warn", "error"}));
+  app.add_option("--log-format", format, "text or json, on stderr [text]")
+      ->check(CLI::IsMember({"text", "json"}));
+  app.add_option("--drain", drain_seconds, "Seconds to wait for transfers in progress when stopping [30]")
+      ->check(CLI::Range(0.0, 3600.0));
+  app.add_flag("--console", console,
+               "Accepted for Dragonfly's scripts; messages go to stderr unless log.dir is set");
+  try {
+    app.parse(argc, argv);
+  } catch (const CLI::Success& success) {
+    return app.exit(success);
+  } catch (const CLI::Error& mistake) {
+    std::cerr << "d7yd: " << mistake.what() << "\nTry d7yd --help.\n";
+    return 2;
+  }
+
+  auto stop_signals = tools::block_stop_signals();
+  auto line_format = format == "json" ? tools::LineFormat::kJson : tools::LineFormat::kText;
+  std::vector<const char*> addresses;
+  for (const auto& address : schedulers) addresses.push_back(address.c_str());
+  options.config_path = config.c_str();
+  options.schedulers = addresses.empty() ? nullptr : addresses.data();
+  options.scheduler_count = addresses.size();
+  options.seed = seed ? 1 : 0;
+  options.log = tools::print_line;
+  options.log_user = &line_format;
+  options.log_level = tools::level_named(level);
+
+  d7y_node* node = nullptr;
+  if (auto code = d7y_node_open(&node, &options); code != D7Y_OK) {
+    std::cerr << "d7yd: " << d7y_error_last()->message << "\n";
+    return code == D7Y_EINVAL ? 2 : 1;
+  }
+  for (std::size_t i = 0; const char* warning = d7y_node_warning(node, i); ++i) {
+    tools::print_line(&line_format, D7Y_LOG_WARN, "d7yd", warning);
+  }
+  tools::print_line(&line_format, D7Y_LOG_INFO, "d7yd",
+                    fmt::format("d7yd {} serves pieces on port {}, gRPC on port {}", d7y_version(),
+                                d7y_node_port(node, D7Y_PORT_PIECE), d7y_node_port(node, D7Y_PORT_UPLOAD))
+                        .c_str());
+  tools::notify_service_manager("READY=1");
+  tools::wait_for_stop(stop_signals);
+  tools::notify_service_manager("STOPPING=1");
+  d7y_node_drain(node, static_cast<std::uint64_t>(drain_seconds * 1000));
+  d7y_node_free(node);
+  return 0;
+}

@@ -1,0 +1,274 @@
+#include "download_set.h"
+
+#include <fmt/format.h>
+#include <fnmatch.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <cstdio>
+#include <cstring>
+#include <filesystem>
+#include <memory>
+
+#include "progress.h"
+
+namespace d7yget {
+namespace {
+
+namespace fs = std::filesystem;
+
+std::vector<const char*> pointers(const std::vector<std::string>& texts) {
+  std::vector<const char*> out;
+  for (const auto& text : texts) out.push_back(text.c_str());
+  return out;
+}
+
+// The option struct of the C interface and what it points to.
+struct RequestOptions {
+  explicit RequestOptions(const Options& options)
+      : headers(pointers(options.headers)),
+        filters(pointers(options.filtered_query_params)),
+        range(options.range) {
+    if (!range.empty() && range.find('=') == std::string::npos) range = "bytes=" + range;
+    auto text = [](const std::string& s) { return s.empty() ? nullptr : s.c_str(); };
+    raw.overwrite = options.overwrite ? 1 : 0;
+    raw.force_hard_link = options.force_hard_link ? 1 : 0;
+    raw.digest = text(options.digest);
+    raw.tag = text(options.tag);
+    raw.application = text(options.application);
+    raw.filtered_query_params = filters.empty() ? nullptr : filters.data();
+    raw.filtered_query_param_count = filters.size();
+    raw.piece_length = options.piece_length;
+    raw.content_for_task_id = text(options.content_for_task_id);
+    raw.headers = headers.empty() ? nullptr : headers.data();
+    raw.header_count = headers.size();
+    raw.range = text(range);
+    raw.priority = options.priority;
+    raw.disable_back_to_source = options.disable_back_to_source ? 1 : 0;
+    raw.timeout_ms = options.timeout_ms;
+    raw.rate_limit = options.limit_rate;
+  }
+  std::vector<const char*> headers, filters;
+  std::string range;
+  d7y_download_options raw = D7Y_DOWNLOAD_OPTIONS_INIT;
+};
+
+std::string last_part(const std::string& url) {
+  auto path = url.substr(0, url.find_first_of("?#"));
+  while (path.ends_with('/')) path.pop_back();
+  auto name = path.substr(path.rfind('/') + 1);
+  return name.empty() || name == "." || name == ".." || path.ends_with("://") ? "index" : name;
+}
+
+bool is_folder(const std::string& path) {
+  std::error_code ignored;
+  return path.ends_with('/') || fs::is_directory(path, ignored);
+}
+
+// One download that runs, and where its bytes go.
+class Running {
+ public:
+  Running(const Wish& wish, d7y_download* download) : wish_(wish), download_(download) {}
+  ~Running() { d7y_download_free(download_); }
+  Running(const Running&) = delete;
+  Running& operator=(const Running&) = delete;
+
+  const Wish& wish() const { return wish_; }
+  d7y_progress progress() const {
+    d7y_progress out{};
+    out.version = D7Y_PROGRESS_VERSION;
+    d7y_download_progress(download_, &out);
+    return out;
+  }
+  void cancel() { d7y_download_cancel(download_); }
+
+  // Waits a little; true once it has ended and `outcome` is filled.
+  bool step(std::uint64_t wait_ms, Outcome& outcome) {
+    auto code = wish_.output == "-" ? copy_to_stdout(wait_ms) : d7y_download_wait(download_, wait_ms);
+    if (code == D7Y_ETIMEOUT && d7y_download_ended(download_) == 0) return false;
+    outcome.url = wish_.url;
+    outcome.output = wish_.output;
+    outcome.task_id = d7y_download_task_id(download_);
+    outcome.code = code;
+    if (code != D7Y_OK) {
+      outcome.message = write_error_.empty() ? d7y_error_last()->message : write_error_;
+      outcome.status = d7y_error_last()->status;
+    }
+    outcome.progress = progress();
+    return true;
+  }
+
+ private:
+  // Moves what is there; D7Y_ETIMEOUT while more is to come.
+  d7y_code copy_to_stdout(std::uint64_t wait_ms) {
+    static constexpr std::size_t kStep = 1 << 20;
+    if (!buffer_) buffer_ = std::make_unique<char[]>(kStep);
+    for (;;) {
+      std::size_t length = 0;
+      auto code = d7y_download_read(download_, buffer_.get(), kStep, &length, wait_ms);
+      if (code != D7Y_OK || length == 0) return code;
+      for (std::size_t done = 0; done < length;) {
+        auto written = ::write(STDOUT_FILENO, buffer_.get() + done, length - done);
+        if (written < 0 && errno == EINTR) return D7Y_ETIMEOUT;
+        if (written < 0) {
+          write_error_ = fmt::format("write to stdout: {}", std::strerror(errno));
+          cancel();
+          return D7Y_EIO;
+        }
+        done += static_cast<std::size_t>(written);
+      }
+    }
+  }
+
+  Wish wish_;
+  d7y_download* download_;
+  std::unique_ptr<char[]> buffer_;
+  std::string write_error_;
+};
+
+struct Listing {
+  const Options& options;
+  std::vector<std::pair<std::string, std::string>> files;  // URL, relative path
+};
+
+int collect(void* user, const d7y_entry* entry) {
+  auto& listing = *static_cast<Listing*>(user);
+  if (entry->is_folder != 0) return 0;
+  const auto& globs = listing.options.include_files;
+  bool wanted = globs.empty() || std::any_of(globs.begin(), globs.end(), [&](const std::string& glob) {
+                  return fnmatch(glob.c_str(), entry->path, 0) == 0;
+                });
+  if (wanted) listing.files.emplace_back(entry->url, entry->path);
+  return listing.files.size() > listing.options.max_files ? 1 : 0;
+}
+
+}  // namespace
+
+Plan make_plan(d7y_node* node, const Options& options) {
+  Plan plan;
+  if (!options.recursive) {
+    bool folder = options.urls.size() > 1 || is_folder(options.output);
+    for (const auto& url : options.urls) {
+      auto output = folder ? (fs::path(options.output) / last_part(url)).string() : options.output;
+      plan.wishes.push_back({url, output});
+    }
+    if (folder) {
+      std::error_code failed;
+      fs::create_directories(options.output, failed);
+      if (failed) {
+        plan.code = D7Y_EIO;
+        plan.message = fmt::format("make folder {}: {}", options.output, failed.message());
+      }
+      auto same = [](const Wish& a, const Wish& b) { return a.output == b.output; };
+      auto sorted = plan.wishes;
+      std::sort(sorted.begin(), sorted.end(),
+                [](const Wish& a, const Wish& b) { return a.output < b.output; });
+      if (auto twice = std::adjacent_find(sorted.begin(), sorted.end(), same); twice != sorted.end()) {
+        plan.code = D7Y_EINVAL;
+        plan.message =
+            fmt::format("two URLs would both be written to {}; download them one by one", twice->output);
+      }
+    }
+    return plan;
+  }
+  RequestOptions request(options);
+  for (auto url : options.urls) {
+    if (!url.ends_with('/')) url += '/';
+    Listing listing{options, {}};
+    auto code = d7y_list(node, url.c_str(), &request.raw, collect, &listing);
+    if (listing.files.size() > options.max_files) {
+      plan.code = D7Y_ETOOLARGE;
+      plan.message =
+          fmt::format("{} holds more than {} files; raise --max-files or narrow with --include-files", url,
+                      options.max_files);
+      return plan;
+    }
+    if (code != D7Y_OK) {
+      plan.code = code;
+      plan.message = d7y_error_last()->message;
+      return plan;
+    }
+    auto root =
+        options.urls.size() > 1 ? fs::path(options.output) / last_part(url) : fs::path(options.output);
+    for (auto& [file, path] : listing.files) {
+      auto target = root / fs::path(path).lexically_normal();
+      std::error_code failed;
+      fs::create_directories(target.parent_path(), failed);
+      if (failed) {
+        plan.code = D7Y_EIO;
+        plan.message = fmt::format("make folder {}: {}", target.parent_path().string(), failed.message());
+        return plan;
+      }
+      plan.wishes.push_back({file, target.string()});
+    }
+  }
+  return plan;
+}
+
+std::vector<Outcome> run_downloads(d7y_node* node, const Options& options, const std::vector<Wish>& wishes,
+                                   const Interrupted& interrupted) {
+  RequestOptions request(options);
+  Progress progress(!options.no_progress && !options.quiet);
+  std::vector<Outcome> outcomes;
+  std::vector<std::unique_ptr<Running>> running;
+  std::size_t next = 0;
+  bool stopping = false;
+
+  auto end = [&](Outcome outcome) {
+    outcome.interrupted = stopping && outcome.code == D7Y_ECANCELLED;
+    if (outcome.code == D7Y_OK) {
+      progress.ended(outcome.output == "-" ? outcome.url : outcome.output, outcome.progress);
+    } else {
+      progress.clear();
+      if (!outcome.interrupted) fmt::print(stderr, "d7yget: {}\n", outcome.message);
+    }
+    if (options.json) fmt::print("{}\n", as_json(outcome));
+    std::fflush(stdout);
+    outcomes.push_back(std::move(outcome));
+  };
+
+  while (next < wishes.size() || !running.empty()) {
+    while (!stopping && next < wishes.size() && running.size() < options.max_concurrent_requests) {
+      const auto& wish = wishes[next++];
+      auto each = request.raw;
+      bool here = wish.output == "-";
+      each.output_path = here ? nullptr : wish.output.c_str();
+      each.readable = here ? 1 : 0;
+      d7y_download* download = nullptr;
+      auto code = d7y_download_start(&download, node, wish.url.c_str(), &each);
+      if (code == D7Y_OK) {
+        running.push_back(std::make_unique<Running>(wish, download));
+      } else {
+        Outcome outcome;
+        outcome.url = wish.url;
+        outcome.output = wish.output;
+        outcome.code = code;
+        outcome.message = d7y_error_last()->message;
+        end(std::move(outcome));
+      }
+    }
+    // The first one is waited for; the others are looked at in passing.
+    for (std::size_t i = 0; i < running.size();) {
+      Outcome outcome;
+      if (!running[i]->step(i == 0 ? 50 : 0, outcome)) {
+        ++i;
+        continue;
+      }
+      running.erase(running.begin() + static_cast<std::ptrdiff_t>(i));
+      end(std::move(outcome));
+    }
+    if (!stopping && interrupted()) {
+      stopping = true;
+      next = wishes.size();
+      for (auto& each : running) each->cancel();
+    }
+    std::vector<Progress::Row> rows;
+    for (auto& each : running)
+      rows.push_back({each->wish().output == "-" ? each->wish().url : each->wish().output, each->progress()});
+    progress.show(rows, outcomes.size(), wishes.size());
+  }
+  return outcomes;
+}
+
+}  // namespace d7yget

@@ -1,0 +1,36 @@
+// Runs the downloads of one command, some at a time, and reports each as it ends.
+#pragma once
+
+#include <d7y/d7y.h>
+
+#include <functional>
+#include <string>
+#include <vector>
+
+#include "options.h"
+#include "outcome.h"
+
+namespace d7yget {
+
+struct Wish {
+  std::string url;
+  std::string output;  // "-" for stdout
+};
+
+// True once somebody asked the program to stop.
+using Interrupted = std::function<bool()>;
+
+// What is to be fetched: the URLs of the command line, or everything below them with --recursive.
+// Fails with a message.
+struct Plan {
+  std::vector<Wish> wishes;
+  d7y_code code = D7Y_OK;
+  std::string message;
+};
+Plan make_plan(d7y_node* node, const Options& options);
+
+// Downloads everything in `wishes`; the outcomes come in the order of their ends.
+std::vector<Outcome> run_downloads(d7y_node* node, const Options& options, const std::vector<Wish>& wishes,
+                                   const Interrupted& interrupted);
+
+}  // namespace d7yget

@@ -1,0 +1,159 @@
+// d7yget: downloads files from peers where possible and from their origin where not.
+#include <d7y/d7y.h>
+#include <fmt/format.h>
+#include <signal.h>
+#include <unistd.h>
+
+#include <cstdlib>
+#include <filesystem>
+
+#include "download_set.h"
+#include "options.h"
+#include "outcome.h"
+
+namespace {
+
+namespace fs = std::filesystem;
+using namespace d7yget;
+
+volatile sig_atomic_t g_signal = 0;
+
+void on_signal(int number) {
+  if (g_signal != 0) _exit(128 + number);  // asked twice: at once
+  g_signal = number;
+}
+
+void catch_signals() {
+  struct sigaction action{};
+  action.sa_handler = on_signal;
+  sigemptyset(&action.sa_mask);
+  sigaction(SIGINT, &action, nullptr);
+  sigaction(SIGTERM, &action, nullptr);
+  sigaction(SIGHUP, &action, nullptr);
+  signal(SIGPIPE, SIG_IGN);
+}
+
+void print_message(void*, d7y_log_level level, const char* room, const char* message) {
+  static constexpr const char* kNames[] = {"trace", "debug", "info", "warning", "error"};
+  fmt::print(stderr, "d7yget: {}: {}: {}\n", kNames[level], room, message);
+}
+
+d7y_log_level level_of(const std::string& name) {
+  if (name == "trace") return D7Y_LOG_TRACE;
+  if (name == "debug") return D7Y_LOG_DEBUG;
+  if (name == "info") return D7Y_LOG_INFO;
+  if (name == "error") return D7Y_LOG_ERROR;
+  return D7Y_LOG_WARN;
+}
+
+const char* environment(const char* lower, const char* upper) {
+  const char* value = std::getenv(lower);
+  if (value == nullptr || *value == 0) value = std::getenv(upper);
+  return value != nullptr && *value != 0 ? value : nullptr;
+}
+
+// Where a download without a daemon keeps its pieces: beside the output, so that the finished file is
+// linked and not copied, and an interrupted one is taken up again by the next call.
+class PieceFolder {
+ public:
+  explicit PieceFolder(const Options& options) {
+    if (options.to_stdout()) return;  // the library's private folder
+    std::error_code ignored;
+    auto output = fs::path(options.output);
+    auto folder = options.recursive || options.urls.size() > 1 || options.output.ends_with('/') ||
+                          fs::is_directory(output, ignored)
+                      ? output
+                      : output.parent_path();
+    path_ = (folder.empty() ? fs::path(".") : folder) / ".d7yget";
+  }
+  const char* path() const { return path_.empty() ? nullptr : path_.c_str(); }
+  void use_another() { path_ += fmt::format("-{}", getpid()); }
+  void remove() {
+    std::error_code ignored;
+    if (!path_.empty()) fs::remove_all(path_, ignored);
+  }
+  bool exists() const {
+    std::error_code ignored;
+    return !path_.empty() && fs::exists(path_, ignored);
+  }
+
+ private:
+  fs::path path_;
+};
+
+d7y_code open_own_node(d7y_node** node, const Options& options, PieceFolder& folder) {
+  d7y_node_options own = D7Y_NODE_OPTIONS_INIT;
+  std::vector<const char*> schedulers;
+  for (const auto& address : options.schedulers) schedulers.push_back(address.c_str());
+  own.schedulers = schedulers.empty() ? nullptr : schedulers.data();
+  own.scheduler_count = schedulers.size();
+  own.http_proxy = environment("http_proxy", "http_proxy");  // upper case is what CGI sets from headers
+  own.https_proxy = environment("https_proxy", "HTTPS_PROXY");
+  own.no_proxy = environment("no_proxy", "NO_PROXY");
+  own.ca_path =
+      options.ca_cert.empty() ? environment("SSL_CERT_FILE", "SSL_CERT_FILE") : options.ca_cert.c_str();
+  own.insecure = options.insecure ? 1 : 0;
+  own.log = print_message;
+  own.log_level = level_of(options.log_level);
+  own.storage_path = folder.path();
+  auto code = d7y_node_open(node, &own);
+  if (code == D7Y_EEXIST && folder.path() != nullptr) {  // another d7yget works in this folder
+    folder.use_another();
+    own.storage_path = folder.path();
+    code = d7y_node_open(node, &own);
+  }
+  return code;
+}
+
+int fail(int status) {
+  fmt::print(stderr, "d7yget: {}\n", d7y_error_last()->message);
+  return status;
+}
+
+int status_of_last() {
+  Outcome outcome;
+  outcome.code = d7y_error_last()->code;
+  return exit_status(outcome);
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  auto options = parse_command_line(argc, argv);
+  catch_signals();
+
+  d7y_node* node = nullptr;
+  bool own = false;
+  PieceFolder folder(options);
+  if (options.daemon != DaemonUse::kNever) {
+    auto code = d7y_node_connect(&node, options.endpoint.c_str(), 3000);
+    if (code != D7Y_OK && options.daemon == DaemonUse::kRequire) return fail(12);
+  }
+  if (node == nullptr) {
+    own = true;
+    if (open_own_node(&node, options, folder) != D7Y_OK) return fail(status_of_last());
+  }
+
+  auto plan = make_plan(node, options);
+  std::vector<Outcome> outcomes;
+  int status = 0;
+  if (plan.code != D7Y_OK) {
+    fmt::print(stderr, "d7yget: {}\n", plan.message);
+    Outcome outcome;
+    outcome.code = plan.code;
+    status = exit_status(outcome);
+  } else {
+    outcomes = run_downloads(node, options, plan.wishes, [] { return g_signal != 0; });
+  }
+  for (const auto& outcome : outcomes) {
+    if (status == 0) status = exit_status(outcome);
+  }
+  if (g_signal != 0) status = 128 + g_signal;
+  d7y_node_free(node);
+  if (own && status == 0) folder.remove();
+  if (own && status != 0 && folder.exists() && g_signal != 0) {
+    fmt::print(stderr, "d7yget: stopped; what was fetched is kept in {}, the same command resumes\n",
+               folder.path());
+  }
+  return status;
+}

@@ -1,0 +1,175 @@
+#include "options.h"
+
+#include <d7y/version.h>
+
+#include <CLI/CLI.hpp>
+#include <cmath>
+#include <cstdlib>
+#include <iostream>
+#include <regex>
+
+namespace d7yget {
+namespace {
+
+constexpr const char* kFooter = R"(Examples:
+  d7yget https://example.com/model.bin -O model.bin
+  d7yget https://example.com/a.tar.zst -O - | tar --zstd -x
+  d7yget --digest sha256:<hex> --limit-rate 20MiB https://example.com/x -O x
+  d7yget -r https://example.com/dataset/ -O dataset/
+
+Exit status: 0 done; 1 other failure; 2 wrong usage; 3 not found; 4 not allowed; 5 network or server
+unreachable; 6 timed out; 7 bytes do not match digest or length; 8 output exists; 9 disk full or
+failing; 10 content changed meanwhile; 11 too many requests, try later; 12 no daemon (with
+--daemon=require); 130 interrupted.)";
+
+// "10MiB", "500k", "1GB" in bytes.
+std::uint64_t bytes_of(const std::string& text) {
+  static const std::regex kForm(R"(([0-9]+(?:\.[0-9]+)?)\s*([kKmMgGtT]?)(i?)[bB]?)");
+  std::smatch parts;
+  if (!std::regex_match(text, parts, kForm)) {
+    throw CLI::ValidationError("\"" + text + "\" is not a size; write for example 512KiB, 4MiB or 1000000");
+  }
+  double value = std::stod(parts[1]);
+  auto power = std::string("kmgt").find(
+      static_cast<char>(std::tolower(parts[2].str().empty() ? ' ' : parts[2].str()[0])));
+  if (power != std::string::npos) {
+    value *= std::pow(parts[3].length() > 0 ? 1024.0 : 1000.0, static_cast<double>(power + 1));
+  }
+  return static_cast<std::uint64_t>(value);
+}
+
+// "90s", "2h", "1m30s", "500ms" or plain seconds, in milliseconds.
+std::uint64_t milliseconds_of(const std::string& text) {
+  static const std::regex kForm(R"((?:[0-9]+(?:\.[0-9]+)?(?:ms|s|m|h|d))+|[0-9]+)");
+  static const std::regex kPart(R"(([0-9]+(?:\.[0-9]+)?)(ms|s|m|h|d)?)");
+  if (!std::regex_match(text, kForm)) {
+    throw CLI::ValidationError("\"" + text + "\" is not a duration; write for example 90s, 1m30s or 2h");
+  }
+  double total = 0;
+  for (std::sregex_iterator at(text.begin(), text.end(), kPart), end; at != end; ++at) {
+    auto unit = (*at)[2].str();
+    total += std::stod((*at)[1]) * (unit == "ms"  ? 1
+                                    : unit == "m" ? 60e3
+                                    : unit == "h" ? 3600e3
+                                    : unit == "d" ? 86400e3
+                                                  : 1e3);
+  }
+  return static_cast<std::uint64_t>(total);
+}
+
+void check(const Options& options) {
+  auto wrong = [](const std::string& why) { throw CLI::ValidationError(why); };
+  if (options.output.empty()) wrong("-O/--output is needed: a file, a folder, or - for stdout");
+  if (options.to_stdout() && options.urls.size() != 1) wrong("-O - takes one URL");
+  if (options.to_stdout() && options.recursive) wrong("-O - does not go with --recursive");
+  if (options.to_stdout() && options.json) wrong("-O - does not go with --json: both write to stdout");
+  if (!options.digest.empty() && (options.urls.size() != 1 || options.recursive))
+    wrong("--digest takes one URL");
+  if (!options.digest.empty() && !options.range.empty()) {
+    wrong("--digest is of the whole content and does not go with --range");
+  }
+  if (options.piece_length != 0 && options.piece_length < (4U << 20))
+    wrong("--piece-length must be at least 4MiB");
+}
+
+}  // namespace
+
+Options parse_command_line(int argc, char** argv) {
+  Options options;
+  CLI::App app{"Downloads files, from peers where possible and from their origin where not.", "d7yget"};
+  app.footer(kFooter);
+  app.set_version_flag("-V,--version", std::string("d7yget ") + d7y_version());
+  app.option_defaults()->always_capture_default(false);
+  auto env = [](CLI::Option* option, const char* name) {
+    return option->envname(std::string("DFGET_") + name);
+  };
+
+  app.add_option("URL", options.urls,
+                 "What to download: http, https or file; several are fetched side by side")
+      ->required();
+  app.add_option("-O,--output", options.output,
+                 "Output file, folder (ends in / or exists), or - for stdout, in order");
+  std::string daemon = "auto";
+  env(app.add_option("--daemon", daemon,
+                     "auto: use the local daemon if it runs, else download in this process; never; require")
+          ->check(CLI::IsMember({"auto", "never", "require"})),
+      "DAEMON");
+  app.add_option("-e,--endpoint", options.endpoint,
+                 "Socket of the local daemon [/var/run/dragonfly/dfdaemon.sock]");
+  env(app.add_option("--scheduler", options.schedulers,
+                     "host:port of a scheduler for downloads without a daemon; repeatable"),
+      "SCHEDULER");
+  env(app.add_flag("--transfer-from-dfdaemon", options.transfer_from_daemon,
+                   "Write the output here instead of letting the daemon link it"),
+      "TRANSFER_FROM_DFDAEMON");
+  env(app.add_flag("--overwrite", options.overwrite, "Replace an existing output"), "OVERWRITE");
+  env(app.add_flag("--force-hard-link", options.force_hard_link,
+                   "Fail rather than copy when the output cannot be a hard link"),
+      "FORCE_HARD_LINK");
+  app.add_flag("-r,--recursive", options.recursive, "Download everything below a folder URL");
+  env(app.add_flag("--disable-back-to-source", options.disable_back_to_source,
+                   "Peers only, never the origin"),
+      "DISABLE_BACK_TO_SOURCE");
+  std::string timeout = "2h", piece_length, limit_rate;
+  env(app.add_option("--timeout", timeout, "Give up after this time, whatever was reached [2h]"), "TIMEOUT");
+  app.add_option("--digest", options.digest,
+                 "Expected digest, algorithm:hex (md5, sha1, sha256, sha512) or crc32:decimal");
+  app.add_option("--range", options.range, "Only these bytes: 0-99, 100- or -100");
+  env(app.add_option("--limit-rate", limit_rate, "At most this many bytes per second, like 20MiB"),
+      "LIMIT_RATE");
+  app.add_option("-H,--header", options.headers,
+                 "Request header for the origin, \"Name: value\"; repeatable");
+  app.add_option("--filtered-query-param", options.filtered_query_params,
+                 "Query parameter that does not tell contents apart; repeatable, replaces the default list "
+                 "of signature parameters");
+  env(app.add_option("--tag", options.tag, "Part of the content's identity among peers"), "TAG");
+  env(app.add_option("--application", options.application, "Part of the content's identity among peers"),
+      "APPLICATION");
+  env(app.add_option("--piece-length", piece_length, "Length of pieces, at least 4MiB [by content length]"),
+      "PIECE_LENGTH");
+  env(app.add_option("--content-for-calculating-task-id", options.content_for_task_id,
+                     "Text that identifies the content instead of the URL"),
+      "CONTENT_FOR_CALCULATING_TASK_ID");
+  env(app.add_option("-p,--priority", options.priority, "0 to 6 [6]")->check(CLI::Range(0, 6)), "PRIORITY");
+  app.add_option("-I,--include-files", options.include_files,
+                 "With -r: only paths that match this glob; repeatable");
+  env(app.add_option("--max-files", options.max_files, "With -r: refuse folders with more files [100]"),
+      "MAX_FILES");
+  env(app.add_option("--max-concurrent-requests", options.max_concurrent_requests,
+                     "Files downloaded side by side [5]")
+          ->check(CLI::Range(1, 1000)),
+      "MAX_CONCURRENT_REQUESTS");
+  env(app.add_option("--ca-cert", options.ca_cert,
+                     "PEM file of further authorities for https, without a daemon"),
+      "CA_CERT");
+  app.add_flag("-k,--insecure", options.insecure, "Do not verify https origins, without a daemon");
+  env(app.add_flag("--no-progress", options.no_progress, "No progress on stderr"), "NO_PROGRESS");
+  app.add_flag("--json", options.json, "Print one JSON object per URL on stdout at its end");
+  app.add_flag("-q,--quiet", options.quiet, "Errors only");
+  bool console = false;
+  env(app.add_option("-l,--log-level", options.log_level,
+                     "trace, debug, info, warn or error; of the library's messages on stderr [warn]")
+          ->check(CLI::IsMember({"trace", "debug", "info", "warn", "error"})),
+      "LOG_LEVEL");
+  env(app.add_flag("--console", console, "Show the library's messages from info on"), "CONSOLE");
+
+  try {
+    app.parse(argc, argv);
+    options.daemon = daemon == "never"     ? DaemonUse::kNever
+                     : daemon == "require" ? DaemonUse::kRequire
+                                           : DaemonUse::kAuto;
+    options.timeout_ms = milliseconds_of(timeout);
+    if (!piece_length.empty()) options.piece_length = bytes_of(piece_length);
+    if (!limit_rate.empty()) options.limit_rate = bytes_of(limit_rate);
+    if (console && options.log_level == "warn") options.log_level = "info";
+    check(options);
+  } catch (const CLI::Success& success) {
+    std::exit(app.exit(success));
+  } catch (const CLI::Error& mistake) {
+    std::cerr << "d7yget: " << mistake.what() << "\nTry d7yget --help.\n";
+    std::exit(2);
+  }
+  return options;
+}
+
+}  // namespace d7yget
