@@ -45,23 +45,25 @@ typedef struct d7y_download_options {
   const char *application;
   const char *const *filtered_query_params; /**< NULL: the default list of signature parameters */
   size_t filtered_query_param_count;
-  uint64_t piece_length;            /**< 0: by content length (4 MiB to 64 MiB) */
-  const char *content_for_task_id;  /**< hashed instead of the URL; NULL: none */
+  uint64_t piece_length;           /**< 0: by content length (4 MiB to 64 MiB) */
+  const char *content_for_task_id; /**< hashed instead of the URL; NULL: none */
 
   const char *const *headers; /**< request headers for the origin, "Name: value" each */
   size_t header_count;
   const char *range; /**< "bytes=0-99" style; NULL: everything */
 
-  int priority;                    /**< Dragonfly's level 0 to 6 */
-  int disable_back_to_source;      /**< nonzero: peers only */
-  uint64_t timeout_ms;             /**< whole download; 0: two hours */
-  uint64_t rate_limit;             /**< bytes per second for this download; 0: none */
-  unsigned int concurrent_pieces;  /**< 0: the node's default */
+  int priority;                   /**< Dragonfly's level 0 to 6 */
+  int disable_back_to_source;     /**< nonzero: peers only */
+  uint64_t timeout_ms;            /**< whole download; 0: two hours */
+  uint64_t rate_limit;            /**< bytes per second for this download; 0: none */
+  unsigned int concurrent_pieces; /**< 0: the node's default */
 } d7y_download_options;
 
+/* clang-format off */
 #define D7Y_DOWNLOAD_OPTIONS_INIT                                                                        \
   { D7Y_DOWNLOAD_OPTIONS_VERSION, NULL, 0, 0, NULL, NULL, 0, NULL, NULL, NULL, NULL, 0, 0, NULL, NULL, 0, \
     NULL, 0, 0, 0, 0, 0 }
+/* clang-format on */
 
 /**
  * Starts a download and returns at once; the work runs on the node's threads.
@@ -109,8 +111,8 @@ typedef struct d7y_progress {
   uint64_t from_local;     /**< bytes that were in the store already */
   uint32_t pieces_total;   /**< 0: not known yet */
   uint32_t pieces_done;
-  uint64_t elapsed_ms;     /**< since the start, or until the end */
-  uint64_t first_byte_ms;  /**< since the start; D7Y_UNKNOWN_SIZE: none yet */
+  uint64_t elapsed_ms;    /**< since the start, or until the end */
+  uint64_t first_byte_ms; /**< since the start; D7Y_UNKNOWN_SIZE: none yet */
 } d7y_progress;
 
 /** How far the download is. */

@@ -12,27 +12,27 @@ D7Y_BEGIN_DECLS
 /** What kind of failure it was. Values never change their meaning; new ones may be added. */
 typedef enum d7y_code {
   D7Y_OK = 0,
-  D7Y_EINVAL = -1,           /**< an argument, option, URL or configuration is wrong */
-  D7Y_ENOTFOUND = -2,        /**< no such task, file, host, or the origin says 404 or 410 */
-  D7Y_EEXIST = -3,           /**< the output exists and overwriting was not asked for; address in use */
-  D7Y_EPERM = -4,            /**< no permission, here or at the origin (403) */
-  D7Y_EAUTH = -5,            /**< the origin wants credentials (401) */
-  D7Y_ECANCELLED = -6,       /**< cancelled by d7y_download_cancel() or by freeing a handle */
-  D7Y_ETIMEOUT = -7,         /**< the timeout passed */
-  D7Y_EREFUSED = -8,         /**< nobody listens there, or the network is unreachable */
-  D7Y_ERESET = -9,           /**< a connection broke */
-  D7Y_EPROTOCOL = -10,       /**< the other side broke its protocol */
-  D7Y_ETOOLARGE = -11,       /**< over one of our limits */
-  D7Y_ECORRUPT = -12,        /**< bytes do not match their digest or length */
-  D7Y_ECHANGED = -13,        /**< the origin's content changed during the download */
-  D7Y_EDISKFULL = -14,       /**< no space left for the store or the output */
-  D7Y_EIO = -15,             /**< a file or device failed */
-  D7Y_EEXHAUSTED = -16,      /**< too many requests, here or there (429); try later */
-  D7Y_EUNAVAILABLE = -17,    /**< the other side is not able now (503); try later */
-  D7Y_EUNSUPPORTED = -18,    /**< not known to this version, to the source or to the daemon */
-  D7Y_EPRECONDITION = -19,   /**< right call, wrong state; a range that does not fit (416) */
-  D7Y_ECLOSED = -20,         /**< the node is shutting down */
-  D7Y_EINTERNAL = -21        /**< should not happen; please report the message */
+  D7Y_EINVAL = -1,         /**< an argument, option, URL or configuration is wrong */
+  D7Y_ENOTFOUND = -2,      /**< no such task, file, host, or the origin says 404 or 410 */
+  D7Y_EEXIST = -3,         /**< the output exists and overwriting was not asked for; address in use */
+  D7Y_EPERM = -4,          /**< no permission, here or at the origin (403) */
+  D7Y_EAUTH = -5,          /**< the origin wants credentials (401) */
+  D7Y_ECANCELLED = -6,     /**< cancelled by d7y_download_cancel() or by freeing a handle */
+  D7Y_ETIMEOUT = -7,       /**< the timeout passed */
+  D7Y_EREFUSED = -8,       /**< nobody listens there, or the network is unreachable */
+  D7Y_ERESET = -9,         /**< a connection broke */
+  D7Y_EPROTOCOL = -10,     /**< the other side broke its protocol */
+  D7Y_ETOOLARGE = -11,     /**< over one of our limits */
+  D7Y_ECORRUPT = -12,      /**< bytes do not match their digest or length */
+  D7Y_ECHANGED = -13,      /**< the origin's content changed during the download */
+  D7Y_EDISKFULL = -14,     /**< no space left for the store or the output */
+  D7Y_EIO = -15,           /**< a file or device failed */
+  D7Y_EEXHAUSTED = -16,    /**< too many requests, here or there (429); try later */
+  D7Y_EUNAVAILABLE = -17,  /**< the other side is not able now (503); try later */
+  D7Y_EUNSUPPORTED = -18,  /**< not known to this version, to the source or to the daemon */
+  D7Y_EPRECONDITION = -19, /**< right call, wrong state; a range that does not fit (416) */
+  D7Y_ECLOSED = -20,       /**< the node is shutting down */
+  D7Y_EINTERNAL = -21      /**< should not happen; please report the message */
 } d7y_code;
 
 /** The last failure of the calling thread. */

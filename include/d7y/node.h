@@ -79,9 +79,11 @@ typedef struct d7y_node_options {
   d7y_log_level log_level;
 } d7y_node_options;
 
+/* clang-format off */
 #define D7Y_NODE_OPTIONS_INIT                                                                             \
   { D7Y_NODE_OPTIONS_VERSION, NULL, NULL, NULL, NULL, 0, NULL, NULL, 0, -1, -1, NULL, 0, 0, 0, NULL, NULL, \
     NULL, NULL, 0, NULL, NULL, D7Y_LOG_INFO }
+/* clang-format on */
 
 /**
  * Opens a node in this process and starts its threads and servers.

@@ -17,7 +17,7 @@ typedef struct d7y_scheduler d7y_scheduler;
 #define D7Y_SCHEDULER_OPTIONS_VERSION 1
 
 typedef struct d7y_scheduler_options {
-  unsigned int version; /**< D7Y_SCHEDULER_OPTIONS_VERSION */
+  unsigned int version;    /**< D7Y_SCHEDULER_OPTIONS_VERSION */
   const char *config_path; /**< a Dragonfly scheduler.yaml, or NULL */
   const char *config_text; /**< its text instead; at most one of the two */
   const char *listen;      /**< "ip:port"; NULL: the file's, or 0.0.0.0:8002. Port 0: any free */
@@ -27,8 +27,10 @@ typedef struct d7y_scheduler_options {
   d7y_log_level log_level;
 } d7y_scheduler_options;
 
+/* clang-format off */
 #define D7Y_SCHEDULER_OPTIONS_INIT \
   { D7Y_SCHEDULER_OPTIONS_VERSION, NULL, NULL, NULL, NULL, NULL, NULL, D7Y_LOG_INFO }
+/* clang-format on */
 
 /** Opens a scheduler. @return D7Y_OK, D7Y_EINVAL (options or file), D7Y_EEXIST (port taken), D7Y_EPERM. */
 D7Y_EXTERN d7y_code d7y_scheduler_open(d7y_scheduler **scheduler, const d7y_scheduler_options *options);

@@ -19,7 +19,7 @@ D7Y_BEGIN_DECLS
 typedef struct d7y_task {
   unsigned int version; /**< D7Y_TASK_VERSION; what the library filled */
   const char *id;
-  const char *url; /**< may be empty when it is not known */
+  const char *url;         /**< may be empty when it is not known */
   uint64_t content_length; /**< D7Y_UNKNOWN_SIZE: not known */
   uint64_t stored;         /**< bytes of complete pieces */
   uint64_t piece_length;

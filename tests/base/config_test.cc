@@ -10,8 +10,8 @@ using namespace d7y;
 using namespace std::chrono_literals;
 
 TEST_CASE("a configuration names file, line and key of everything wrong, and of unknown keys") {
-  auto tree = ConfigTree::parse("upload:\n  server:\n    port: 99999\n    colour: red\nverbose: maybe\nrate: 10GB\n",
-                                "d.yaml");
+  auto tree = ConfigTree::parse(
+      "upload:\n  server:\n    port: 99999\n    colour: red\nverbose: maybe\nrate: 10GB\n", "d.yaml");
   REQUIRE(tree);
   ConfigReader reader(*tree);
   int port = 4000;

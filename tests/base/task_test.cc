@@ -5,8 +5,8 @@
 #include <string>
 #include <vector>
 
-#include "base/scope.h"
 #include "base/notify.h"
+#include "base/scope.h"
 
 using namespace d7y;
 using namespace std::chrono_literals;
