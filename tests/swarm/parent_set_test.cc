@@ -1,0 +1,194 @@
+#include "swarm/parent_set.h"
+
+#include <doctest/doctest.h>
+
+using namespace d7y;
+using namespace d7y::swarm;
+using namespace std::chrono_literals;
+
+namespace {
+
+constexpr std::uint64_t kPiece = 4 << 20;
+
+struct Play {
+  ParentSet set;
+  TimePoint now{};
+  std::vector<ParentSet::Id> all;
+
+  explicit Play(int parents, ParentPolicy policy = {}) : set(policy) {
+    for (int i = 0; i < parents; ++i)
+      all.push_back(set.add("peer" + std::to_string(i), "host" + std::to_string(i), now));
+  }
+  void deliver(ParentSet::Id id, Duration took) {
+    set.asked(id, kPiece, now);
+    for (int i = 0; i < 4; ++i) {
+      now += took / 4;
+      set.received(id, kPiece / 4, now);
+    }
+    set.finished(id, now);
+  }
+};
+
+}  // namespace
+
+TEST_CASE("the first parent is picked at once, before anything is known about it") {
+  Play play(1);
+  CHECK(play.set.pick(play.all, kPiece, play.now) == 0u);
+}
+
+TEST_CASE("load spreads over parents of which nothing is known") {
+  Play play(3);
+  std::vector<int> count(3);
+  for (int i = 0; i < 6; ++i) {
+    auto id = play.set.pick(play.all, kPiece, play.now);
+    REQUIRE(id.has_value());
+    play.set.asked(*id, kPiece, play.now);
+    ++count[*id];
+  }
+  CHECK(count == std::vector<int>{2, 2, 2});
+}
+
+TEST_CASE("a parent's window bounds what is on its way") {
+  Play play(1, {.window_min = 2, .window_max = 4, .rate_guess = 1e6});
+  play.set.asked(0, kPiece, play.now);
+  play.set.asked(0, kPiece, play.now);
+  CHECK(!play.set.pick(play.all, kPiece, play.now));
+  play.set.finished(0, play.now + 1s);
+  CHECK(play.set.pick(play.all, kPiece, play.now + 1s) == 0u);
+}
+
+TEST_CASE("a fast parent gets a wider window, so that its pipe never runs dry") {
+  Play play(1);
+  for (int i = 0; i < 20; ++i) play.deliver(0, 5ms);
+  int asked = 0;
+  while (play.set.pick(play.all, kPiece, play.now)) {
+    play.set.asked(0, kPiece, play.now);
+    ++asked;
+  }
+  CHECK(asked == 4);
+}
+
+TEST_CASE("a parent ten times as fast gets most of the work") {
+  Play play(2);
+  std::vector<int> pieces(2);
+  struct Flight {
+    ParentSet::Id id;
+    TimePoint ends;
+  };
+  // Parent 0 delivers a piece in 10 ms, parent 1 in 100 ms, each one after the other.
+  std::vector<TimePoint> free(2);
+  std::vector<Flight> flights;
+  for (int step = 0; step < 4000; ++step) {
+    while (auto id = play.set.pick(play.all, kPiece, play.now)) {
+      play.set.asked(*id, kPiece, play.now);
+      free[*id] = std::max(free[*id], play.now) + (*id == 0 ? 10ms : 100ms);
+      flights.push_back({*id, free[*id]});
+    }
+    play.now += 1ms;
+    for (auto flight = flights.begin(); flight != flights.end();) {
+      if (flight->ends > play.now) {
+        ++flight;
+        continue;
+      }
+      play.set.received(flight->id, kPiece, play.now);
+      play.set.finished(flight->id, play.now);
+      ++pieces[flight->id];
+      flight = flights.erase(flight);
+    }
+  }
+  CHECK(pieces[0] > 300);
+  CHECK(pieces[1] > 10);
+  CHECK(pieces[1] < 60);
+}
+
+TEST_CASE("wrong bytes and broken protocol ban a parent for good") {
+  Play play(3);
+  play.set.asked(0, kPiece, play.now);
+  play.set.failed(0, 0, ErrorCode::kCorrupt, play.now);
+  play.set.asked(1, kPiece, play.now);
+  play.set.failed(1, kPiece, ErrorCode::kProtocol, play.now);
+  CHECK(play.set.given_up(0));
+  CHECK(play.set.given_up(1));
+  CHECK(play.set.pick(play.all, kPiece, play.now + 1h) == 2u);
+  CHECK(play.set.add("peer0", "host0", play.now) == 0u);
+  CHECK(play.set.given_up(0));
+}
+
+TEST_CASE("a failing parent rests, longer each time, and comes back") {
+  Play play(1);
+  play.set.asked(0, kPiece, play.now);
+  play.set.failed(0, kPiece, ErrorCode::kReset, play.now);
+  CHECK(!play.set.pick(play.all, kPiece, play.now));
+  auto first = play.set.next_return(play.now) - play.now;
+  CHECK(first > 0ms);
+  play.now += first;
+  CHECK(play.set.pick(play.all, kPiece, play.now) == 0u);
+  play.set.asked(0, kPiece, play.now);
+  play.set.failed(0, kPiece, ErrorCode::kReset, play.now);
+  CHECK(play.set.next_return(play.now) - play.now > first);
+}
+
+TEST_CASE("requests that break with one connection count as one failure") {
+  Play play(1);
+  for (int i = 0; i < 4; ++i) play.set.asked(0, kPiece, play.now);
+  for (int i = 0; i < 4; ++i) play.set.failed(0, kPiece, ErrorCode::kReset, play.now);
+  CHECK(!play.set.given_up(0));
+  CHECK(play.set.in_flight(0) == 0);
+  CHECK(play.set.next_return(play.now) - play.now <= 250ms);
+}
+
+TEST_CASE("a parent that only fails is given up, and its failures fade when it works") {
+  Play play(1);
+  int tries = 0;
+  while (!play.set.given_up(0) && tries < 100) {
+    play.now = std::max(play.now, play.set.next_return(play.now) == TimePoint::max()
+                                      ? play.now
+                                      : play.set.next_return(play.now));
+    play.set.asked(0, kPiece, play.now);
+    play.set.failed(0, kPiece, ErrorCode::kTimeout, play.now);
+    ++tries;
+  }
+  CHECK(tries < 12);
+  CHECK(play.set.exhausted());
+
+  Play other(1);
+  for (int i = 0; i < 50; ++i) {
+    other.now += 1s;
+    other.set.asked(0, kPiece, other.now);
+    other.set.failed(0, kPiece, ErrorCode::kTimeout, other.now);
+    other.now += 1s;
+    other.deliver(0, 10ms);
+  }
+  CHECK(!other.set.given_up(0));
+}
+
+TEST_CASE("at the end a piece on a slow parent is asked for at a fast one too") {
+  Play play(2);
+  for (int i = 0; i < 10; ++i) play.deliver(0, 10ms);
+  for (int i = 0; i < 3; ++i) play.deliver(1, 4s);
+  play.set.asked(1, kPiece, play.now);
+  ParentSet::Running running{1, kPiece, kPiece, play.now, play.now};
+  CHECK(play.set.hedge(running, play.all, play.now) == 0u);
+  // The other way round it would only cost.
+  play.set.cancelled(1, kPiece, play.now);
+  play.set.asked(0, kPiece, play.now);
+  running = {0, kPiece, kPiece, play.now, play.now};
+  CHECK(!play.set.hedge(running, play.all, play.now));
+}
+
+TEST_CASE("a stalled piece is asked for elsewhere, even of a parent not known to be faster") {
+  Play play(2);
+  play.set.asked(0, kPiece, play.now);
+  ParentSet::Running running{0, kPiece, kPiece, play.now, play.now};
+  CHECK(!play.set.hedge(running, play.all, play.now + 100ms));
+  CHECK(play.set.hedge(running, play.all, play.now + 3s) == 1u);
+}
+
+TEST_CASE("a second peer on the same host is no second chance") {
+  Play play(1);
+  auto twin = play.set.add("another-peer", "host0", play.now);
+  play.set.asked(0, kPiece, play.now);
+  ParentSet::Running running{0, kPiece, kPiece, play.now, play.now};
+  std::vector<ParentSet::Id> having{0, twin};
+  CHECK(!play.set.hedge(running, having, play.now + 10s));
+}
