@@ -1,0 +1,58 @@
+// What a parent tells children over gRPC: which pieces of a task it has (SyncPieces) and how busy its
+// network is (SyncHost).
+//
+//   SyncService sync(world, store, {.advertised_ip = "10.0.0.5", .tcp_port = 4005, .quic_port = 4006}, log);
+//   sync.attach(upload_server);
+//
+// Every answer carries ip, tcp_port and quic_port: a Rust child without the port it wants would speak
+// vortex to the gRPC port (Dragonfly client 3.9). A d7y child sees in the response headers where
+// it gets the same as bitmaps (FORMAT.md 2), and leaves.
+#pragma once
+
+#include <memory>
+#include <string>
+
+#include "api/dfdaemon.h"
+#include "base/log.h"
+#include "base/scope.h"
+#include "net/grpc/server.h"
+#include "store/store.h"
+#include "swarm/network_meter.h"
+#include "world/world.h"
+
+namespace d7y::swarm {
+
+// Response header of SyncPieces: "<ip>:<port> <abilities in decimal>".
+inline constexpr std::string_view kVortexHeader = "d7y-vortex";
+
+struct SyncServiceOptions {
+  std::string advertised_ip;  // an IP literal
+  std::uint16_t tcp_port = 4005, quic_port = 4006;
+  // Show children our extensions.
+  bool extensions = true;
+};
+
+class SyncService {
+ public:
+  // `store` and `meter` must outlive the service; the service must outlive the server's calls.
+  SyncService(world::World& world, store::Store& store, NetworkMeter& meter, SyncServiceOptions options,
+              Log log);
+
+  // Registers SyncPieces, its persistent and persistent-cache variants, and SyncHost.
+  void attach(grpc::Server& server);
+
+ private:
+  template <class Request, class Response>
+  Task<Result<void>> sync_pieces(grpc::ServerCall& call, Request request, grpc::Writer<Response>& out,
+                                 store::TaskKind kind);
+  Task<Result<void>> sync_host(grpc::ServerCall& call, api::dfdaemon::SyncHostRequest request,
+                               grpc::Writer<api::common::Host>& out);
+
+  world::World& world_;
+  store::Store& store_;
+  NetworkMeter& meter_;
+  SyncServiceOptions options_;
+  Log log_;
+};
+
+}  // namespace d7y::swarm
