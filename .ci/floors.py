@@ -28,7 +28,7 @@ CAPI = 6  # capi/ and include/d7y/
 USERS = 7  # tools/, bindings/, examples/: they see <d7y/...> and nothing else of ours
 
 # A room may use another one of its own floor only where it is built on top of it.
-ON_TOP_OF = {('proxy', 'fetch')}
+ON_TOP_OF = {('proxy', 'fetch'), ('swarm', 'store')}
 
 # Headers by which code reaches outside the process. Only lib/world may, and the files named here.
 OUTSIDE = re.compile(
