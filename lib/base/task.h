@@ -194,4 +194,21 @@ struct ThisLoop {
 };
 inline ThisLoop this_loop() { return {}; }
 
+// Lets others run: the awaiting coroutine goes on behind everything that is ready now. For loops
+// that could keep the thread for long without ever having to wait: `co_await next_turn();`.
+class NextTurn {
+ public:
+  bool await_ready() const noexcept { return false; }
+  template <detail::TaskPromise P>
+  void await_suspend(std::coroutine_handle<P> handle) {
+    resumption_.bind(handle);
+    resumption_.resume_later();
+  }
+  void await_resume() const noexcept {}
+
+ private:
+  Resumption resumption_;
+};
+inline NextTurn next_turn() { return {}; }
+
 }  // namespace d7y

@@ -59,6 +59,8 @@ class File {
   virtual Task<Result<void>> sync() = 0;
   virtual Result<FileStatus> status() = 0;
   virtual const std::string& path() const = 0;
+  // The operating system's descriptor, for sendfile; -1 where there is none (simulation).
+  virtual int descriptor() const { return -1; }
 };
 
 enum class OpenMode : std::uint8_t {

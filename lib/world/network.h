@@ -2,6 +2,11 @@
 //
 // A Stream is a non-blocking byte pipe with two signals. Hot paths use the try_ calls and wait only
 // when they would block; everything else uses the coroutines at the end of this file.
+//
+// The signals tell edges, not levels: wait for readable() or writable() only after the try_ call of
+// that side said kWouldBlock, without awaiting anything else in between. After the wait, try again;
+// a wake-up promises nothing. Who moves much in a loop without ever having to wait lets others run
+// with `co_await next_turn()` (base/task.h) once per MiB or so; the coroutines below do.
 #pragma once
 
 #include <cstdint>

@@ -26,9 +26,10 @@ struct MachineFacts {
   std::uint32_t logical_cpus = 0, physical_cpus = 0;
 };
 
-// How busy the machine and this process are, since the previous call.
+// How busy the machine (or the cgroup that limits us) and this process are, since the previous call.
 struct MachineLoad {
-  double cpu_percent = 0, process_cpu_percent = 0;  // of one core x 100
+  double cpu_percent = 0;          // 0..100 of all processors together
+  double process_cpu_percent = 0;  // 100 is one processor
   std::uint64_t memory_total = 0, memory_available = 0, memory_used = 0, memory_free = 0;  // bytes
   double process_memory_percent = 0;
   std::uint64_t process_resident = 0;  // bytes
