@@ -83,6 +83,10 @@ class Plan:
         # A file beside the including one (or generated there) belongs to its room.
         inside = target in LIBRARY and '/' in included and not (quoted and (self.root / path.parent / included).exists())
 
+        # The system has a folder net/ of its own (<net/if.h>).
+        if inside and not quoted and target == 'net' and not (self.root / 'lib' / included).exists():
+            inside = False
+
         if area == 'include':
             if inside or (quoted and not public):
                 return 'a public header includes only <d7y/...> and headers of C'
