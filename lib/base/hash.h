@@ -1,0 +1,45 @@
+// Digests over bytes as they come: the cryptographic ones (BoringSSL) and CRC-32 (ISA-L) behind one face.
+//
+//   Hasher hasher(HashKind::kSha256);
+//   hasher.update(chunk);
+//   hasher.hex();
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <string>
+#include <string_view>
+
+#include "base/bytes.h"
+
+namespace d7y {
+
+enum class HashKind : std::uint8_t { kMd5, kSha1, kSha256, kSha512, kCrc32 };
+
+std::string_view name_of(HashKind kind);                   // "sha256"
+std::optional<HashKind> hash_kind(std::string_view name);  // by those names
+std::size_t hash_size(HashKind kind);                      // bytes of the digest
+
+class Hasher {
+ public:
+  explicit Hasher(HashKind kind);
+  ~Hasher();
+  Hasher(Hasher&&) noexcept;
+  Hasher& operator=(Hasher&&) noexcept;
+
+  HashKind kind() const;
+  void update(Bytes bytes);
+  // The digest of what came so far; more may follow.
+  std::string digest() const;  // raw bytes; CRC-32 with its highest byte first
+  std::string hex() const;     // lower case
+
+ private:
+  struct State;
+  std::unique_ptr<State> state_;
+};
+
+std::string hash_hex(HashKind kind, Bytes bytes);
+inline std::string sha256_hex(Bytes bytes) { return hash_hex(HashKind::kSha256, bytes); }
+
+}  // namespace d7y
