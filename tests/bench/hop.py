@@ -1,0 +1,67 @@
+#!/usr/bin/env python3
+"""Compares hops: runs the programs in turn (A B B A), on the same file, and prints medians and ratios.
+
+    ninja -C build tests/bench/floor tests/bench/world-hop
+    tests/bench/hop.py build/tests/bench [--size MIB] [--rounds N] [--connections N ...]
+"""
+
+import argparse
+import json
+import os
+import pathlib
+import statistics
+import subprocess
+import tempfile
+
+
+def warm(mib):
+    """Touches memory that may have gone back to the host, or the first writer pays for it."""
+    block = bytearray(mib << 20)
+    for at in range(0, len(block), 4096):
+        block[at] = 1
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument('programs', type=pathlib.Path, help='folder of floor and world-hop')
+    parser.add_argument('--size', type=int, default=1024, help='MiB of the file')
+    parser.add_argument('--rounds', type=int, default=5)
+    parser.add_argument('--connections', type=int, nargs='+', default=[1, 2])
+    parser.add_argument('--folder', help='where the files are made (ext4 is faster than tmpfs)')
+    arguments = parser.parse_args()
+
+    with tempfile.TemporaryDirectory(dir=arguments.folder) as folder:
+        source, target = os.path.join(folder, 'source'), os.path.join(folder, 'target')
+        with open(source, 'wb') as file:
+            for _ in range(arguments.size):
+                file.write(os.urandom(1 << 20))
+        names = ['floor', 'world-hop']
+        for connections in arguments.connections:
+            runs = {name: [] for name in names}
+            for round_number in range(arguments.rounds + 1):
+                for name in names if round_number % 2 == 0 else reversed(names):
+                    warm(arguments.size + 256)
+                    command = [arguments.programs / name, source, target, str(connections)]
+                    line = subprocess.run(command, check=True, capture_output=True, text=True).stdout
+                    if round_number > 0:  # the first one warms up
+                        runs[name].append(json.loads(line))
+                    if round_number == 0:
+                        subprocess.run(['cmp', source, target], check=True)
+                    os.unlink(target)
+            medians = {}
+            for name in names:
+                gib = runs[name][0]['gib']
+                speed = [gib / run['seconds'] for run in runs[name]]
+                cpu = [(run['sender_cpu'] + run['receiver_cpu']) / gib for run in runs[name]]
+                medians[name] = statistics.median(speed), statistics.median(cpu)
+                sender = statistics.median(run['sender_cpu'] / gib for run in runs[name])
+                switches = statistics.median(run['switches'] for run in runs[name])
+                print(f'{connections} connection(s)  {name:10} {medians[name][0]:5.2f} GiB/s '
+                      f'({min(speed):.2f}-{max(speed):.2f})  {medians[name][1]:.3f} CPU-s/GiB '
+                      f'(sender {sender:.3f})  {switches:.0f} waits')
+            print(f'{connections} connection(s)  world/floor: speed {medians["world-hop"][0] / medians["floor"][0]:.2f}, '
+                  f'CPU {medians["world-hop"][1] / medians["floor"][1]:.2f}')
+
+
+if __name__ == '__main__':
+    main()
