@@ -130,6 +130,7 @@ Result<Request> parse_request(std::uint8_t tag, std::string_view value) {
       request.request = in.take<std::uint32_t>();
       request.task_id = task_id();
       request.number = in.take<std::uint32_t>();
+      request.start = in.take<std::uint64_t>();
       return done(std::move(request));
     }
     case Tag::kCancel: return done(Cancel{in.take<std::uint32_t>()});
@@ -326,6 +327,7 @@ Result<std::string> encode(const Fetch& fetch) {
   put<std::uint32_t>(value, fetch.request);
   value += fetch.task_id;
   put<std::uint32_t>(value, fetch.number);
+  put<std::uint64_t>(value, fetch.start);
   return packet(Tag::kFetch, value);
 }
 
