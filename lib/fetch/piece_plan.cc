@@ -103,12 +103,14 @@ std::optional<std::uint32_t> PiecePlan::urgent(const store::Bitmap* there) const
   return std::nullopt;
 }
 
-std::optional<std::uint32_t> PiecePlan::pick(const store::Bitmap& there, std::span<const std::uint16_t> copies,
+std::optional<std::uint32_t> PiecePlan::pick(const store::Bitmap& there,
+                                             std::span<const std::uint16_t> copies,
                                              std::uint64_t random) const {
   if (open_.count() == 0) return std::nullopt;
   if (auto piece = urgent(&there)) return piece;
-  bool all_in_order = !wants_.empty() && std::all_of(wants_.begin(), wants_.end(),
-                                                     [](const auto& entry) { return entry.second.reader.has_value(); });
+  bool all_in_order = !wants_.empty() && std::all_of(wants_.begin(), wants_.end(), [](const auto& entry) {
+    return entry.second.reader.has_value();
+  });
   std::optional<std::uint32_t> best;
   auto least = std::numeric_limits<std::uint32_t>::max();
   auto consider = [&](std::uint32_t from, std::uint32_t end) {

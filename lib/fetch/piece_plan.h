@@ -42,7 +42,7 @@ class PiecePlan {
   void taken(std::uint32_t piece);     // a fetch begins
   void released(std::uint32_t piece);  // it ended without the piece
   void completed(std::uint32_t piece);
-  void lost(std::uint32_t piece);      // it was here and is not any more
+  void lost(std::uint32_t piece);  // it was here and is not any more
 
   bool wanted(std::uint32_t piece) const { return wanted_.test(piece); }
   // Wanted pieces that are not here; and those of them that nobody fetches.
