@@ -10,6 +10,7 @@
 #include "base/log.h"
 #include "base/metrics.h"
 #include "base/token_bucket.h"
+#include "source/retry.h"
 #include "source/source.h"
 #include "store/store.h"
 #include "swarm/announce_session.h"
