@@ -85,6 +85,7 @@ class Loop {
   void fire_timers();
   // When the earliest timer is due; TimePoint::max() if none is set.
   TimePoint next_timer() const;
+  std::size_t timers() const { return heap_.size(); }
 
   // The root task whose coroutine runs right now; null between events. Used to keep a scope from
   // destroying the stack it is called from.

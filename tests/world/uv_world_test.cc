@@ -177,8 +177,7 @@ TEST_CASE("offloaded work whose waiter was cancelled runs to its end and frees w
       };
       scope.spawn(offload_and_set(*real, std::move(work), came_back));
       auto started = began.get_future();
-      CHECK(real->run_until([&] { return started.wait_for(0s) == std::future_status::ready; },
-                            real.in(20ms)) == (started.wait_for(0s) == std::future_status::ready));
+      real->run_until([] { return true; });  // one turn: it is handed over
       started.wait();
     }
     CHECK(watch.lock() != nullptr);
