@@ -192,7 +192,8 @@ Result<Answer> parse_have(std::string_view value) {
       have.numbers.reserve(in.left() / 4);
       while (in.ok() && in.left() > 0) have.numbers.push_back(in.take<std::uint32_t>());
       break;
-    case Have::What::kAll: break;
+    case Have::What::kAll:
+    case Have::What::kClear: break;
     case Have::What::kEnd:
       have.code = static_cast<Code>(in.take<std::uint8_t>());
       have.message = printable(in.take_rest());
@@ -356,7 +357,8 @@ std::string encode(const Have& have) {
     case Have::What::kLost:
       for (auto number : have.numbers) put<std::uint32_t>(value, number);
       break;
-    case Have::What::kAll: break;
+    case Have::What::kAll:
+    case Have::What::kClear: break;
     case Have::What::kEnd:
       put<std::uint8_t>(value, static_cast<std::uint8_t>(have.code));
       value += std::string_view(have.message).substr(0, 512);
