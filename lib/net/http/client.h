@@ -29,6 +29,7 @@
 #include "base/notify.h"
 #include "base/scope.h"
 #include "net/http/codec.h"
+#include "net/http/http_url.h"
 #include "net/http/proxy_settings.h"
 #include "net/tls/tls.h"
 #include "world/world.h"
@@ -122,13 +123,17 @@ class Response {
  private:
   friend class Client;
   Response();
-  void finish();
+  void settle();
 
   ResponseHead head_;
   std::string url_;
   std::string remote_;
+  Headers trailers_;
+  std::optional<std::uint64_t> length_;
+  std::optional<Error> failed_;  // why the body broke off
   bool reused_ = false;
-  std::unique_ptr<detail::Connection> connection_;
+  bool complete_ = false;
+  std::unique_ptr<detail::Connection> connection_;  // until the body is complete or broken
 };
 
 class Client {
@@ -158,9 +163,17 @@ class Client {
 
  private:
   struct Hop;
-  Task<Result<Response>> fetch_once(const Request& request, const Hop& hop, Deadline deadline);
+  Task<Result<Response>> fetch_hop(const Request& request, const Hop& hop, Deadline deadline);
+  Task<Result<std::unique_ptr<detail::Connection>>> acquire(const Hop& hop, bool fresh, Deadline deadline);
+  Task<Result<std::unique_ptr<world::Stream>>> dial(const Hop& hop, Deadline deadline);
+  Task<Result<std::unique_ptr<world::Stream>>> dial_proxy(const Hop& hop, Deadline deadline);
+  Task<Result<std::unique_ptr<world::Stream>>> dial_host(std::string host, std::uint16_t port,
+                                                         Deadline deadline);
+  Task<Result<std::unique_ptr<world::Stream>>> secure(std::unique_ptr<world::Stream> stream,
+                                                      std::shared_ptr<net::TlsContext> context,
+                                                      std::string host, Deadline deadline);
+  Result<Hop> plan(const Request& request, const HttpUrl& url);
   Result<std::shared_ptr<net::TlsContext>> default_tls();
-  Task<Result<std::unique_ptr<detail::Connection>>> connect(const Hop& hop, Deadline deadline);
 
   world::World& world_;
   ClientOptions options_;

@@ -2,7 +2,7 @@
 //
 //   class Hello : public http::Handler {
 //     Task<void> handle(http::ServerRequest& request, http::Responder& responder) override {
-//       CO... co_await responder.send(200, "text/plain", "hello\n");
+//       (void)co_await responder.send(200, "text/plain", "hello\n");
 //     }
 //   };
 //   http::Server server(world, hello, options, log);
@@ -109,9 +109,12 @@ class Responder {
  private:
   friend class detail::ServerConnection;
   explicit Responder(detail::ServerConnection& connection) : connection_(connection) {}
+  Result<std::string> prepare(ResponseHead& head, std::optional<std::uint64_t> length);
+  Result<void> admit(std::uint64_t bytes);
+
   detail::ServerConnection& connection_;
   bool begun_ = false, finished_ = false, close_ = false, aborted_ = false;
-  bool chunked_ = false, bodyless_ = false;
+  bool chunked_ = false, bodyless_ = false, old_client_ = false;
   std::optional<std::uint64_t> left_;  // bytes of a promised length still to come
 };
 
@@ -147,7 +150,8 @@ class Server {
 
  private:
   friend class detail::ServerConnection;
-  Task<void> serve_stream(std::unique_ptr<world::Stream> stream);
+  class Counted;
+  Task<void> serve_stream(std::unique_ptr<world::Stream> stream, Counted counted);
 
   world::World& world_;
   Handler& handler_;
@@ -155,8 +159,8 @@ class Server {
   Log log_;
   bool draining_ = false;
   ServerNumbers numbers_;
-  Signal room_;     // a connection ended
-  Signal drained_;  // draining began
+  Signal room_;  // a connection ended
+  detail::ServerConnection* first_ = nullptr;
   Scope connections_;
 };
 

@@ -1,0 +1,56 @@
+// One accepted connection: requests in, answers out, in order.
+#pragma once
+
+#include <optional>
+
+#include "net/http/server.h"
+#include "net/http/wire.h"
+
+namespace d7y::http::detail {
+
+class ServerConnection {
+ public:
+  ServerConnection(Server& server, std::unique_ptr<world::Stream> stream, bool tls);
+  ~ServerConnection();
+
+  Task<void> run();
+  // Has run() look at the server's state if it waits for a request.
+  void wake() { wire_.stream().readable().notify_all(); }
+
+ private:
+  friend class d7y::http::ServerRequest;
+  friend class d7y::http::Responder;
+  enum class Next : std::uint8_t { kAgain, kClose, kGone };
+
+  Task<Next> serve_one();
+  // Waits for a request's head; false: nothing more comes. Errors are the client's fault.
+  Task<Result<bool>> await_head();
+  Task<Next> refuse(const Error& why);
+  Task<void> linger();
+
+  // Body of the current request.
+  Task<Result<std::size_t>> read_body(MutableBytes buffer, Deadline deadline);
+  Task<bool> read_rest();
+
+  // Sends everything, giving up when nothing moves for the stall timeout.
+  Task<Result<void>> send(std::span<const Bytes> parts);
+  Task<Result<void>> send_file(world::File& file, std::uint64_t offset, std::uint64_t length);
+  void complete(ResponseHead& head, bool close) const;
+  Deadline in(Duration time) const;
+  bool draining() const { return server_.draining_; }
+  WallTime wall_now() const { return server_.world_.wall_now(); }
+
+  Server& server_;
+  Wire wire_;
+  bool tls_;
+  bool first_ = true;          // no request has come yet
+  bool continue_due_ = false;  // the client waits for "100 Continue"
+  std::uint64_t body_read_ = 0;
+  std::optional<std::uint64_t> length_;
+  bool gone_ = false;  // the stream was handed over
+  ServerConnection* before_ = nullptr;
+  ServerConnection* after_ = nullptr;
+  friend class d7y::http::Server;
+};
+
+}  // namespace d7y::http::detail

@@ -1,0 +1,5 @@
+#include "store/claim.h"
+#include "store/exporter.h"
+#include "store/piece_view.h"
+#include "store/reader.h"
+#include "store/store.h"
