@@ -66,7 +66,9 @@ inline double cpu_seconds(const rusage& usage) {
 using Clock = std::chrono::steady_clock;
 
 // Waits for the sender to end and prints one line that hop.py reads.
-inline int report(const HopOptions& options, Clock::time_point began, const rusage& before, pid_t sender) {
+// `apart`: what the sender spent on preparing itself.
+inline int report(const HopOptions& options, Clock::time_point began, const rusage& before, pid_t sender,
+                  double apart = 0) {
   double seconds = std::chrono::duration<double>(Clock::now() - began).count();
   rusage mine{}, its{};
   ::getrusage(RUSAGE_SELF, &mine);
@@ -76,7 +78,7 @@ inline int report(const HopOptions& options, Clock::time_point began, const rusa
   fmt::print(
       "{{\"seconds\": {:.6f}, \"gib\": {:.6f}, \"sender_cpu\": {:.6f}, \"receiver_cpu\": {:.6f}, "
       "\"switches\": {}}}\n",
-      seconds, gib, cpu_seconds(its), cpu_seconds(mine) - cpu_seconds(before),
+      seconds, gib, cpu_seconds(its) - apart, cpu_seconds(mine) - cpu_seconds(before),
       mine.ru_nvcsw - before.ru_nvcsw + its.ru_nvcsw);
   return status == 0 ? 0 : 1;
 }

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Compares hops: runs the programs in turn (A B B A), on the same file, and prints medians and ratios.
 
-    ninja -C build tests/bench/floor tests/bench/world-hop
+    ninja -C build tests/bench/{floor,world-hop,vortex-hop}
     tests/bench/hop.py build/tests/bench [--size MIB] [--rounds N] [--connections N ...]
 """
 
@@ -9,6 +9,7 @@ import argparse
 import json
 import os
 import pathlib
+import shutil
 import statistics
 import subprocess
 import tempfile
@@ -23,10 +24,11 @@ def warm(mib):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument('programs', type=pathlib.Path, help='folder of floor and world-hop')
+    parser.add_argument('folder_of_programs', type=pathlib.Path, metavar='FOLDER')
     parser.add_argument('--size', type=int, default=1024, help='MiB of the file')
     parser.add_argument('--rounds', type=int, default=5)
     parser.add_argument('--connections', type=int, nargs='+', default=[1, 2])
+    parser.add_argument('--programs', dest='names', nargs='+', default=['floor', 'world-hop', 'vortex-hop'])
     parser.add_argument('--folder', help='where the files are made (ext4 is faster than tmpfs)')
     arguments = parser.parse_args()
 
@@ -35,19 +37,20 @@ def main():
         with open(source, 'wb') as file:
             for _ in range(arguments.size):
                 file.write(os.urandom(1 << 20))
-        names = ['floor', 'world-hop']
+        names = arguments.names
         for connections in arguments.connections:
             runs = {name: [] for name in names}
             for round_number in range(arguments.rounds + 1):
                 for name in names if round_number % 2 == 0 else reversed(names):
                     warm(arguments.size + 256)
-                    command = [arguments.programs / name, source, target, str(connections)]
+                    command = [arguments.folder_of_programs / name, source, target, str(connections)]
                     line = subprocess.run(command, check=True, capture_output=True, text=True).stdout
                     if round_number > 0:  # the first one warms up
                         runs[name].append(json.loads(line))
                     if round_number == 0:
                         subprocess.run(['cmp', source, target], check=True)
                     os.unlink(target)
+                    shutil.rmtree(target + '.store', ignore_errors=True)
             medians = {}
             for name in names:
                 gib = runs[name][0]['gib']
@@ -59,8 +62,9 @@ def main():
                 print(f'{connections} connection(s)  {name:10} {medians[name][0]:5.2f} GiB/s '
                       f'({min(speed):.2f}-{max(speed):.2f})  {medians[name][1]:.3f} CPU-s/GiB '
                       f'(sender {sender:.3f})  {switches:.0f} waits')
-            print(f'{connections} connection(s)  world/floor: speed {medians["world-hop"][0] / medians["floor"][0]:.2f}, '
-                  f'CPU {medians["world-hop"][1] / medians["floor"][1]:.2f}')
+            for name in names[1:]:
+                print(f'{connections} connection(s)  {name}/{names[0]}: speed {medians[name][0] / medians[names[0]][0]:.2f}, '
+                      f'CPU {medians[name][1] / medians[names[0]][1]:.2f}')
 
 
 if __name__ == '__main__':
