@@ -65,10 +65,11 @@ Task<Result<store::TaskHandle>> fill(world::World& world, store::Store& store, c
   co_return task;
 }
 
-Task<Result<std::unique_ptr<store::Store>>> open_store(world::World& world, std::string folder) {
+Task<Result<std::unique_ptr<store::Store>>> open_store(world::World& world, std::string folder,
+                                                       store::SyncPolicy sync) {
   store::StoreOptions options;
   options.folder = std::move(folder);
-  options.sync = store::SyncPolicy::kNever;
+  options.sync = sync;
   co_return co_await store::Store::open(world, std::move(options), Log());
 }
 
@@ -79,7 +80,8 @@ struct Ready {
 
 [[noreturn]] void serve(const HopOptions& options, int ready, int until) {
   auto world = need(world::make_uv_world());
-  auto store = need(*world->wait_for(open_store(*world, options.source + ".store")));
+  auto store =
+      need(*world->wait_for(open_store(*world, options.source + ".store", store::SyncPolicy::kClose)));
   {
     auto task = need(*world->wait_for(fill(*world, *store, options)));
     swarm::VortexServer server(*world, *store, {}, Log());
@@ -146,8 +148,8 @@ int main(int count, char** arguments) {
   auto began = Clock::now();
   {
     auto world = need(world::make_uv_world());
-    store::StoreOptions store_options;
-    auto store = need(*world->wait_for(open_store(*world, options.target + ".store")));
+    auto store =
+        need(*world->wait_for(open_store(*world, options.target + ".store", store::SyncPolicy::kNever)));
     need(*world->wait_for(fetch_all(*world, *store, options, Address::ipv4({127, 0, 0, 1}, message.port))));
     need(*world->wait_for(store->close()));
   }
