@@ -52,7 +52,7 @@ class Build:
 GCC = ('gcc', 'g++')
 CLANG = ('clang-19', 'clang++-19')
 ORDINARY = (
-    Build('check', GCC, ('-Dbuildtype=release', '-Dwerror=true')),
+    Build('check', GCC, ('-Dwerror=true',)),
     # Proof that clang builds it too, and the build for clang-tidy. Not optimised, because it is not run.
     Build('clang', CLANG, ('-Dbuildtype=plain', '-Doptimization=0', '-Dwerror=true'), run_tests=False),
 )
@@ -105,7 +105,7 @@ def run_logged(command, env, log):
                               cwd=ROOT, check=False).returncode == 0
 
 
-def tail_of(log, wanted=re.compile(r'error|FAILED|undefined reference|floors:|: #include', re.IGNORECASE)):
+def tail_of(log, wanted=re.compile(r'error: |^ERROR|undefined (reference|symbol)|^floors: |\d+: #include')):
     """What a failed build had to say: lines that look like the reason, else the end."""
     lines = pathlib.Path(log).read_text(errors='replace').splitlines()
     telling = [line for line in lines if wanted.search(line)]
@@ -122,6 +122,9 @@ def make(build, tally):
     env = environment(build)
     setup = ['meson', 'setup', *build.options, folder, ROOT]
     configured = (folder / 'build.ninja').exists()
+    if any((ROOT / 'subprojects').glob('*/meson.build')):
+        # An unpacked subproject keeps its build file; ours may have changed since.
+        run_logged(['meson', 'subprojects', 'packagefiles', '--apply'], env, log)
     ok = run_logged(setup + (['--reconfigure'] if configured else []), env, log)
     if not ok and configured:
         # A build folder of an older state of the project may be past repair; start afresh once.

@@ -178,7 +178,7 @@ def build(processes, install):
     configured = (BUILD / 'build.ninja').exists()
     if not configured:
         say('building a release (a few minutes the first time) ...')
-    setup = ['meson', 'setup', '-Dbuildtype=release', BUILD, ROOT]
+    setup = ['meson', 'setup', BUILD, ROOT]
     ok = processes.run('build', setup + (['--reconfigure'] if configured else []), log, env)
     if not ok and configured:
         shutil.rmtree(BUILD)  # left by an older state of the tree

@@ -45,11 +45,14 @@ class PieceClaim {
   std::uint64_t length() const;  // shrinks if set_content_length() ends the content in this piece
   bool rival() const { return rival_; }
 
+  // Says that the bytes will come from the origin, not from a peer. Only before the first commit.
+  void from_origin() { from_origin_ = true; }
   // Bytes of the piece that are on disk already, from an earlier claim or a rival.
   std::uint64_t already() const;
   // Go on behind already(): buffer() then takes the bytes from there. Only before the first commit.
-  // The CRC of the whole piece is verified all the same.
-  void skip_already();
+  // The CRC of the whole piece is verified all the same. False, and nothing is skipped, where that
+  // could not be: the origin names no CRC, so it cannot vouch for bytes that a peer sent.
+  bool skip_already();
   // Where in the piece the next byte goes: ask the source for [offset() + position(), ...).
   std::uint64_t position() const { return position_; }
   std::uint64_t remaining() const { return length() - position_; }
@@ -85,13 +88,20 @@ class PieceClaim {
   PieceClaim(TaskHandle task, std::shared_ptr<Flight> flight, bool rival);
   void release();
 
+  Result<void> still_wanted() const;
+  Result<void> flush();
+  Result<PieceInfo> verify_and_record(PieceOrigin& origin);
+
   TaskHandle task_;
-  std::shared_ptr<Flight> flight_;
+  std::shared_ptr<Flight> flight_;  // null: moved away or over
   BufferPool::Loan buffer_;
   std::uint32_t number_ = 0;
   std::uint32_t crc_ = 0;
+  std::uint64_t serial_ = 0;  // tells claims on one flight apart
   bool rival_ = false;
+  bool from_origin_ = false;
   bool skipped_ = false;
+  bool broken_ = false;         // a write failed
   std::uint64_t position_ = 0;  // received, from the piece's start
   std::size_t buffered_ = 0;    // of which in the buffer
 };

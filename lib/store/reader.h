@@ -44,8 +44,10 @@ class Reader {
 
   const TaskHandle& task() const { return task_; }
   std::uint64_t position() const { return position_; }  // in the content
+  // Where it will end; the largest number while that is not known.
+  std::uint64_t end() const;
   // The file that next()'s extents lie in.
-  const std::shared_ptr<world::File>& file() const { return file_; }
+  const std::shared_ptr<world::File>& file() const { return task_->file(); }
 
   // What can be read now from position() on: length 0 if nothing is there yet.
   Result<Extent> ready();
@@ -60,11 +62,24 @@ class Reader {
 
  private:
   friend class StoredTask;
-  friend class Flight;
+
+  // Part of a piece that was handed out before its verification failed.
+  struct Unproven {
+    std::uint32_t piece = 0;
+    std::optional<std::uint32_t> crc;  // none: it cannot be known any more
+  };
+  void remember(std::uint32_t piece, std::optional<std::uint32_t> crc) { unproven_ = {piece, crc}; }
+  // Compares what was handed out with what lies there now; kCorrupt from then on if it differs.
+  Result<void> prove();
+  Result<void> check() const;
+  std::uint64_t verified_end(std::uint32_t piece) const;
 
   TaskHandle task_;
-  std::shared_ptr<world::File> file_;
+  ReaderOptions options_;
   std::uint64_t position_ = 0;
+  std::uint64_t resets_ = 0;  // of the task when the reader began
+  std::optional<Unproven> unproven_;
+  bool lied_ = false;  // what was handed out was wrong
 };
 
 }  // namespace d7y::store

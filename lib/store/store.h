@@ -12,7 +12,9 @@
 // since the last sync point are read again and verified before they are used. Belongs to one loop.
 #pragma once
 
+#include <list>
 #include <memory>
+#include <set>
 #include <string>
 #include <unordered_map>
 
@@ -103,12 +105,64 @@ class Store {
   friend class StoredTask;
   friend class TaskHandle;
   friend class PieceClaim;
+  friend class Reader;
+  friend class Exporter;
+
+  // A task on disk; loaded while somebody uses it and for some time after.
+  struct Entry {
+    TaskSummary line;       // while it is not loaded
+    bool synced = false;    // a sync point covers all its pieces
+    bool doubtful = false;  // pieces that none covers are older than our start: read them first
+    bool shared = false;    // hard-linked out
+    std::unique_ptr<StoredTask> task;
+    std::list<std::string>::iterator idle;  // place in idle_, while loaded and not pinned
+    bool is_idle = false;
+  };
+
   Store(world::World& world, StoreOptions options, Log log);
+
+  // recovery.cc
+  Task<Result<void>> start();
+  Result<void> check_format();
+  Result<void> wipe();
+  Result<bool> read_index();
+  Task<Result<void>> read_journals();
+  Result<void> read_one_journal(const std::string& folder, const std::string& id);
+  Task<Result<void>> write_index();
+
+  std::string task_folder(const std::string& id) const;
+  Result<StoredTask*> open_task(const std::string& id);  // loads if need be
+  Task<Result<TaskHandle>> settled(TaskHandle task);
+  void unpinned(StoredTask& task);
+  void unload(Entry& entry);
+  Task<Result<void>> sync_task(TaskHandle task);
+
+  // room.cc
+  std::vector<GcCandidate> candidates(std::vector<const std::string*>& ids);
+  std::uint64_t evict(const std::string& id, bool at_once);
+  Result<std::string> to_trash(const std::string& path);
+  void sweep(std::string path);
+  Task<void> sweep_in_background(std::string path);
+  void remove_now(const std::string& folder);
+  void discard(const std::string& path);
+  Error explain(Error failure, std::string_view doing, std::uint64_t bytes, const std::string& id);
 
   world::World& world_;
   StoreOptions options_;
   Log log_;
   BufferPool buffers_;
+  std::unique_ptr<world::FileLock> lock_;
+  std::unordered_map<std::string, Entry> entries_;
+  std::list<std::string> idle_;                       // ids, least recently used first
+  std::vector<std::unique_ptr<StoredTask>> removed_;  // still pinned
+  std::set<std::string> sweeping_;                    // trash that is being deleted
+  bool unclean_ = true;                               // the last stop was
+  bool closed_ = false;
+  bool making_room_ = false;
+
+  std::uint64_t claims_ = 0, written_ = 0, completed_pieces_ = 0, corrupt_pieces_ = 0;
+  std::uint64_t evictions_ = 0, evicted_bytes_ = 0, emergencies_ = 0;
+  Scope scope_;  // last: its tasks end before anything they use
 };
 
 }  // namespace d7y::store

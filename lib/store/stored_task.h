@@ -11,12 +11,17 @@
 #pragma once
 
 #include <functional>
+#include <map>
 #include <memory>
+#include <set>
 #include <span>
+#include <unordered_map>
 
+#include "base/digest.h"
 #include "base/log.h"
 #include "base/notify.h"
 #include "store/bitmap.h"
+#include "store/journal.h"
 #include "store/task_facts.h"
 #include "world/world.h"
 
@@ -28,6 +33,9 @@ class PieceView;
 class Reader;
 class Store;
 class StoredTask;
+
+// All bytes of a journal, bounded.
+Result<std::string> read_whole_journal(world::Files& files, const std::string& path);
 
 class TaskHandle {
  public:
@@ -168,17 +176,85 @@ class StoredTask {
   friend class PieceClaim;
   friend class PieceView;
   friend class Reader;
-  StoredTask() = default;
+  friend class Exporter;
+  struct Slot;     // what is kept of a complete piece
+  struct Hashing;  // the content digest, as far as it is computed
 
+  StoredTask(Store& store, std::string folder);
+  ~StoredTask();
+  friend struct std::default_delete<StoredTask>;
+
+  // Journal (task_journal.cc).
+  std::string journal_path() const { return folder_ + "/journal"; }
+  std::string content_path(std::uint32_t incarnation) const;
+  Result<void> start_files();                        // makes both files of a new task
+  Result<void> load(bool doubtful);                  // reads both files of an old one
+  Result<void> record(const JournalRecord& record);  // appends
+  Result<void> record_facts();
+  Result<void> append(const std::string& bytes);
+  // Writes a whole journal for `content` and puts it in place of the old one.
+  Result<void> replace_journal(std::uint32_t incarnation, bool with_pieces);
+  Task<Result<void>> sync_files();
+  void rest();  // nobody holds it: gives up what costs descriptors, notes the last access
+
+  // Pieces (stored_task.cc).
+  Result<void> check_piece(std::uint32_t number) const;
+  void set_have(PieceInfo piece);
+  void drop_piece(std::uint32_t number);
+  void restart_news();
+  Result<void> write(std::uint64_t offset, Bytes bytes);
+  Result<void> take_space(std::uint64_t offset, std::uint64_t length);
+  Result<void> reserve_for(const PieceExtent& extent);
+  void flight_failed(Flight& flight);
+  void end_flights(int state);
+
+  // Verification (task_verify.cc).
+  void doubt_all();
+  Task<Result<void>> settle();
+  Task<Result<void>> keep_good_privately();
+  Task<void> settle_in_background();
+  Task<Result<bool>> piece_is_good(std::shared_ptr<world::File> file, PieceExtent extent, std::uint32_t crc);
+  Task<Result<void>> verify_digest();
+  Result<void> compare(const Digest& computed, const Digest& wanted) const;
+  Task<void> hash_in_background();
+  void hash_what_is_here();
+  Result<ContentStamp> stamp() const;
+  Result<void> note_shared();
+
+  Store& store_;
+  std::string folder_;
   TaskFacts facts_;
+  WallTime created_at_{}, accessed_at_{}, recorded_access_{};
+
   Bitmap have_;
+  std::unordered_map<std::uint32_t, Slot> slots_;  // of complete and of doubtful pieces
+  std::vector<std::string> parents_;               // interned
+  std::vector<std::uint32_t> log_;                 // completions in order
+  std::uint64_t epoch_ = 1;                        // of log_
   std::uint64_t stored_ = 0;
-  bool finished_ = false;
-  bool removed_ = false;
+  std::map<std::uint32_t, std::shared_ptr<Flight>> flights_;
+  std::vector<Reader*> readers_;
+  std::set<std::uint32_t> doubts_;  // complete once, to be read again before use
+  bool settling_ = false;
+  std::uint64_t resets_ = 0;
+
+  bool finished_ = false, finishing_ = false, removed_ = false;
+  std::unique_ptr<Hashing> hashing_;
+  bool digest_verified_ = false;
   std::optional<Error> failure_;
   Signal changed_;
-  std::shared_ptr<world::File> content_;
+
+  std::shared_ptr<world::File> content_, journal_;
+  std::uint32_t incarnation_ = 1;  // of the content file: its name ends in it
+  std::uint64_t generation_ = 0, journal_end_ = 0;
+  bool journal_torn_ = false;
+  std::uint64_t spare_records_ = 0;  // in the journal, besides the pieces
+  bool dirty_ = false;               // complete pieces that no sync point covers
+  std::uint64_t reserved_from_ = 0, reserved_to_ = 0;
+  std::optional<ContentStamp> shared_;  // hard-linked out; the file as we know it
+
   std::uint64_t uploaded_ = 0;
+  unsigned pins_ = 0;
 };
 
 }  // namespace d7y::store

@@ -2,6 +2,8 @@
 
 #include <algorithm>
 
+#include "base/digest.h"
+
 namespace d7y::store {
 
 KindPolicy KindPolicy::of(TaskKind kind) {
@@ -39,6 +41,7 @@ Result<void> check_facts(const TaskFacts& facts) {
                  "task {}: {} bytes in pieces of {} are more than {} pieces; ask for longer pieces", facts.id,
                  *facts.content_length, facts.piece_length, kMaxPieces);
   }
+  if (!facts.digest.empty()) TRY_OK(Digest::parse(facts.digest));
   return {};
 }
 

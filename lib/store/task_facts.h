@@ -53,8 +53,9 @@ struct TaskFacts {
   std::optional<std::uint64_t> content_length;  // bytes; none: not known before the end
   Headers response_headers;                     // of the origin
   SourceVersion version;
-  std::string digest;       // of the whole content, "sha256:<hex>"; empty: none expected
-  Duration ttl{0};          // 0: what the node is configured to for this kind
+  std::string
+      digest;       // of the whole content, "sha256:<hex>"; as Digest::parse() reads it; empty: none expected
+  Duration ttl{0};  // 0: what the node is configured to for this kind
   bool persistent = false;  // never evicted for space
   bool prefetched = false;  // a download of the whole task was started behind a ranged one
 };

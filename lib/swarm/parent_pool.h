@@ -105,9 +105,8 @@ class ParentPool {
 
  private:
   friend class ParentLink;
+  friend class DataConnection;
   Task<void> collect();
-  Task<void> connect_stream(const Address& to, Deadline deadline,
-                            Result<std::unique_ptr<world::Stream>>& out);
 
   struct Knowledge {
     DataAddress data;

@@ -51,7 +51,7 @@ class ParentWatch {
     kAsking,     // nothing known yet
     kFollowing,  // pieces are announced as they come
     kEnded,      // the parent has said all; what it announced can be fetched
-    kFailed,     // see error(); nothing new will come, what was announced may still be there
+    kFailed,     // see failure(); nothing new will come, what was announced may still be there
   };
 
   // `pool` must outlive the watch.
@@ -62,7 +62,7 @@ class ParentWatch {
 
   const Candidate& parent() const { return parent_; }
   State state() const { return state_; }
-  const Error* error() const { return error_ ? &*error_ : nullptr; }  // with kFailed
+  const Error* failure() const { return error_ ? &*error_ : nullptr; }  // with kFailed
 
   Availability has(std::uint32_t number) const;
   const store::Bitmap& complete() const { return complete_; }

@@ -130,6 +130,7 @@ Result<Request> parse_request(std::uint8_t tag, std::string_view value) {
       request.request = in.take<std::uint32_t>();
       request.task_id = task_id();
       request.number = in.take<std::uint32_t>();
+      request.start = in.take<std::uint64_t>();
       return done(std::move(request));
     }
     case Tag::kCancel: return done(Cancel{in.take<std::uint32_t>()});
@@ -191,7 +192,8 @@ Result<Answer> parse_have(std::string_view value) {
       have.numbers.reserve(in.left() / 4);
       while (in.ok() && in.left() > 0) have.numbers.push_back(in.take<std::uint32_t>());
       break;
-    case Have::What::kAll: break;
+    case Have::What::kAll:
+    case Have::What::kClear: break;
     case Have::What::kEnd:
       have.code = static_cast<Code>(in.take<std::uint8_t>());
       have.message = printable(in.take_rest());
@@ -326,6 +328,7 @@ Result<std::string> encode(const Fetch& fetch) {
   put<std::uint32_t>(value, fetch.request);
   value += fetch.task_id;
   put<std::uint32_t>(value, fetch.number);
+  put<std::uint64_t>(value, fetch.start);
   return packet(Tag::kFetch, value);
 }
 
@@ -354,7 +357,8 @@ std::string encode(const Have& have) {
     case Have::What::kLost:
       for (auto number : have.numbers) put<std::uint32_t>(value, number);
       break;
-    case Have::What::kAll: break;
+    case Have::What::kAll:
+    case Have::What::kClear: break;
     case Have::What::kEnd:
       put<std::uint8_t>(value, static_cast<std::uint8_t>(have.code));
       value += std::string_view(have.message).substr(0, 512);

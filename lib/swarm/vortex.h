@@ -110,6 +110,7 @@ struct Fetch {
   std::uint32_t request = 0;  // the child's number for it, unique on the connection
   std::string task_id;
   std::uint32_t number = 0;
+  std::uint64_t start = 0;  // bytes of the piece that the child has already
   bool operator==(const Fetch&) const = default;
 };
 struct Cancel {
@@ -145,7 +146,7 @@ struct Refusal {
 // Extension: which pieces a parent has.
 struct Have {
   enum class What : std::uint8_t {
-    kTask = 0,      // geometry; comes first
+    kTask = 0,      // geometry; comes first, and again when the length becomes known
     kComplete = 1,  // bitmap: pieces that are complete and verified
     kArriving = 2,  // bitmap: pieces that are on their way and can be forwarded in flight
     kGained = 3,    // list: became complete
@@ -153,6 +154,7 @@ struct Have {
     kLost = 5,      // list: neither any more
     kAll = 6,       // the task is complete on the parent; nothing more will come
     kEnd = 7,       // the subscription is over: unknown, deleted or failed task
+    kClear = 8,     // forget all that was said about pieces; it follows anew
   };
   std::uint32_t subscription = 0;
   What what = What::kTask;

@@ -76,6 +76,18 @@ class VortexServer {
 
  private:
   friend class VortexConnection;
+  // One answer on its way.
+  class Uploading {
+   public:
+    explicit Uploading(VortexServer& server);
+    ~Uploading();
+    Uploading(const Uploading&) = delete;
+    Uploading& operator=(const Uploading&) = delete;
+
+   private:
+    VortexServer& server_;
+  };
+  void count(std::uint64_t bytes);
   Task<void> accept_forever(world::Listener& listener);
   Task<void> run(std::unique_ptr<world::Stream> stream);
 
@@ -85,7 +97,7 @@ class VortexServer {
   Log log_;
   Stats stats_;
   Counter* traffic_ = nullptr;
-  Gauge* uploading_ = nullptr;
+  Gauge* uploading_gauge_ = nullptr;
   bool draining_ = false;
   std::map<std::string, std::uint32_t> per_host_;
   std::vector<VortexConnection*> open_;

@@ -104,11 +104,11 @@ TEST_CASE("a task id that is not 64 printable characters is refused before it re
 
 TEST_CASE("requests survive any split of the stream, and several may follow each other") {
   auto wire = encode(PieceRequest{Kind::kStandard, kTask, 7}, 9).value() +
-              encode(Subscribe{4, kTask}).value() + encode(Fetch{5, kTask, 8}).value() + encode(Cancel{5}) +
-              encode(Unsubscribe{4}) + encode(Close{});
+              encode(Subscribe{4, kTask}).value() + encode(Fetch{5, kTask, 8, 1000}).value() +
+              encode(Cancel{5}) + encode(Unsubscribe{4}) + encode(Close{});
   std::vector<Request> expected{PieceRequest{Kind::kStandard, kTask, 7},
                                 Subscribe{4, kTask},
-                                Fetch{5, kTask, 8},
+                                Fetch{5, kTask, 8, 1000},
                                 Cancel{5},
                                 Unsubscribe{4},
                                 Close{}};

@@ -46,6 +46,7 @@ struct ChannelOptions {
   std::uint32_t connection_window = 64u << 20;
   // What :authority says where the address does not give a good one (Unix sockets).
   std::string authority;
+  std::string scheme = "http";  // "https" over TLS; servers hardly ever look
   std::string user_agent = "d7y";
 };
 

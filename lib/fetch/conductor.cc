@@ -1,0 +1,412 @@
+#include "fetch/conductor.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+
+#include "base/ids.h"
+#include "base/piece.h"
+#include "fetch/parent_phase.h"
+#include "fetch/source_phase.h"
+#include "net/http/headers.h"
+
+namespace d7y::fetch {
+namespace {
+
+// How long the scheduler is waited for when a conversation ends.
+constexpr auto kFarewell = std::chrono::seconds(5);
+// Content of unknown length is cut like small content.
+constexpr std::uint64_t kUnknownPieceLength = kMinPieceLength;
+
+}  // namespace
+
+Conductor::Conductor(const EngineParts& parts, const EngineOptions& options, std::string task_id,
+                     const Wish& wish)
+    : parts_(parts),
+      options_(options),
+      task_id_(std::move(task_id)),
+      wish_(wish),
+      log_(parts.log),
+      last_byte_at_(parts.world.now()),
+      own_limit_(0, 0, parts.world.now()),
+      download_pacer_{&own_limit_, parts.download_limit},
+      source_pacer_{&own_limit_, parts.download_limit, parts.source_limit},
+      scope_(parts.world.loop()) {
+  peer_id_ = fresh_peer_id();
+  scope_.spawn(run());
+}
+
+Conductor::~Conductor() = default;
+
+std::string Conductor::fresh_peer_id() const {
+  auto high = parts_.world.random();
+  auto low = parts_.world.random();
+  return d7y::peer_id(options_.ip, options_.hostname, uuid_v4(high, low), options_.seed);
+}
+
+Task<void> Conductor::run() {
+  auto worked = co_await work();
+  if (!worked) {
+    failure_ = std::move(worked).error();
+    log_.info("task {} failed: {}", task_id_, failure_->message());
+    if (task_) task_->fail(failure_->clone());
+  }
+  working_ = false;
+  changed_.notify_all();
+  settled_.notify_all();
+}
+
+Task<Result<void>> Conductor::work() {
+  CO_OK(co_await learn());
+  learned_ = true;
+  changed_.notify_all();
+  for (;;) {
+    if (task_->has_everything()) CO_OK(co_await finish());
+    while (done()) {
+      working_ = false;
+      settled_.notify_all();
+      CO_OK(co_await wanted_.wait(Deadline::never()));  // ends with the last download
+    }
+    working_ = true;
+    CO_OK(co_await round());
+  }
+}
+
+// ---- Learning
+
+bool Conductor::peers_possible() const {
+  return parts_.parents != nullptr && parts_.schedulers != nullptr && !parts_.schedulers->none();
+}
+
+source::Request Conductor::source_request() const {
+  source::Request request;
+  request.url = wish_.message.url();
+  for (const auto& [name, value] : wish_.message.request_header()) {
+    if (!http::same_name(name, "range") && !http::same_name(name, "host")) request.headers.add(name, value);
+  }
+  for (const auto& [name, value] : options_.source_headers) {
+    if (!request.headers.has(name)) request.headers.add(name, value);
+  }
+  request.trust_pem = wish_.trust_pem;
+  request.insecure_skip_verify = wish_.insecure_skip_verify;
+  return request;
+}
+
+Task<Result<void>> Conductor::learn() {
+  auto found = co_await parts_.store.find(task_id_);
+  if (found && (*found)->content_length()) co_return co_await learn_from_store(std::move(*found));
+  if (!found && !found.failed_with(ErrorCode::kNotFound)) co_return std::move(found).error();
+  co_return co_await learn_from_source();
+}
+
+Task<Result<void>> Conductor::learn_from_store(store::TaskHandle found) {
+  if (!found->intact()) {
+    log_.warn("content of task {} was changed behind the store's back; checking every piece", task_id_);
+    CO_OK(co_await found->revalidate());
+  }
+  const auto& facts = found->facts();
+  version_.etag = facts.version.etag;
+  version_.last_modified = facts.version.last_modified;
+  version_.length = facts.content_length;
+  if (!wish_.message.digest().empty()) {
+    if (auto set = found->set_digest(wish_.message.digest()); !set) {
+      if (!set.failed_with(ErrorCode::kChanged)) co_return std::move(set).error();
+      co_return error(ErrorCode::kCorrupt, "stored content of {} has digest {}, {} is asked for",
+                      source::redacted(wish_.message.url()), facts.digest, wish_.message.digest());
+    }
+  }
+  task_ = std::move(found);
+  begin_plan();
+  co_return Result<void>{};
+}
+
+Task<Result<void>> Conductor::learn_from_source() {
+  auto request = source_request();
+  auto deadline = Deadline::in(options_.stat_timeout, parts_.world.now());
+  source::Info info;
+  source::Retry retry(options_.retry);
+  for (;;) {
+    Result<void> answered;
+    if (peers_possible() || wish_.message.has_range()) {
+      auto stat = co_await parts_.sources.stat(request, deadline);
+      if (stat) {
+        info = std::move(*stat);
+      } else {
+        answered = std::move(stat).error();
+      }
+    } else {
+      // Nobody else is asked: the first request brings the length and the first bytes at once.
+      source::Span first{0, options_.first_request};
+      auto body = co_await parts_.sources.read(request, first, source::Version{}, deadline);
+      if (body.failed_with(ErrorCode::kUnsupported) || body.failed_with(ErrorCode::kPrecondition)) {
+        ranges_ = false;
+        source::Span whole;
+        body = co_await parts_.sources.read(request, whole, source::Version{}, deadline);
+      }
+      if (body) {
+        first_body_ = std::move(*body);
+        info = first_body_->info();
+      } else {
+        answered = std::move(body).error();
+      }
+    }
+    if (answered) break;
+    auto pause = retry.after(answered.error(), parts_.world.random(),
+                             source::retry_after_of(answered.error(), parts_.world.wall_now()));
+    if (!pause || deadline.passed(parts_.world.now() + *pause)) co_return std::move(answered).error();
+    co_await sleep_for(*pause);
+  }
+  if (info.is_folder) {
+    co_return error(ErrorCode::kInvalid, "{} is a folder; download it recursively",
+                    source::redacted(request.url));
+  }
+  version_ = info.version;
+  if (!info.length) ranges_ = false;
+  auto facts = facts_of(info);
+  auto created = co_await parts_.store.create(facts);
+  if (!created) co_return std::move(created).error();
+  task_ = std::move(*created);
+  bool same = task_->facts().content_length == facts.content_length &&
+              task_->piece_length() == facts.piece_length &&
+              (!task_->facts().version.known() || task_->facts().version == facts.version);
+  if (!same) CO_OK(task_->reset(std::move(facts)));
+  if (auto length = task_->content_length(); length && task_->stored() < *length) {
+    CO_OK(task_->reserve(0, *length));
+  }
+  begin_plan();
+  co_return Result<void>{};
+}
+
+store::TaskFacts Conductor::facts_of(const source::Info& info) const {
+  const auto& message = wish_.message;
+  store::TaskFacts facts;
+  facts.id = task_id_;
+  facts.url = source::redacted(message.url());
+  facts.tag = message.tag();
+  facts.application = message.application();
+  facts.content_length = info.length;
+  facts.piece_length = message.has_piece_length() && message.piece_length() > 0 ? message.piece_length()
+                       : info.length ? automatic_piece_length(*info.length)
+                                     : kUnknownPieceLength;
+  for (const auto& header : info.headers) facts.response_headers.emplace_back(header.name, header.value);
+  facts.version.etag = info.version.etag;
+  facts.version.last_modified = info.version.last_modified;
+  facts.digest = message.digest();
+  return facts;
+}
+
+void Conductor::begin_plan() {
+  // Content of unknown length is one thing that is wanted, whatever pieces it will have.
+  plan_.begin(task_->piece_count().value_or(1), task_->content_length() ? task_->pieces() : store::Bitmap{});
+}
+
+// ---- What downloads say
+
+PiecePlan::WantId Conductor::want(PiecePlan::Run run) {
+  auto id = plan_.want(run);
+  wanted_.notify_all();
+  return id;
+}
+
+void Conductor::forget(PiecePlan::WantId id) { plan_.forget(id); }
+
+void Conductor::limit_rate(std::uint64_t bytes_per_second) {
+  own_limit_.set_rate(bytes_per_second, 0, parts_.world.now());
+}
+
+namespace {
+// A flag that is set as long as somebody works, whether that ends or is cancelled.
+class Busy {
+ public:
+  Busy(bool& flag, Signal& changed) : flag_(flag), changed_(changed) { flag_ = true; }
+  ~Busy() {
+    flag_ = false;
+    changed_.notify_all();
+  }
+  Busy(const Busy&) = delete;
+  Busy& operator=(const Busy&) = delete;
+
+ private:
+  bool& flag_;
+  Signal& changed_;
+};
+}  // namespace
+
+Task<Result<void>> Conductor::finish() {
+  while (!task_->finished()) {
+    if (failure_) co_return failure_->clone();
+    if (finishing_) {
+      CO_OK(co_await changed_.wait(Deadline::never()));  // whoever finishes notifies, even when cancelled
+      continue;
+    }
+    Busy busy(finishing_, changed_);
+    auto finished = co_await task_->finish();
+    if (!finished) {
+      if (!failure_) failure_ = finished.error().clone();
+      co_return finished;
+    }
+  }
+  co_return Result<void>{};
+}
+
+// ---- Working
+
+Task<Result<void>> Conductor::round() {
+  auto length = task_->content_length();
+  bool small = length && (*length <= options_.small_content ||
+                          plan_.missing() * task_->piece_length() <= options_.small_content);
+  if (peers_possible() && length && !(small && source_allowed_)) co_return co_await round_with_scheduler();
+  if (!source_allowed_) {
+    co_return error(ErrorCode::kUnavailable,
+                    "{}: the origin must not be asked and there is no scheduler to find peers",
+                    source::redacted(wish_.message.url()));
+  }
+  co_return co_await from_source(nullptr);
+}
+
+api::common::Download Conductor::registration() const {
+  auto message = wish_.message;
+  message.clear_output_path();
+  message.set_need_piece_content(false);
+  message.set_concurrent_piece_count(options_.concurrent_pieces);
+  message.set_actual_content_length(*task_->content_length());
+  message.set_actual_piece_length(task_->piece_length());
+  message.set_actual_piece_count(*task_->piece_count());
+  return message;
+}
+
+namespace {
+// Points the conductor at its session for as long as there is one.
+class SessionHold {
+ public:
+  SessionHold(swarm::AnnounceSession*& slot, swarm::AnnounceSession& session) : slot_(slot) {
+    slot_ = &session;
+  }
+  ~SessionHold() { slot_ = nullptr; }
+  SessionHold(const SessionHold&) = delete;
+  SessionHold& operator=(const SessionHold&) = delete;
+
+ private:
+  swarm::AnnounceSession*& slot_;
+};
+}  // namespace
+
+Task<Result<void>> Conductor::round_with_scheduler() {
+  auto& world = parts_.world;
+  auto soon = [&](Duration wait) { return Deadline::in(wait, world.now()); };
+  swarm::AnnounceOptions announce;
+  announce.self = options_.self;
+  announce.task_id = task_id_;
+  announce.new_peer_id = [this] { return fresh_peer_id(); };
+  announce.max_verdicts = options_.max_verdicts;
+  auto opened = co_await swarm::AnnounceSession::open(*parts_.schedulers, std::move(announce), registration(),
+                                                      log_, soon(options_.schedule_timeout));
+  if (!opened) {
+    if (!source_allowed_)
+      co_return std::move(opened).error().in("no scheduler and the origin must not be asked");
+    log_.warn("task {}: no help from a scheduler ({}); going to the origin", task_id_,
+              opened.error().message());
+    co_return co_await from_source(nullptr);
+  }
+  auto session = std::move(*opened);
+  peer_id_ = session->peer_id();
+  SessionHold hold(session_, *session);
+  auto verdict = session->verdict();
+  std::optional<ParentPhase> parents;
+
+  for (;;) {
+    if (verdict.kind == swarm::Verdict::Kind::kBackToSource) {
+      parents.reset();
+      if (!source_allowed_) {
+        (void)co_await session->end(swarm::Outcome::kFailed, "back-to-source is disabled", soon(kFarewell));
+        co_return error(ErrorCode::kUnavailable, "no peer has {} and the origin must not be asked",
+                        source::redacted(wish_.message.url()));
+      }
+      session->back_to_source_started();
+      auto fetched = co_await from_source(session.get());
+      auto outcome = fetched ? swarm::Outcome::kBackToSourceFinished : swarm::Outcome::kBackToSourceFailed;
+      auto description = fetched ? std::string() : fetched.error().message();
+      (void)co_await session->end(outcome, std::move(description), soon(kFarewell));
+      co_return fetched;
+    }
+
+    std::string reason = "the scheduler offers no parents";
+    if (verdict.kind == swarm::Verdict::Kind::kParents) {
+      if (!parents) parents.emplace(*this);
+      parents->offer(verdict.parents);
+      session->started();
+      auto ended = co_await parents->run(*session);
+      if (!ended) {
+        (void)co_await session->end(swarm::Outcome::kFailed, ended.error().message(), soon(kFarewell));
+        co_return std::move(ended).error();
+      }
+      if (*ended == ParentPhase::End::kDone) {
+        parents.reset();
+        (void)co_await session->end(swarm::Outcome::kFinished, "", soon(kFarewell));
+        co_return Result<void>{};
+      }
+      reason = *ended == ParentPhase::End::kStalled ? "parents send nothing" : "parents have nothing more";
+    }
+
+    auto next = co_await session->reschedule(reason, soon(options_.schedule_timeout));
+    if (!next) {
+      parents.reset();
+      (void)co_await session->end(swarm::Outcome::kFailed, reason, soon(kFarewell));
+      if (!source_allowed_) co_return std::move(next).error().in(reason);
+      log_.info("task {}: {} and the scheduler has no others ({}); going to the origin", task_id_, reason,
+                next.error().message());
+      co_return co_await from_source(nullptr);
+    }
+    verdict = std::move(*next);
+  }
+}
+
+Task<Result<void>> Conductor::from_source(swarm::AnnounceSession* session) {
+  SourcePhase source(*this);
+  auto fetched = co_await source.run();
+  if (!fetched && session != nullptr) {
+    auto piece = task_->pieces().first_clear(0, std::max(1U, plan_.pieces())).value_or(0);
+    session->source_piece_failed(piece, fetched.error());
+  }
+  co_return fetched;
+}
+
+void Conductor::piece_done(const store::PieceInfo& piece) {
+  plan_.completed(piece.number);
+  if (session_ != nullptr) session_->piece_finished(piece);
+  if (parts_.metrics != nullptr) {
+    static constexpr const char* kTypes[] = {"BACK_TO_SOURCE", "REMOTE_PEER", "LOCAL_PEER"};
+    parts_.metrics
+        ->counter("dragonfly_client_download_traffic", "Bytes of pieces received, by where they came from.",
+                  {{"type", kTypes[static_cast<int>(piece.traffic)]}})
+        .add(piece.length);
+  }
+  changed_.notify_all();
+}
+
+void Conductor::bytes_arrived(std::size_t) {
+  last_byte_at_ = parts_.world.now();
+  if (!first_byte_at_) first_byte_at_ = last_byte_at_;
+}
+
+Task<void> Conductor::announce_complete() {
+  if (!peers_possible() || !task_ || !task_->content_length()) co_return;
+  auto message = registration();
+  message.set_metadata_only(true);
+  swarm::AnnounceOptions announce;
+  announce.self = options_.self;
+  announce.task_id = task_id_;
+  announce.new_peer_id = [this] { return fresh_peer_id(); };
+  auto opened =
+      co_await swarm::AnnounceSession::open(*parts_.schedulers, std::move(announce), std::move(message), log_,
+                                            Deadline::in(options_.schedule_timeout, parts_.world.now()));
+  if (!opened) {
+    log_.debug("task {}: the scheduler was not told of our copy: {}", task_id_, opened.error().message());
+    co_return;
+  }
+  auto session = std::move(*opened);
+  session->started();
+  (void)co_await session->end(swarm::Outcome::kFinished, "", Deadline::in(kFarewell, parts_.world.now()));
+}
+
+}  // namespace d7y::fetch

@@ -1,0 +1,115 @@
+// One task's conductor: who wants what of it, which pieces are here, who is asked next.
+//
+// All downloads of a task on this node share one conductor. It learns what the content is (from the
+// store, or from the origin), then works in rounds until every wanted piece is here: asks the
+// scheduler, fetches from parents (parent_phase.h), falls back to the origin where it may
+// (source_phase.h), asks again. It ends when its last download leaves, or by failing.
+//
+// Whatever scheduler and parents do, a round ends: waits are bounded by stall_timeout and
+// schedule_timeout, answers by max_verdicts, origin attempts by the retry policy; and each download
+// has a deadline of its own above all that.
+#pragma once
+
+#include <array>
+#include <memory>
+#include <optional>
+#include <string>
+
+#include "base/scope.h"
+#include "fetch/pacer.h"
+#include "fetch/piece_plan.h"
+#include "fetch/wish.h"
+
+namespace d7y::fetch {
+
+class Conductor {
+ public:
+  // `wish` is the first one; its URL, headers and credentials are used for the origin.
+  Conductor(const EngineParts& parts, const EngineOptions& options, std::string task_id, const Wish& wish);
+  ~Conductor();
+  Conductor(const Conductor&) = delete;
+  Conductor& operator=(const Conductor&) = delete;
+
+  const std::string& task_id() const { return task_id_; }
+  // Ours in this conversation with the scheduler; a fresh one where there is none.
+  const std::string& peer_id() const { return peer_id_; }
+
+  // ---- What downloads see
+  // The task, once its metadata is known (or known to be unknowable: content of unknown length).
+  bool learned() const { return learned_; }
+  const store::TaskHandle& task() const { return task_; }
+  const Error* failure() const { return failure_ ? &*failure_ : nullptr; }
+  // Notified at each change: learned, a piece more, failed.
+  Signal& changed() { return changed_; }
+  bool received_anything() const { return first_byte_at_.has_value(); }
+  std::optional<TimePoint> first_byte_at() const { return first_byte_at_; }
+
+  // ---- What downloads say
+  PiecePlan::WantId want(PiecePlan::Run run);
+  void forget(PiecePlan::WantId id);
+  void reading(PiecePlan::WantId id, std::uint32_t piece) { plan_.reading(id, piece); }
+  void limit_rate(std::uint64_t bytes_per_second);
+  void allow_source() { source_allowed_ = true; }
+
+  // Everything is here: verifies the whole against its digest, once for all who ask.
+  Task<Result<void>> finish();
+
+  // Nobody waits for anything and the scheduler has heard the end.
+  bool settled() const { return !working_; }
+  Signal& settled_signal() { return settled_; }
+
+  // Tells the scheduler that this host has a complete copy; best effort.
+  Task<void> announce_complete();
+
+ private:
+  friend class ParentPhase;
+  friend class SourcePhase;
+
+  Task<void> run();
+  Task<Result<void>> work();
+  // Finds out what the content is: task_ is set and the plan begun.
+  Task<Result<void>> learn();
+  Task<Result<void>> learn_from_store(store::TaskHandle found);
+  Task<Result<void>> learn_from_source();
+  store::TaskFacts facts_of(const source::Info& info) const;
+  void begin_plan();
+  // One round: everything wanted now, by scheduler and parents or from the origin.
+  Task<Result<void>> round();
+  Task<Result<void>> round_with_scheduler();
+  Task<Result<void>> from_source(swarm::AnnounceSession* session);
+  api::common::Download registration() const;
+
+  // A piece is here.
+  void piece_done(const store::PieceInfo& piece);
+  void bytes_arrived(std::size_t bytes);
+  source::Request source_request() const;
+  std::string fresh_peer_id() const;
+  bool done() const { return plan_.missing() == 0; }
+  bool peers_possible() const;
+
+  EngineParts parts_;
+  const EngineOptions& options_;
+  std::string task_id_, peer_id_;
+  Wish wish_;
+  Log log_;
+
+  store::TaskHandle task_;
+  PiecePlan plan_;
+  bool learned_ = false, working_ = true, source_allowed_ = false;
+  bool finishing_ = false;
+  bool ranges_ = true;  // the origin can send parts
+  source::Version version_;
+  std::unique_ptr<source::Body> first_body_;  // of the first request, still to be read
+  std::optional<Error> failure_;
+  std::optional<TimePoint> first_byte_at_;
+  TimePoint last_byte_at_{};
+
+  TokenBucket own_limit_;
+  Pacer download_pacer_, source_pacer_;
+  swarm::AnnounceSession* session_ = nullptr;  // while a round talks to the scheduler
+
+  Signal changed_, wanted_, settled_;
+  Scope scope_;
+};
+
+}  // namespace d7y::fetch

@@ -1,0 +1,181 @@
+#include "fetch/engine.h"
+
+#include <array>
+
+#include "base/digest.h"
+#include "base/ids.h"
+#include "base/piece.h"
+#include "store/task_facts.h"
+
+namespace d7y::fetch {
+namespace {
+
+// Classes of content size that Dragonfly's metrics know (Dragonfly client 10.1).
+int size_level(std::uint64_t bytes) {
+  if (bytes == 0) return 0;
+  static constexpr std::array<std::uint64_t, 19> kBounds = {
+      1_MiB, 4_MiB, 8_MiB,  16_MiB, 32_MiB, 64_MiB,  128_MiB, 256_MiB, 512_MiB, 1_GiB,
+      4_GiB, 8_GiB, 16_GiB, 32_GiB, 64_GiB, 128_GiB, 256_GiB, 512_GiB, 1024_GiB};
+  int level = 1;
+  for (auto bound : kBounds) {
+    if (bytes < bound) break;
+    ++level;
+  }
+  return level;
+}
+
+std::vector<double> millisecond_bounds() {
+  std::vector<double> bounds;
+  for (double bound = 1; bounds.size() < 24; bound *= 2) bounds.push_back(bound);
+  return bounds;
+}
+
+std::string revision_of(const api::common::Download& message) {
+  if (message.has_hugging_face()) return message.hugging_face().revision();
+  if (message.has_model_scope()) return message.model_scope().revision();
+  return {};
+}
+
+}  // namespace
+
+Engine::Engine(EngineParts parts, EngineOptions options)
+    : parts_(std::move(parts)), options_(std::move(options)), scope_(parts_.world.loop()) {
+  scope_.spawn(reap());
+}
+
+Engine::~Engine() {
+  scope_.cancel();
+  entries_.clear();
+}
+
+Result<std::string> Engine::task_id(const api::common::Download& message) {
+  StandardTaskId recipe;
+  recipe.url = message.url();
+  recipe.tag = message.tag();
+  recipe.application = message.application();
+  recipe.revision = revision_of(message);
+  if (message.has_piece_length()) recipe.piece_length = message.piece_length();
+  recipe.filtered_query_params.assign(message.filtered_query_params().begin(),
+                                      message.filtered_query_params().end());
+  if (message.has_content_for_calculating_task_id()) {
+    recipe.content_for_calculating_task_id = message.content_for_calculating_task_id();
+  }
+  recipe.based_on_blob_digest = message.enable_task_id_based_blob_digest();
+  return d7y::task_id(recipe);
+}
+
+Result<std::unique_ptr<Download>> Engine::start(Wish wish, Deadline deadline) {
+  if (closed_) return error(ErrorCode::kClosed, "the node is shutting down and takes no new downloads");
+  auto& message = wish.message;
+  TRY_OK(parts_.sources.backend_for(message.url()));
+  TRY(auto id, task_id(message));
+  if (!message.digest().empty()) {
+    TRY(auto digest, Digest::parse(message.digest()));
+    message.set_digest(digest.to_string());
+  }
+  if (message.has_piece_length() && message.piece_length() != 0) {
+    if (message.piece_length() < kMinPieceLength || message.piece_length() > store::kMaxPieceLength) {
+      return error(ErrorCode::kInvalid, "piece length {} is outside {} to {} bytes", message.piece_length(),
+                   kMinPieceLength, store::kMaxPieceLength);
+    }
+  }
+  if (!wish.output_path.empty()) {
+    auto status = parts_.world.files().status(wish.output_path);
+    if (status && status->kind == world::FileKind::kFolder) {
+      return error(ErrorCode::kInvalid, "output {} is a folder; name a file", wish.output_path);
+    }
+    if (status && !wish.overwrite) {
+      return error(ErrorCode::kExists, "output {} exists; remove it or ask to overwrite it",
+                   wish.output_path);
+    }
+    auto slash = wish.output_path.rfind('/');
+    auto folder = slash == std::string::npos ? std::string(".")
+                                             : wish.output_path.substr(0, std::max<std::size_t>(slash, 1));
+    if (auto there = parts_.world.files().status(folder); !there) {
+      return std::move(there).error().in("folder of output " + wish.output_path);
+    }
+  }
+
+  auto& entry = entries_[id];
+  if (entry.conductor && entry.conductor->failure() != nullptr) {
+    entry = {};  // those who still hold it see its failure; this wish gets a fresh start
+  }
+  if (!entry.conductor) entry.conductor = std::make_shared<Conductor>(parts_, options_, id, wish);
+  if (!message.disable_back_to_source()) entry.conductor->allow_source();
+  entry.unlimited = entry.unlimited || wish.rate_limit == 0;
+  entry.rate_limit = std::max(entry.rate_limit, wish.rate_limit);
+  entry.conductor->limit_rate(entry.unlimited ? 0 : entry.rate_limit);
+  ++entry.downloads;
+  ++downloads_;
+  return std::make_unique<Download>(*this, entry.conductor, std::move(wish), deadline);
+}
+
+void Engine::left(Conductor& conductor) {
+  --downloads_;
+  auto found = entries_.find(conductor.task_id());
+  if (found != entries_.end() && found->second.conductor.get() == &conductor) --found->second.downloads;
+  reap_.notify_all();
+}
+
+// Conductors that nobody needs go from here, never from inside one of their own tasks. One that has
+// finished its work is given the time to tell its scheduler.
+Task<void> Engine::reap() {
+  for (;;) {
+    for (auto at = entries_.begin(); at != entries_.end();) {
+      auto& entry = at->second;
+      if (entry.downloads > 0) {
+        ++at;
+        continue;
+      }
+      bool complete = entry.conductor->task() && entry.conductor->task()->finished();
+      if (complete && !entry.conductor->settled()) scope_.spawn(watch_settling(entry.conductor));
+      at = entries_.erase(at);
+    }
+    if (downloads_ == 0 && entries_.empty()) idle_.notify_all();
+    if (!co_await reap_.wait(Deadline::never())) co_return;  // lives as long as the engine
+  }
+}
+
+Task<void> Engine::watch_settling(std::shared_ptr<Conductor> conductor) {
+  auto deadline = Deadline::in(std::chrono::seconds(10), parts_.world.now());
+  while (!conductor->settled()) {
+    if (!co_await conductor->settled_signal().wait(deadline)) break;
+  }
+}
+
+Task<Result<void>> Engine::idle(Deadline deadline) {
+  reap_.notify_all();
+  while (downloads_ > 0 || scope_.size() > 1) {
+    auto soon = deadline.or_earlier(Deadline::in(std::chrono::milliseconds(100), parts_.world.now()));
+    auto waited = co_await idle_.wait(soon);
+    if (!waited && deadline.passed(parts_.world.now())) co_return std::move(waited).error();
+  }
+  co_return Result<void>{};
+}
+
+void Engine::note_end(Download& download, const Result<void>& outcome) {
+  if (parts_.metrics == nullptr) return;
+  auto& metrics = *parts_.metrics;
+  auto type = std::to_string(static_cast<int>(download.wish().message.type()));
+  auto priority = std::to_string(static_cast<int>(download.wish().message.priority()));
+  Labels labels{{"type", type}, {"tag", ""}, {"app", ""}, {"priority", priority}};
+  metrics.counter("dragonfly_client_download_task_total", "Downloads that have ended.", labels).add();
+  if (!outcome) {
+    metrics.counter("dragonfly_client_download_task_failure_total", "Downloads that failed.", labels).add();
+    return;
+  }
+  auto progress = download.progress();
+  if (progress.from_local > 0) {
+    metrics
+        .counter("dragonfly_client_download_traffic", "Bytes of pieces received, by where they came from.",
+                 {{"type", "LOCAL_PEER"}})
+        .add(progress.from_local);
+  }
+  metrics
+      .histogram("dragonfly_client_download_task_duration_milliseconds", "How long downloads took.",
+                 millisecond_bounds(),
+                 {{"task_type", type}, {"task_size_level", std::to_string(size_level(progress.done))}})
+      .observe(std::chrono::duration<double, std::milli>(progress.elapsed).count());
+}
+
+}  // namespace d7y::fetch

@@ -1,0 +1,238 @@
+#include "fetch/parent_phase.h"
+
+#include <algorithm>
+
+#include "store/claim.h"
+
+namespace d7y::fetch {
+namespace {
+
+// How often late pieces are looked at while nothing else happens.
+constexpr auto kTick = std::chrono::milliseconds(100);
+
+// Failures that are ours and not the parent's.
+bool is_ours(ErrorCode code) {
+  return code == ErrorCode::kDiskFull || code == ErrorCode::kIo || code == ErrorCode::kChanged ||
+         code == ErrorCode::kClosed;
+}
+
+}  // namespace
+
+ParentPhase::ParentPhase(Conductor& conductor)
+    : conductor_(conductor),
+      watching_(conductor.parts_.world.loop()),
+      fetching_(conductor.parts_.world.loop()) {}
+
+ParentPhase::~ParentPhase() = default;
+
+void ParentPhase::offer(const std::vector<swarm::Candidate>& offered) {
+  auto now = conductor_.parts_.world.now();
+  for (auto& parent : parents_) parent.offered = false;
+  for (const auto& candidate : offered) {
+    auto known = std::find_if(parents_.begin(), parents_.end(), [&](const Parent& p) {
+      return p.watch->parent().peer_id == candidate.peer_id;
+    });
+    if (known != parents_.end() && known->watch->state() != swarm::ParentWatch::State::kFailed) {
+      known->offered = true;
+      continue;
+    }
+    swarm::WatchOptions watch;
+    watch.host_id = conductor_.options_.self.host_id;
+    watch.task_id = conductor_.task_id_;
+    watch.piece_length = conductor_.task_->piece_length();
+    watch.content_length = conductor_.task_->content_length();
+    for (std::uint32_t piece = 0; piece < conductor_.plan_.pieces(); ++piece) {
+      if (conductor_.plan_.wanted(piece) && !conductor_.task_->has(piece)) watch.wanted.push_back(piece);
+    }
+    auto& parent = parents_.emplace_back();
+    parent.id = set_.add(candidate.peer_id, candidate.host_id, now);
+    parent.watch = std::make_unique<swarm::ParentWatch>(*conductor_.parts_.parents, candidate,
+                                                        std::move(watch), conductor_.log_);
+    watching_.spawn(follow(parent));
+  }
+}
+
+Task<void> ParentPhase::follow(Parent& parent) {
+  for (;;) {
+    if (!co_await parent.watch->changed().wait(Deadline::never())) co_return;
+    work_.notify_all();
+  }
+}
+
+void ParentPhase::recount_copies() {
+  bool stale = copies_.size() != conductor_.plan_.pieces();
+  for (auto& parent : parents_) {
+    if (parent.seen_version != parent.watch->version()) stale = true;
+    parent.seen_version = parent.watch->version();
+  }
+  if (!stale) return;
+  copies_.assign(conductor_.plan_.pieces(), 0);
+  for (const auto& parent : parents_) {
+    if (set_.given_up(parent.id)) continue;
+    for (std::uint32_t piece = 0; piece < copies_.size(); ++piece) {
+      if (parent.watch->complete().test(piece) || parent.watch->arriving().test(piece)) ++copies_[piece];
+    }
+  }
+}
+
+bool ParentPhase::assign_open(Parent& parent, swarm::AnnounceSession& session) {
+  auto& world = conductor_.parts_.world;
+  auto& plan = conductor_.plan_;
+  auto length = conductor_.task_->piece_length();
+  if (plan.open() == 0 || set_.given_up(parent.id) || !set_.usable(parent.id, length, world.now()))
+    return false;
+  auto piece = plan.pick(parent.watch->complete(), copies_, world.random());
+  if (!piece) piece = plan.pick(parent.watch->arriving(), copies_, world.random());
+  if (!piece) return false;
+  start(parent, *piece, false, session);
+  return true;
+}
+
+void ParentPhase::assign(swarm::AnnounceSession& session) {
+  recount_copies();
+  // In turns, so that work is spread before anybody's window is full.
+  for (bool any = true; any && !failure_;) {
+    any = false;
+    for (auto& parent : parents_) {
+      if (assign_open(parent, session)) any = true;
+    }
+  }
+  if (conductor_.plan_.open() == 0 && !failure_) assign_hedges(session);
+}
+
+void ParentPhase::assign_hedges(swarm::AnnounceSession& session) {
+  auto now = conductor_.parts_.world.now();
+  struct Start {
+    Parent* parent;
+    std::uint32_t piece;
+  };
+  std::vector<Start> starts;
+  for (const auto& late : fetches_) {
+    if (late.rival || conductor_.task_->has(late.piece)) continue;
+    bool has_rival = std::any_of(fetches_.begin(), fetches_.end(),
+                                 [&](const Fetch& f) { return f.rival && f.piece == late.piece; });
+    if (has_rival) continue;
+    std::vector<swarm::ParentSet::Id> having;
+    for (const auto& parent : parents_) {
+      if (&parent != late.parent && parent.watch->complete().test(late.piece)) having.push_back(parent.id);
+    }
+    if (having.empty()) continue;
+    auto helper = set_.hedge(late.running, having, now);
+    if (!helper) continue;
+    auto found =
+        std::find_if(parents_.begin(), parents_.end(), [&](const Parent& p) { return p.id == *helper; });
+    if (found != parents_.end()) starts.push_back({&*found, late.piece});
+  }
+  for (const auto& each : starts) start(*each.parent, each.piece, true, session);
+}
+
+void ParentPhase::start(Parent& parent, std::uint32_t piece, bool rival, swarm::AnnounceSession& session) {
+  auto& plan = conductor_.plan_;
+  auto now = conductor_.parts_.world.now();
+  auto claimed = conductor_.task_->claim(piece, rival ? store::Rivals::kAllowed : store::Rivals::kNo);
+  if (!claimed) {
+    if (!failure_) failure_ = std::move(claimed).error();
+    return;
+  }
+  if (claimed->state == store::ClaimState::kHave) return plan.completed(piece);
+  if (claimed->state == store::ClaimState::kBusy) return plan.taken(piece);
+  auto claim = std::move(*claimed->claim);
+  auto length = claim.length();
+  if (!rival) plan.taken(piece);
+  set_.asked(parent.id, length, now);
+  auto& record = fetches_.emplace_back();
+  record.parent = &parent;
+  record.piece = piece;
+  record.rival = rival;
+  record.running = {.parent = parent.id, .length = length, .left = length, .asked = now, .last_byte = now};
+  fetching_.spawn(fetch(record, std::move(claim), session));
+}
+
+Task<void> ParentPhase::fetch(Fetch& record, store::PieceClaim claim, swarm::AnnounceSession& session) {
+  auto& world = conductor_.parts_.world;
+  auto& parent = *record.parent;
+  auto piece = record.piece;
+  swarm::FetchOptions how;
+  how.deadline = Deadline::in(conductor_.options_.piece_timeout, world.now());
+  how.stall_timeout = conductor_.options_.idle_timeout;
+  how.peer_id = parent.watch->parent().peer_id;
+  how.limit = conductor_.own_limit_.unlimited() ? nullptr : &conductor_.own_limit_;
+  how.received = [this, &record](std::size_t bytes) {
+    auto now = conductor_.parts_.world.now();
+    record.running.last_byte = now;
+    record.running.left -= std::min<std::uint64_t>(record.running.left, bytes);
+    set_.received(record.running.parent, bytes, now);
+    conductor_.bytes_arrived(bytes);
+  };
+  auto address = parent.watch->data();
+  auto fetched = co_await conductor_.parts_.parents->fetch(address, std::move(claim), std::move(how));
+  auto now = world.now();
+  if (fetched) {
+    set_.finished(parent.id, now);
+    conductor_.piece_done(*fetched);
+  } else {
+    auto code = fetched.error().code();
+    auto left = record.running.left;
+    conductor_.plan_.released(piece);        // if a rival still runs, the next claim finds it busy
+    if (code == ErrorCode::kPrecondition) {  // a rival was first
+      set_.cancelled(parent.id, left, now);
+      if (conductor_.task_->has(piece)) conductor_.plan_.completed(piece);
+    } else if (is_ours(code)) {
+      set_.cancelled(parent.id, left, now);
+      if (!failure_) failure_ = std::move(fetched).error();
+    } else {
+      conductor_.log_.debug("piece {} of task {} from {}: {}", piece, conductor_.task_id_,
+                            parent.watch->parent().peer_id, fetched.error().message());
+      set_.failed(parent.id, left, code, now);
+      if (code == ErrorCode::kNotFound) parent.watch->retract(piece);
+      if (code != ErrorCode::kExhausted) session.piece_failed(piece, parent.watch->parent().peer_id);
+    }
+  }
+  fetches_.remove_if([&record](const Fetch& f) { return &f == &record; });
+  work_.notify_all();
+}
+
+bool ParentPhase::may_bring_something(const Parent& parent) const {
+  using State = swarm::ParentWatch::State;
+  if (set_.given_up(parent.id)) return false;
+  auto state = parent.watch->state();
+  if (state == State::kAsking || state == State::kFollowing) return true;
+  for (std::uint32_t piece = 0; piece < conductor_.plan_.pieces(); ++piece) {
+    if (conductor_.plan_.is_open(piece) && parent.watch->complete().test(piece)) return true;
+  }
+  return false;
+}
+
+bool ParentPhase::exhausted() const {
+  return fetches_.empty() && std::none_of(parents_.begin(), parents_.end(),
+                                          [this](const Parent& p) { return may_bring_something(p); });
+}
+
+Task<Result<ParentPhase::End>> ParentPhase::run(swarm::AnnounceSession& session) {
+  auto& world = conductor_.parts_.world;
+  auto progress_at = world.now();
+  for (;;) {
+    while (auto unasked = session.unasked()) {
+      if (unasked->kind == swarm::Verdict::Kind::kParents) offer(unasked->parents);
+    }
+    assign(session);
+    if (failure_) co_return std::move(*failure_);
+    if (conductor_.done()) {
+      fetching_.cancel();  // rivals that lost
+      co_return End::kDone;
+    }
+    if (exhausted()) co_return End::kExhausted;
+    auto now = world.now();
+    progress_at = std::max(progress_at, conductor_.last_byte_at_);
+    if (now - progress_at >= conductor_.options_.stall_timeout) co_return End::kStalled;
+    auto wake = Deadline::at(progress_at + conductor_.options_.stall_timeout);
+    if (!fetches_.empty()) wake = wake.or_earlier(Deadline::in(kTick, now));
+    if (auto back = set_.next_return(now); back != TimePoint::max())
+      wake = wake.or_earlier(Deadline::at(back));
+    if (auto woken = co_await work_.wait(wake); !woken && !woken.failed_with(ErrorCode::kTimeout)) {
+      co_return std::move(woken).error();
+    }
+  }
+}
+
+}  // namespace d7y::fetch

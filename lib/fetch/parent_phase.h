@@ -1,0 +1,70 @@
+// Fetches what is wanted and missing from parents, as far as they have it.
+//
+// One dispatcher hands out pieces: it looks at every parent that may be asked for more, picks the
+// rarest open piece that it has, and starts a fetch; when nothing is open any more it asks a second
+// parent for pieces that are late (hedging). Everything is re-judged whenever something happens.
+#pragma once
+
+#include <list>
+#include <memory>
+#include <vector>
+
+#include "base/scope.h"
+#include "fetch/conductor.h"
+#include "swarm/parent_set.h"
+#include "swarm/parent_watch.h"
+
+namespace d7y::fetch {
+
+class ParentPhase {
+ public:
+  explicit ParentPhase(Conductor& conductor);
+  ~ParentPhase();
+
+  enum class End : std::uint8_t {
+    kDone,       // nothing wanted is missing
+    kExhausted,  // no parent can bring anything more
+    kStalled,    // parents are there, but nothing came for stall_timeout
+  };
+
+  // The parents of a scheduler's answer; those known already keep their history.
+  void offer(const std::vector<swarm::Candidate>& parents);
+
+  // Until one of the ends; an error is our own (disk full, content changed).
+  Task<Result<End>> run(swarm::AnnounceSession& session);
+
+ private:
+  struct Parent {
+    swarm::ParentSet::Id id = 0;
+    bool offered = true;  // by the latest answer
+    std::unique_ptr<swarm::ParentWatch> watch;
+    std::uint64_t seen_version = 0;
+  };
+  struct Fetch {
+    Parent* parent = nullptr;
+    std::uint32_t piece = 0;
+    swarm::ParentSet::Running running;
+    bool rival = false;
+  };
+
+  void assign(swarm::AnnounceSession& session);
+  bool assign_open(Parent& parent, swarm::AnnounceSession& session);
+  void assign_hedges(swarm::AnnounceSession& session);
+  void start(Parent& parent, std::uint32_t piece, bool rival, swarm::AnnounceSession& session);
+  Task<void> fetch(Fetch& fetch, store::PieceClaim claim, swarm::AnnounceSession& session);
+  Task<void> follow(Parent& parent);
+  void recount_copies();
+  bool exhausted() const;
+  bool may_bring_something(const Parent& parent) const;
+
+  Conductor& conductor_;
+  swarm::ParentSet set_;
+  std::list<Parent> parents_;
+  std::list<Fetch> fetches_;
+  std::vector<std::uint16_t> copies_;
+  std::optional<Error> failure_;
+  Signal work_;
+  Scope watching_, fetching_;
+};
+
+}  // namespace d7y::fetch

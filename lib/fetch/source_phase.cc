@@ -1,0 +1,269 @@
+#include "fetch/source_phase.h"
+
+#include <algorithm>
+
+#include "store/claim.h"
+
+namespace d7y::fetch {
+
+SourcePhase::SourcePhase(Conductor& conductor) : conductor_(conductor) {}
+
+Task<Result<void>> SourcePhase::run() {
+  auto& task = conductor_.task_;
+  if (!task->content_length() || !conductor_.ranges_) co_return co_await stream_all();
+  auto& loop = conductor_.parts_.world.loop();
+  while (!conductor_.done()) {
+    lanes_ = std::clamp<std::uint32_t>(conductor_.plan_.open(), 1, conductor_.options_.source_lanes);
+    {
+      Scope lanes(loop);
+      for (std::uint32_t i = 0; i < lanes_; ++i) lanes.spawn(lane());
+      CO_OK(co_await lanes.idle(Deadline::never()));  // each lane's waits are bounded
+    }
+    if (failure_) co_return std::move(*failure_);
+    if (!conductor_.ranges_) co_return co_await stream_all();
+  }
+  co_return Result<void>{};
+}
+
+Task<void> SourcePhase::lane() {
+  source::Retry retry(conductor_.options_.retry);
+  while (!failure_ && conductor_.ranges_ && !conductor_.done()) {
+    auto longest =
+        std::max<std::uint64_t>(1, conductor_.options_.source_run / conductor_.task_->piece_length());
+    auto run = conductor_.plan_.next_run(lanes_, static_cast<std::uint32_t>(longest));
+    if (!run) co_return;  // the rest is in other lanes' hands
+    auto before = conductor_.plan_.missing();
+    auto fetched = co_await fetch_run(*run);
+    if (fetched) {
+      retry.reset();
+      continue;
+    }
+    if (fetched.failed_with(ErrorCode::kUnsupported) && conductor_.ranges_) {
+      conductor_.log_.info("origin of task {} sends no ranges; reading it as one stream",
+                           conductor_.task_id_);
+      conductor_.ranges_ = false;
+      co_return;
+    }
+    if (conductor_.plan_.missing() < before) retry.reset();
+    if (!co_await try_again(retry, fetched.error())) {
+      if (!failure_) failure_ = std::move(fetched).error();
+      co_return;
+    }
+  }
+}
+
+Task<bool> SourcePhase::try_again(source::Retry& retry, const Error& why) {
+  auto& world = conductor_.parts_.world;
+  auto pause = retry.after(why, world.random(), source::retry_after_of(why, world.wall_now()));
+  if (!pause) co_return false;
+  conductor_.log_.debug("task {}: {}; trying again in {} ms", conductor_.task_id_, why.message(),
+                        std::chrono::duration_cast<std::chrono::milliseconds>(*pause).count());
+  co_await sleep_for(*pause);
+  co_return true;
+}
+
+// Marks the pieces of a run as being fetched, and frees on its end those that did not arrive.
+namespace {
+class RunHold {
+ public:
+  RunHold(PiecePlan& plan, PiecePlan::Run run) : plan_(plan), run_(run) {
+    for (auto piece = run.first; piece < run.end; ++piece) plan_.taken(piece);
+  }
+  ~RunHold() {
+    for (auto piece = run_.first; piece < run_.end; ++piece) plan_.released(piece);
+  }
+  RunHold(const RunHold&) = delete;
+  RunHold& operator=(const RunHold&) = delete;
+  void done_with(std::uint32_t piece) { run_.first = piece + 1; }
+
+ private:
+  PiecePlan& plan_;
+  PiecePlan::Run run_;
+};
+}  // namespace
+
+Task<Result<void>> SourcePhase::fetch_run(Run run) {
+  auto& task = conductor_.task_;
+  auto& world = conductor_.parts_.world;
+  RunHold hold(conductor_.plan_, run);
+  std::unique_ptr<source::Body> body;
+  std::uint64_t body_at = 0;  // content offset of the body's next byte
+  std::uint64_t body_end = 0;
+
+  for (auto number = run.first; number < run.end; ++number) {
+    auto claimed = task->claim(number);
+    if (!claimed) co_return std::move(claimed).error();
+    if (claimed->state == store::ClaimState::kHave) {
+      hold.done_with(number);
+      continue;
+    }
+    if (claimed->state == store::ClaimState::kBusy) co_return Result<void>{};  // a parent brings it
+    auto claim = std::move(*claimed->claim);
+    auto began = world.now();
+    claim.skip_already();
+    auto wanted_at = claim.offset() + claim.position();
+    if (conductor_.first_body_ && number == 0 && claim.position() == 0) {
+      body = std::move(conductor_.first_body_);
+      body_at = 0;
+      body_end = body->length() ? *body->length() : *task->content_length();
+    }
+    if (body && (body_at != wanted_at || body_at >= body_end)) body.reset();
+    if (!body && claim.remaining() > 0) {
+      auto last = task->extent(run.end - 1);
+      if (!last) co_return std::move(last).error();
+      source::Span span{wanted_at, last->offset + last->length - wanted_at};
+      auto request = conductor_.source_request();
+      auto opened = co_await conductor_.parts_.sources.read(
+          request, span, conductor_.version_, Deadline::in(conductor_.options_.stat_timeout, world.now()));
+      if (!opened) co_return std::move(opened).error();
+      body = std::move(*opened);
+      body_at = wanted_at;
+      body_end = wanted_at + *span.length;
+    }
+    if (claim.remaining() > 0) CO_OK(co_await fill(claim, *body));
+    body_at = claim.offset() + claim.length();
+    CO_OK(co_await complete(std::move(claim), began));
+    hold.done_with(number);
+    if (number == 0 && run.first == 0 && body && body_end > body_at) {
+      // A first request may reach further than the run: go on with it while pieces are open.
+      while (run.end < conductor_.plan_.pieces() && conductor_.plan_.is_open(run.end)) {
+        auto next = task->extent(run.end);
+        if (!next || next->offset + next->length > body_end) break;
+        conductor_.plan_.taken(run.end);
+        ++run.end;
+      }
+    }
+  }
+  co_return Result<void>{};
+}
+
+Task<Result<std::size_t>> SourcePhase::read_paced(source::Body& body, MutableBytes buffer) {
+  auto& world = conductor_.parts_.world;
+  auto& pacer = conductor_.source_pacer_;
+  std::uint64_t granted = buffer.size();
+  if (!pacer.unlimited()) granted = co_await pacer.take(granted);
+  auto got =
+      co_await body.read(buffer.first(granted), Deadline::in(conductor_.options_.idle_timeout, world.now()));
+  auto moved = got ? *got : 0;
+  if (moved < granted) pacer.give_back(granted - moved);
+  if (moved > 0) conductor_.bytes_arrived(moved);
+  co_return got;
+}
+
+Task<Result<void>> SourcePhase::fill(store::PieceClaim& claim, source::Body& body) {
+  while (claim.remaining() > 0) {
+    CO_OK(claim.publish());
+    auto got = co_await read_paced(body, claim.buffer());
+    if (!got) co_return std::move(got).error();
+    if (*got == 0) {
+      co_return error(ErrorCode::kReset, "the origin of {} ended {} bytes before the end of piece {}",
+                      source::redacted(conductor_.wish_.message.url()), claim.remaining(), claim.number());
+    }
+    CO_OK(claim.commit(*got));
+  }
+  co_return Result<void>{};
+}
+
+Task<Result<void>> SourcePhase::complete(store::PieceClaim claim, TimePoint began) {
+  store::PieceOrigin origin;
+  origin.traffic = store::Traffic::kBackToSource;
+  origin.cost = conductor_.parts_.world.now() - began;
+  auto piece = claim.complete(std::move(origin));
+  if (!piece) co_return std::move(piece).error();
+  conductor_.piece_done(*piece);
+  co_return Result<void>{};
+}
+
+// One request from the start to the end; what is here already is read and dropped. Used for origins
+// without ranges and for content of unknown length.
+Task<Result<void>> SourcePhase::stream_all() {
+  source::Retry retry(conductor_.options_.retry);
+  for (;;) {
+    auto before = conductor_.task_->stored();
+    auto streamed = co_await stream_once();
+    if (streamed) co_return Result<void>{};
+    if (conductor_.task_->stored() > before) retry.reset();
+    if (!co_await try_again(retry, streamed.error())) co_return std::move(streamed).error();
+  }
+}
+
+Task<Result<void>> SourcePhase::stream_once() {
+  auto& task = conductor_.task_;
+  auto& world = conductor_.parts_.world;
+  auto body = std::move(conductor_.first_body_);
+  if (!body) {
+    auto request = conductor_.source_request();
+    source::Span whole;
+    auto deadline = Deadline::in(conductor_.options_.stat_timeout, world.now());
+    auto opened = co_await conductor_.parts_.sources.read(request, whole, conductor_.version_, deadline);
+    if (!opened) co_return std::move(opened).error();
+    body = std::move(*opened);
+  }
+  for (std::uint32_t number = 0;; ++number) {
+    auto length = task->content_length();
+    if (length && (number >= *task->piece_count() || conductor_.done())) co_return Result<void>{};
+    auto extent = task->extent(number);
+    if (!extent) co_return std::move(extent).error();
+    if (task->has(number)) {
+      CO_OK(co_await drop(*body, extent->length));
+      continue;
+    }
+    auto claimed = task->claim(number);
+    if (!claimed) co_return std::move(claimed).error();
+    if (claimed->state != store::ClaimState::kClaimed) {
+      co_return error(ErrorCode::kInternal, "piece {} of task {} is in other hands", number, task->id());
+    }
+    auto claim = std::move(*claimed->claim);
+    auto began = world.now();
+    if (length) {
+      CO_OK(co_await fill(claim, *body));
+    } else {
+      bool ended = false;
+      while (claim.remaining() > 0 && !ended) {
+        CO_OK(claim.publish());
+        auto got = co_await read_paced(*body, claim.buffer());
+        if (!got) co_return std::move(got).error();
+        if (*got > 0) {
+          CO_OK(claim.commit(*got));
+        } else {
+          ended = true;
+        }
+      }
+      if (ended) co_return co_await end_of_unknown(std::move(claim), began);
+    }
+    CO_OK(co_await complete(std::move(claim), began));
+  }
+}
+
+Task<Result<void>> SourcePhase::drop(source::Body& body, std::uint64_t length) {
+  std::string room(256 << 10, '\0');
+  while (length > 0) {
+    auto got =
+        co_await read_paced(body, as_mutable_bytes(room).first(std::min<std::uint64_t>(length, room.size())));
+    if (!got) co_return std::move(got).error();
+    if (*got == 0) co_return error(ErrorCode::kReset, "the origin broke off {} bytes too early", length);
+    length -= *got;
+  }
+  co_return Result<void>{};
+}
+
+// The origin has said all it has, somewhere in `claim`'s piece: now the length is known.
+Task<Result<void>> SourcePhase::end_of_unknown(store::PieceClaim claim, TimePoint began) {
+  auto& task = conductor_.task_;
+  auto total = claim.offset() + claim.position();
+  bool empty = claim.position() == 0;
+  if (empty) {
+    {
+      auto given_back = std::move(claim);
+    }
+    CO_OK(task->set_content_length(total));
+  } else {
+    CO_OK(task->set_content_length(total));
+    CO_OK(co_await complete(std::move(claim), began));
+  }
+  conductor_.begin_plan();
+  conductor_.changed_.notify_all();
+  co_return Result<void>{};
+}
+
+}  // namespace d7y::fetch

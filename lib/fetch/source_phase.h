@@ -1,0 +1,40 @@
+// Fetches what is wanted and missing from the origin.
+//
+// Several lanes, each a kept connection with ranged requests over runs of pieces; or one stream
+// from the start where the origin knows no ranges or no length. A request that breaks is taken up
+// again at the byte it broke at, with back-off; all of them are pinned to one version.
+#pragma once
+
+#include "base/scope.h"
+#include "fetch/conductor.h"
+
+namespace d7y::fetch {
+
+class SourcePhase {
+ public:
+  explicit SourcePhase(Conductor& conductor);
+
+  // Until nothing wanted is missing, or the origin's failure.
+  Task<Result<void>> run();
+
+ private:
+  using Run = PiecePlan::Run;
+  Task<void> lane();
+  Task<Result<void>> fetch_run(Run run);
+  // The rest of `claim` out of `body`; the body may hold bytes before it (skip) and after it.
+  Task<Result<void>> fill(store::PieceClaim& claim, source::Body& body);
+  Task<Result<void>> stream_all();
+  Task<Result<void>> stream_once();
+  Task<Result<void>> drop(source::Body& body, std::uint64_t length);
+  Task<Result<void>> end_of_unknown(store::PieceClaim claim, TimePoint began);
+  Task<Result<std::size_t>> read_paced(source::Body& body, MutableBytes buffer);
+  Task<Result<void>> complete(store::PieceClaim claim, TimePoint began);
+  // True if `why` was waited out and the attempt should be made again.
+  Task<bool> try_again(source::Retry& retry, const Error& why);
+
+  Conductor& conductor_;
+  std::uint32_t lanes_ = 1;
+  std::optional<Error> failure_;
+};
+
+}  // namespace d7y::fetch

@@ -1,0 +1,80 @@
+// What one caller wants, and how an engine is set up.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <optional>
+#include <string>
+
+#include "api/common.h"
+#include "base/log.h"
+#include "base/metrics.h"
+#include "base/token_bucket.h"
+#include "source/retry.h"
+#include "source/source.h"
+#include "store/store.h"
+#include "swarm/announce_session.h"
+#include "swarm/parent_pool.h"
+#include "world/world.h"
+
+namespace d7y::fetch {
+
+// One caller's wish. `message` is kept as it was received, fields we do not know included, because
+// the scheduler passes it on to seeds.
+struct Wish {
+  api::common::Download message;
+  std::string output_path;  // empty: the content only lands in the store
+  bool overwrite = false;
+  bool require_hard_link = false;
+  // Bytes will be read in order while they arrive (Download::read).
+  bool in_order = false;
+  std::uint64_t rate_limit = 0;  // bytes per second of this download; 0: none
+  // Trust these authorities for the origin, besides the message's certificate chain.
+  std::string trust_pem;
+  bool insecure_skip_verify = false;
+  // Tell the scheduler of a copy that is complete already (seed triggers do, Dragonfly client 3.5).
+  bool announce_complete = false;
+};
+
+struct EngineOptions {
+  // Content or ranges up to this length come from the origin directly (Dragonfly client 5.2).
+  std::uint64_t small_content = 4 << 20;
+  // Connections to the origin per task, and the most bytes one request asks for.
+  std::uint32_t source_lanes = 4;
+  std::uint64_t source_run = 64 << 20;
+  // The first request to the origin where no scheduler is asked; answers length and bytes at once.
+  std::uint64_t first_request = 8 << 20;
+  // No byte from the origin, or from a parent, for this long breaks that request off.
+  Duration idle_timeout = std::chrono::seconds(30);
+  Duration stat_timeout = std::chrono::seconds(30);
+  // One piece from a parent (Dragonfly's download.pieceTimeout).
+  Duration piece_timeout = std::chrono::seconds(360);
+  // No piece byte from any parent for this long: ask the scheduler for others.
+  Duration stall_timeout = std::chrono::seconds(15);
+  // How long a scheduler may think before its first answer, and before later ones.
+  Duration schedule_timeout = std::chrono::seconds(20);
+  std::uint32_t max_verdicts = 5;
+  std::uint32_t concurrent_pieces = 8;  // announced to the scheduler
+  source::RetryPolicy retry;
+  // Who we are.
+  swarm::Self self;
+  std::string ip, hostname;
+  bool seed = false;
+  // Added to requests to the origin where the caller did not set them.
+  std::vector<std::pair<std::string, std::string>> source_headers;
+};
+
+// What an engine works with. All of it must outlive the engine.
+struct EngineParts {
+  world::World& world;
+  store::Store& store;
+  source::Sources& sources;
+  swarm::ParentPool* parents = nullptr;       // null: no peers, everything from the origin
+  swarm::SchedulerSet* schedulers = nullptr;  // null: likewise
+  TokenBucket* download_limit = nullptr;      // all bytes received; null: none
+  TokenBucket* source_limit = nullptr;        // bytes from origins; null: none
+  Metrics* metrics = nullptr;
+  Log log;
+};
+
+}  // namespace d7y::fetch

@@ -1,0 +1,277 @@
+// The scheduler's decisions. A pure state machine: events and the time go in, actions come out; no socket, no
+// clock, no lock, no thread. The same object runs in the server, in simulations of a million peers, and in
+// tests that are lists of events.
+//
+//   Brain brain(options, random_seed);
+//   brain.announce_host(facts, now);
+//   TRY(auto peer, brain.register_peer(registration, now));
+//   for (auto& action : brain.take_actions(now)) ...   // after every event
+//   ...at brain.next_wakeup(): brain.tick(now)
+//
+// One brain is one shard: a task lives in exactly one, chosen by its id, and everything about it happens
+// there. Hosts are announced to every shard.
+//
+// How it decides (docs/scheduling.md has the formulas):
+//  * A peer that registers is parked on its task and answered as soon as somebody can serve it; nothing
+//  polls.
+//  * A cold task is fetched once: by a seed if one works, else by one peer that holds the task's token for
+//    the origin. Everyone else waits for that one, and is woken the moment it starts.
+//  * Upload slots are reserved when a parent is chosen, and released when the child ends, fails or is lost.
+//  * Parents: same site first, then spare capacity, observed rate, progress and depth; those who register
+//    together become each other's parents, since pieces only ever flow from has to has-not.
+#pragma once
+
+#include <cstdint>
+#include <deque>
+#include <map>
+#include <optional>
+#include <queue>
+#include <string>
+#include <string_view>
+#include <unordered_map>
+#include <variant>
+#include <vector>
+
+#include "base/result.h"
+#include "scheduler/id_table.h"
+#include "scheduler/records.h"
+
+namespace d7y::scheduler {
+
+struct BrainOptions {
+  std::uint32_t candidate_parents = 4;   // wanted for each child, at most kMaxParents
+  std::uint32_t children_per_peer = 6;   // whole children one peer serves before others are asked
+  std::uint32_t children_per_seed = 12;  // the same for seeds
+  std::uint32_t host_limit = 200;        // children one host serves over all tasks (load_limit)
+  std::uint32_t seed_host_limit = 2000;
+  std::uint8_t max_depth = 8;                   // hops from a source; complete peers count as none
+  std::uint32_t cross_site_budget = 4;          // parents in other sites that one site may use for one task
+  std::uint32_t back_to_source_at_once = 1;     // tokens of a task
+  std::uint32_t back_to_source_count = 200;     // how many peers of a task are sent to the origin at most
+  std::uint32_t origin_tokens = 200;            // tokens of all tasks of one origin
+  Duration patience = std::chrono::seconds(8);  // of a child for its first parents
+  Duration reschedule_patience = std::chrono::seconds(2);
+  Duration last_resort = std::chrono::seconds(30);  // after which the origin limit is all that counts
+  Duration block = std::chrono::minutes(2);         // how long a child is kept from a parent that failed it
+  Duration seed_rest = std::chrono::seconds(30);    // after all seeds failed a task
+  Duration seed_unreachable = std::chrono::seconds(30);
+  Duration piece_timeout = std::chrono::minutes(30);  // without a piece a running peer is given up
+  Duration peer_ttl = std::chrono::hours(24);
+  Duration host_ttl = std::chrono::hours(1);         // of hosts that do not say how often they announce
+  Duration task_ttl = std::chrono::minutes(30);      // of tasks without peers
+  Duration lost_peer_ttl = std::chrono::minutes(1);  // failed ones are kept this long, for those who ask
+  HealthLimits health;
+};
+
+struct Registration {
+  std::string_view host_id, task_id, peer_id;
+  std::string_view origin;           // "https://host:port" of the source
+  std::int64_t content_length = -1;  // bytes; -1: unknown
+  std::uint64_t piece_length = 0;
+  std::uint32_t piece_count = 0;
+  std::uint64_t range_start = 0, range_length = 0;
+  std::uint8_t priority = 0;  // 0 to 6, applications already resolved
+  std::uint16_t concurrent_pieces = 8;
+  bool need_back_to_source = false, disable_back_to_source = false, metadata_only = false;
+  std::string_view download;  // serialized, for the seed
+};
+
+struct PieceReport {
+  std::uint32_t number = 0;
+  std::uint64_t offset = 0, length = 0;  // bytes
+  Duration cost{0};
+  std::optional<std::uint32_t> crc32;
+};
+
+// Actions. A peer gets at most one of the first four for each of its requests.
+struct SendParents {
+  PeerHandle peer;
+  std::vector<PeerHandle> parents;
+};
+struct SendBackToSource {
+  PeerHandle peer;
+  std::string_view reason;  // lives for ever
+};
+struct SendEmpty {
+  PeerHandle peer;
+};
+struct SendMetadataOnly {
+  PeerHandle peer;
+};
+// The conversation is over: OK, or with an error.
+struct EndStream {
+  PeerHandle peer;
+  std::optional<ErrorCode> code;
+  std::string message;
+};
+// Ask this seed to download the task, and tell the outcome with seed_ended(task, attempt, ...).
+struct TriggerSeed {
+  TaskHandle task;
+  HostHandle host;
+  std::uint32_t attempt = 0;
+};
+using Action =
+    std::variant<SendParents, SendBackToSource, SendEmpty, SendMetadataOnly, EndStream, TriggerSeed>;
+
+// How a triggered download ended.
+enum class SeedOutcome : std::uint8_t {
+  kDone,         // the seed has it, or says so
+  kUnreachable,  // nobody answers there; ask another
+  kFailed,       // it tried and failed; another may do better
+  kRefused,      // the origin will not give it to anyone (4xx)
+};
+
+class Brain {
+ public:
+  Brain(BrainOptions options, std::uint64_t random_seed);
+  ~Brain();
+  Brain(const Brain&) = delete;
+  Brain& operator=(const Brain&) = delete;
+
+  void set_options(BrainOptions options) { options_ = options; }
+  const BrainOptions& options() const { return options_; }
+
+  // Hosts. An announcement of a known host refreshes everything but its id, ip and names.
+  HostHandle announce_host(HostFacts facts, TimePoint now);
+  // With all its peers. False if it was not known.
+  bool delete_host(std::string_view host_id, TimePoint now);
+
+  // The first message of a stream. kNotFound: the host never announced itself; kExists: such a peer is here
+  // and alive; kPrecondition, kNotFound: the priority forbids it (LEVEL1, LEVEL2). Answered by an action.
+  Result<PeerHandle> register_peer(const Registration& registration, TimePoint now);
+
+  // What a peer says. Handles of peers that are gone do nothing.
+  void started(PeerHandle peer, TimePoint now);
+  void back_to_source_started(PeerHandle peer, TimePoint now);
+  // Its parents are used up, it needs others. `given` are ids of parents it had, its own list is used if
+  // empty.
+  void reschedule(PeerHandle peer, TimePoint now);
+  void piece_finished(PeerHandle peer, std::string_view parent_id, const PieceReport& piece, TimePoint now);
+  void back_to_source_piece_finished(PeerHandle peer, const PieceReport& piece, TimePoint now);
+  void piece_failed(PeerHandle peer, std::string_view parent_id, bool temporary, TimePoint now);
+  // These four end the stream with OK.
+  void finished(PeerHandle peer, TimePoint now);
+  void back_to_source_finished(PeerHandle peer, TimePoint now);
+  void failed(PeerHandle peer, TimePoint now);
+  // `refused`: the origin answered that it will not (4xx).
+  void back_to_source_failed(PeerHandle peer, bool refused, TimePoint now);
+  // The stream ended without one of those, or its connection broke.
+  void stream_lost(PeerHandle peer, TimePoint now);
+
+  void seed_ended(TaskHandle task, std::uint32_t attempt, SeedOutcome outcome, TimePoint now);
+
+  // Removals; false if there was nothing.
+  bool delete_peer(std::string_view peer_id, TimePoint now);
+  // The copies of one host.
+  bool delete_task(std::string_view host_id, std::string_view task_id, TimePoint now);
+
+  // Everything decided since the last call. Work is bounded; what remains is due at next_wakeup().
+  std::vector<Action> take_actions(TimePoint now);
+  // Waiting that ran out, clean-up. Call at next_wakeup().
+  void tick(TimePoint now);
+  TimePoint next_wakeup() const;
+
+  // Looking.
+  const HostRecord* host(HostHandle handle) const { return hosts_.find(handle); }
+  const TaskRecord* task(TaskHandle handle) const { return tasks_.find(handle); }
+  const PeerRecord* peer(PeerHandle handle) const { return peers_.find(handle); }
+  HostHandle find_host(std::string_view id) const;
+  TaskHandle find_task(std::string_view id) const;
+  PeerHandle find_peer(std::string_view id) const;
+  std::string peer_id(const PeerRecord& peer) const;
+  const Slab<HostRecord>& hosts() const { return hosts_; }
+  const Slab<TaskRecord>& tasks() const { return tasks_; }
+  const Slab<PeerRecord>& peers() const { return peers_; }
+  std::size_t waiting() const { return waiting_; }
+  // Peers that may be parents of `task` now.
+  std::vector<PeerHandle> usable_parents(TaskHandle task) const;
+
+  // Empty if all counters and lists agree with each other; else what does not. Walks everything; for tests.
+  std::string check(TimePoint now) const;
+  // Bytes held by the tables of records, without texts.
+  std::size_t table_memory() const;
+
+ private:
+  friend class ParentChoice;
+  struct Candidate {
+    std::uint32_t position;
+    double score;
+  };
+  struct Origin {
+    std::string name;
+    std::uint32_t tokens = 0;
+  };
+  struct Alarm {
+    TimePoint when;
+    PeerHandle peer;
+    bool operator>(const Alarm& other) const { return when > other.when; }
+  };
+
+  // brain.cc: events
+  std::uint32_t site_of(const HostFacts& facts);
+  std::uint32_t origin_of(std::string_view name);
+  TaskHandle task_for(const Registration& registration, TimePoint now);
+  void tell_back_to_source(PeerHandle handle, std::string_view reason, TimePoint now);
+  void end(PeerHandle handle, PeerState state, TimePoint now);
+  void end_with_error(PeerHandle handle, ErrorCode code, std::string message, TimePoint now);
+  ParentEdge* edge_to(PeerRecord& child, std::string_view parent_id);
+
+  // brain_links.cc: records' lists and the books
+  void link(PeerHandle handle);
+  void unlink(PeerHandle handle);
+  void remove_peer(PeerHandle handle, TimePoint now);
+  void remove_host(HostHandle handle, TimePoint now);
+  void release_parents(PeerRecord& child);
+  void set_state(PeerHandle handle, PeerState state, TimePoint now);
+  void set_root(PeerRecord& peer, bool root);
+  void release_token(PeerRecord& peer);
+  bool usable(const PeerRecord& peer) const;
+  std::uint32_t capacity(const PeerRecord& peer, const HostRecord& host, bool hard) const;
+  void update_open(std::uint32_t position);
+  void close(std::uint32_t position);
+  SiteParents& bucket(TaskRecord& task, std::uint32_t site);
+
+  // brain_schedule.cc: who gets whom
+  void park(PeerHandle handle, Duration patience, TimePoint now);
+  void unpark(PeerRecord& peer);
+  void make_dirty(TaskHandle handle);
+  bool serve(TaskHandle handle, TimePoint now);
+  std::vector<PeerHandle> choose(PeerHandle child, bool hard, TimePoint now);
+  bool may_be_parent(const PeerRecord& child, const PeerRecord& parent, TimePoint now,
+                     bool ignore_blocks) const;
+  double score(const PeerRecord& child, const HostRecord& child_host, const PeerRecord& parent,
+               TimePoint now);
+  void answer(PeerHandle child, const std::vector<PeerHandle>& parents, TimePoint now);
+  bool provider_expected(const TaskRecord& task) const;
+  void find_provider(TaskHandle handle, TimePoint now);
+  bool trigger_seed(TaskHandle handle, TimePoint now);
+  bool give_token(TaskHandle handle, TimePoint now);
+  bool may_read_origin(const TaskRecord& task, const PeerRecord& peer) const;
+  void wait_ran_out(PeerHandle handle, TimePoint now);
+  std::uint64_t random();
+
+  // brain_clean.cc
+  void clean(TimePoint now);
+
+  BrainOptions options_;
+  std::uint64_t random_state_;
+  Slab<HostRecord> hosts_;
+  Slab<TaskRecord> tasks_;
+  Slab<PeerRecord> peers_;
+  IdTable host_ids_, task_ids_, peer_ids_;
+  std::vector<Site> sites_;
+  std::map<std::pair<std::string, std::string>, std::uint32_t> site_ids_;
+  std::vector<Origin> origins_;
+  std::unordered_map<std::string, std::uint32_t> origin_ids_;
+  std::vector<HostHandle> seeds_;
+  std::deque<TaskHandle> dirty_;
+  std::priority_queue<Alarm, std::vector<Alarm>, std::greater<>> alarms_;
+  std::vector<Action> actions_;
+  std::size_t waiting_ = 0;
+  std::uint32_t attempts_ = 0;
+  double usual_rate_ = 0;  // bytes per second per piece, smoothed over all hosts
+  TimePoint next_clean_{};
+  std::uint32_t clean_peer_ = 0, clean_host_ = 0, clean_task_ = 0;
+};
+
+}  // namespace d7y::scheduler

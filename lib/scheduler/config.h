@@ -1,0 +1,92 @@
+// Dragonfly's scheduler.yaml (Dragonfly scheduler 5.4) and, without a manager, its dynconfig.yaml beside it.
+//
+//   TRY(auto config, SchedulerConfig::parse(text, "scheduler.yaml"));
+//   for (auto& warning : config.warnings) log.warn("{}", warning);
+//
+// Every key is read and checked. Keys that have no effect here are named in a warning when they are set to
+// something else than their default.
+#pragma once
+
+#include <cstdint>
+#include <map>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "base/deadline.h"
+#include "base/result.h"
+#include "scheduler/brain.h"
+
+namespace d7y::scheduler {
+
+// Paths of a certificate, its key, and the authority that signed the other side's.
+struct TlsFiles {
+  std::string ca_cert, cert, key;
+  bool on() const { return !cert.empty(); }
+};
+
+struct UrlPriority {
+  std::string regex;
+  std::uint8_t priority = 0;
+};
+struct ApplicationPriority {
+  std::string name;
+  std::uint8_t priority = 0;
+  std::vector<UrlPriority> urls;
+};
+
+// What may change while the scheduler runs.
+struct DynamicConfig {
+  std::vector<ApplicationPriority> applications;
+  std::uint32_t candidate_parents = 0;  // 0: not said
+  std::uint32_t load_limit = 200, seed_load_limit = 2000;
+
+  static Result<DynamicConfig> parse(std::string_view text, std::string_view name);
+};
+
+struct SchedulerConfig {
+  // server
+  std::string advertise_ip;  // empty: the first address of the machine
+  std::uint16_t advertise_port = 8002;
+  std::string listen_ip;  // empty: all
+  std::uint16_t port = 8002;
+  std::string hostname;  // empty: the machine's
+  TlsFiles tls;
+  std::uint32_t request_rate_limit = 4000;  // calls and new streams per second
+  std::string log_dir = "/var/log/dragonfly";
+  std::string log_level = "info";
+  std::uint64_t log_max_size_mb = 1024;
+  std::uint32_t log_max_age_days = 7, log_max_backups = 20;
+  bool console = false;
+  // scheduler
+  std::uint32_t back_to_source_count = 200;
+  std::uint32_t retry_back_to_source_limit = 4, retry_limit = 5;
+  Duration retry_interval = std::chrono::milliseconds(500);
+  Duration piece_download_timeout = std::chrono::minutes(30);
+  Duration peer_gc_interval = std::chrono::seconds(10), peer_ttl = std::chrono::hours(24);
+  Duration task_gc_interval = std::chrono::minutes(30);
+  Duration host_gc_interval = std::chrono::minutes(5), host_ttl = std::chrono::hours(1);
+  // seedPeer
+  TlsFiles seed_tls;
+  Duration seed_task_download_timeout = std::chrono::hours(10);
+  // the rest
+  std::string idc, location;
+  std::string manager_addr;  // empty: none
+  std::uint64_t scheduler_cluster_id = 1;
+  Duration dynconfig_refresh = std::chrono::minutes(1);
+  bool metrics_enable = false;
+  std::string metrics_addr = ":8000";
+  bool metrics_enable_host = false;
+  bool enable_ipv6 = false;
+  DynamicConfig dynamic;
+
+  // About this file, for the log: unknown keys, keys without effect.
+  std::vector<std::string> warnings;
+
+  // kInvalid with all mistakes, each with its line and key.
+  static Result<SchedulerConfig> parse(std::string_view text, std::string_view name);
+  BrainOptions brain_options() const;
+};
+
+}  // namespace d7y::scheduler

@@ -1,0 +1,179 @@
+// What the brain remembers: hosts, tasks, and peers (one download of one task by one host). Times are the
+// world's monotonic clock; whoever shows them to people converts.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "base/deadline.h"
+#include "scheduler/host_health.h"
+#include "scheduler/peer_name.h"
+#include "scheduler/slab.h"
+
+namespace d7y::scheduler {
+
+struct HostRecord;
+struct TaskRecord;
+struct PeerRecord;
+using HostHandle = Handle<HostRecord>;
+using TaskHandle = Handle<TaskRecord>;
+using PeerHandle = Handle<PeerRecord>;
+
+// No position in a list or table.
+inline constexpr std::uint32_t kNowhere = ~std::uint32_t{0};
+
+// Upload capacity is counted in twelfths of a child, because a child spreads its demand over its one to four
+// (six) parents.
+inline constexpr std::uint32_t kChildUnits = 12;
+inline constexpr std::size_t kMaxParents = 6;
+
+enum class PeerState : std::uint8_t {
+  kPending,
+  kReceivedEmpty,
+  kReceivedNormal,
+  kRunning,
+  kBackToSource,
+  kSucceeded,
+  kFailed,
+  kLeave,
+};
+std::string_view name_of(PeerState state);  // Dragonfly's names
+
+enum class TaskState : std::uint8_t { kPending, kRunning, kSucceeded, kFailed };
+std::string_view name_of(TaskState state);
+
+// A network site: an IDC and the location inside it. Interned, so comparing two is comparing numbers.
+struct Site {
+  std::string idc;       // lower case; may be empty
+  std::string location;  // "country|region|..."
+};
+
+// What a host says about itself, as far as decisions need it.
+struct HostFacts {
+  std::string id, hostname, ip;
+  std::uint16_t port = 0;  // of the gRPC upload server
+  bool seed = false;
+  bool disable_shared = false;
+  std::string idc, location;
+  std::uint64_t max_tx_bandwidth = 0;  // bits per second; 0: unknown
+  Duration interval{0};                // between announcements; 0: not said
+  std::string announcement;            // the whole message, opaque here
+};
+
+struct HostRecord {
+  HostFacts facts;
+  std::string prefix;  // "<ip>-<hostname>-", what its peers' ids begin with
+  std::uint32_t site = 0;
+  std::uint32_t first_peer = kNowhere;
+  std::uint32_t peers = 0;
+  std::uint32_t used_units = 0;  // by children of all its peers
+  HostHealth health;
+  TimePoint created{}, updated{};
+  TimePoint unreachable_until{};  // as a seed: nobody answered there
+  std::uint32_t seed_position = kNowhere;
+};
+
+// One parent of a child, held by the child.
+struct ParentEdge {
+  PeerHandle parent;
+  std::uint16_t units = 0;   // of the parent's capacity
+  std::uint16_t pieces = 0;  // that came from it
+  bool failed = false;       // the child said so
+};
+
+// A parent that a child does not want for a while.
+struct BlockedParent {
+  PeerHandle parent;
+  TimePoint until{};
+};
+
+// What a peer needs only while its download is in progress.
+struct Progress {
+  std::vector<ParentEdge> parents;
+  std::vector<BlockedParent> blocked;
+  TimePoint waiting_since{};
+  TimePoint deadline{};  // when waiting ends somehow; only while waiting
+  TimePoint last_piece{};
+  std::uint8_t responses = 0;  // sent on its stream
+  bool rescheduling = false;   // waits for other parents, not for its first
+  bool last_resort = false;    // waited its patience out already
+};
+
+struct PeerRecord {
+  PeerName name;
+  HostHandle host;
+  TaskHandle task;
+  std::unique_ptr<Progress> progress;
+  TimePoint created{}, updated{};
+  std::uint64_t range_start = 0, range_length = 0;  // bytes; length 0: the whole task
+  std::uint32_t cost_ms = 0;                        // of the whole download, once it has ended
+  std::uint32_t finished_pieces = 0;
+  std::uint32_t children_units = 0;
+  std::uint32_t open_position = kNowhere;  // in its task's open parents
+  std::uint32_t task_before = kNowhere, task_after = kNowhere;
+  std::uint32_t host_before = kNowhere, host_after = kNowhere;
+  std::uint16_t concurrent_pieces = 8;
+  PeerState state = PeerState::kPending;
+  std::uint8_t priority = 0;
+  std::uint8_t depth = 0;        // hops from a source of the whole content
+  bool waiting : 1 = false;      // in its task's queue
+  bool holds_token : 1 = false;  // may read the origin
+  bool need_back_to_source : 1 = false;
+  bool disable_back_to_source : 1 = false;
+  bool has_stream : 1 = false;
+  bool counted_root : 1 = false;  // among its task's roots
+
+  bool partial() const { return range_length != 0; }
+  bool terminal() const { return state >= PeerState::kSucceeded; }
+};
+
+// A piece that somebody read from the origin, for StatTask.
+struct SourcePiece {
+  std::uint32_t number = 0;
+  std::uint32_t cost_ms = 0;
+  std::uint32_t crc32 = 0;
+  bool has_crc32 = false;
+  std::uint64_t offset = 0, length = 0;
+  TimePoint created{};
+};
+
+// Open parents of one site.
+struct SiteParents {
+  std::uint32_t site = 0;
+  std::uint32_t inbound = 0;        // edges that come from other sites
+  std::vector<std::uint32_t> open;  // positions of peers with room for children
+};
+
+struct TaskRecord {
+  std::string id;
+  std::string download;  // the serialized Download of the last cold registration, opaque here
+  std::uint32_t origin = 0;
+  std::int64_t content_length = -1;  // bytes; -1: unknown
+  std::uint64_t piece_length = 0;
+  std::uint32_t piece_count = 0;
+  TaskState state = TaskState::kPending;
+  std::uint32_t first_peer = kNowhere;
+  std::uint32_t peers = 0;
+  std::uint32_t roots = 0;                // peers that have everything or read the origin
+  std::uint32_t usable = 0;               // peers that may be parents, with or without room
+  std::uint32_t tokens = 0;               // peers that may read the origin now
+  std::uint32_t back_to_source_told = 0;  // how often, ever
+  std::vector<SiteParents> sites;
+  std::vector<PeerHandle> waiting;  // first come, first served; may hold ones that do not wait any more
+  std::size_t waiting_from = 0;     // those before it are done
+  std::vector<SourcePiece> pieces;
+  // The seed that was asked to fetch it.
+  HostHandle seed;
+  std::uint32_t seed_attempt = 0;  // 0: none is at work
+  TimePoint seed_asked{};
+  std::vector<std::string> seeds_failed;  // host ids, since the last success
+  TimePoint seed_rest_until{};            // no seed is asked before
+  TimePoint refused_until{};              // the origin said no (4xx); whoever asks shall hear it itself
+  TimePoint created{}, updated{};
+  bool dirty = false;
+};
+
+}  // namespace d7y::scheduler

@@ -1,0 +1,38 @@
+// One piece while it is fetched: what claims write into and followers read from.
+//
+// Bytes are written in order and each once, so the CRC is counted as they come, and whoever follows
+// sees one unchanging run of bytes that only grows, whoever of several writers brings them. A flight
+// without writers is parked: its bytes wait for the next claim.
+#pragma once
+
+#include <cstdint>
+
+#include "base/notify.h"
+
+namespace d7y::store {
+
+class Flight {
+ public:
+  enum State : int { kOpen, kComplete, kCorrupt, kReset };
+
+  Flight(std::uint32_t number, std::uint64_t offset, std::uint64_t length)
+      : number(number), offset(offset), length(length) {}
+
+  // Bytes of the piece that a reader may hand out before it is verified: all but the last write
+  // once everything is there, so that nobody reads to its end before that.
+  std::uint64_t readable() const { return written == length ? held : written; }
+
+  const std::uint32_t number;
+  const std::uint64_t offset;
+  std::uint64_t length;
+  std::uint64_t written = 0;      // bytes on disk
+  std::uint64_t held = 0;         // `written` before the last write
+  std::uint32_t crc = 0;          // of the written bytes
+  std::uint32_t writers = 0;      // claims
+  std::uint64_t sole_writer = 0;  // serial of the claim that wrote all of it; 0: several did
+  bool peer_bytes = false;        // some of it did not come from the origin
+  State state = kOpen;
+  Signal moved;  // any of this changed, or the task failed
+};
+
+}  // namespace d7y::store

@@ -1,5 +1,0 @@
-#include "store/claim.h"
-#include "store/exporter.h"
-#include "store/piece_view.h"
-#include "store/reader.h"
-#include "store/store.h"

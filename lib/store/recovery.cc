@@ -1,0 +1,188 @@
+// How a store starts and stops: the lock, the format, the index of a clean stop, the journals after
+// any other.
+#include <algorithm>
+
+#include "store/flight.h"
+#include "store/index.h"
+#include "store/store.h"
+#include "store/task_slot.h"
+
+namespace d7y::store {
+namespace {
+
+constexpr std::string_view kFormat = "d7y store, format 1\n";
+// Tasks read before others may run.
+constexpr std::size_t kTurn = 256;
+// An index that is longer was not written by us (a line has about 250 bytes).
+constexpr std::uint64_t kMaxIndex = std::uint64_t{1} << 32;
+
+}  // namespace
+
+Task<Result<void>> Store::start() {
+  auto& files = world_.files();
+  const auto& root = options_.folder;
+  auto place = [&](Error failure) { return std::move(failure).in(fmt::format("store {}", root)); };
+  if (auto made = files.make_folders(root + "/tasks"); !made) co_return place(std::move(made).error());
+  if (auto made = files.make_folders(root + "/trash"); !made) co_return place(std::move(made).error());
+  auto lock = files.lock(root + "/lock");
+  if (lock.failed_with(ErrorCode::kExists)) {
+    co_return error(
+        ErrorCode::kExists,
+        "store {} is in use by another process or node; stop it, or choose another storage folder", root);
+  }
+  if (!lock) co_return place(std::move(lock).error());
+  lock_ = std::move(*lock);
+  CO_OK(check_format());
+  if (!options_.keep) CO_OK(wipe());
+
+  CO_TRY(bool clean, read_index());
+  unclean_ = !clean;
+  if (clean) {
+    // From now on it is out of date. Should it come back after a crash, it would be believed.
+    CO_OK(files.remove(root + "/index"));
+    CO_OK(co_await files.sync_folder(root));
+  } else {
+    CO_OK(co_await read_journals());
+  }
+  if (auto old = files.list(root + "/trash")) {
+    for (const auto& name : *old) sweep(root + "/trash/" + name);
+  }
+  co_return Result<void>{};
+}
+
+Result<void> Store::check_format() {
+  auto& files = world_.files();
+  auto path = options_.folder + "/FORMAT";
+  TRY(auto file, files.open(path, world::OpenMode::kCreate));
+  std::string there(kFormat.size() + 1, '\0');
+  TRY(auto got, file->read_at(0, as_mutable_bytes(there)));
+  there.resize(got);
+  if (there == kFormat) return {};
+  // A stop in the middle of the very first start leaves a part of it.
+  if (kFormat.starts_with(there)) return file->write_at(0, as_bytes(kFormat));
+  return error(
+      ErrorCode::kUnsupported,
+      "store {}: {} does not say {:?}; it was made by another version, choose another folder or empty it",
+      options_.folder, path, kFormat);
+}
+
+Result<void> Store::wipe() {
+  auto& files = world_.files();
+  const auto& root = options_.folder;
+  if (auto gone = files.remove(root + "/index"); !gone && !gone.failed_with(ErrorCode::kNotFound))
+    return gone;
+  TRY_OK(to_trash(root + "/tasks"));
+  return files.make_folders(root + "/tasks");
+}
+
+Result<bool> Store::read_index() {
+  auto path = options_.folder + "/index";
+  auto file = world_.files().open(path, world::OpenMode::kRead);
+  if (file.failed_with(ErrorCode::kNotFound)) return false;
+  if (!file) return std::move(file).error();
+  TRY(auto status, (*file)->status());
+  if (status.size > kMaxIndex) return false;
+  std::string bytes(status.size, '\0');
+  TRY(auto got, (*file)->read_at(0, as_mutable_bytes(bytes)));
+  bytes.resize(got);
+  auto lines = decode_index(as_bytes(bytes));
+  if (!lines) {
+    log_.warn("store {}: {}; the journals are read instead", options_.folder, lines.error().message());
+    return false;
+  }
+  entries_.reserve(lines->size());
+  for (auto& line : *lines) {
+    auto& entry = entries_[line.task.id];
+    entry.synced = line.synced;
+    entry.doubtful = !line.synced;
+    entry.shared = line.shared;
+    entry.line = std::move(line.task);
+  }
+  return true;
+}
+
+Task<Result<void>> Store::read_journals() {
+  auto& files = world_.files();
+  auto tasks = options_.folder + "/tasks";
+  std::size_t seen = 0;
+  CO_TRY(auto shards, files.list(tasks));
+  for (const auto& shard : shards) {
+    auto ids = files.list(tasks + "/" + shard);
+    if (!ids) {
+      log_.warn("store: {}", ids.error().message());
+      continue;
+    }
+    for (const auto& id : *ids) {
+      if (check_task_id(id)) {
+        auto read = read_one_journal(fmt::format("{}/{}/{}", tasks, shard, id), id);
+        if (!read) log_.warn("task {} is left aside: {}", id, read.error().message());
+      }
+      if (++seen % kTurn == 0) co_await next_turn();
+    }
+  }
+  co_return Result<void>{};
+}
+
+Result<void> Store::read_one_journal(const std::string& folder, const std::string& id) {
+  auto give_up = [&](const Error& why) {
+    log_.warn("task {} is given up: {}", id, why.message());
+    discard(folder);
+  };
+  auto bytes = read_whole_journal(world_.files(), folder + "/journal");
+  if (!bytes) {
+    if (!bytes.failed_with(ErrorCode::kNotFound)) return std::move(bytes).error();
+    give_up(bytes.error());
+    return {};
+  }
+  auto history = read_journal(as_bytes(*bytes));
+  if (!history || history->facts.facts.id != id) {
+    give_up(history ? Error(ErrorCode::kCorrupt, "its journal is that of another task")
+                    : history.error().clone());
+    return {};
+  }
+  auto& entry = entries_[id];
+  TaskSummary& line = entry.line;
+  const TaskFacts& facts = history->facts.facts;
+  line.id = id;
+  line.kind = facts.kind;
+  line.piece_length = facts.piece_length;
+  line.content_length = facts.content_length;
+  line.ttl = facts.ttl;
+  line.created_at = history->facts.created_at;
+  line.accessed_at = history->facts.accessed_at;
+  line.finished = history->finished;
+  line.failed = history->failure.has_value();
+  line.persistent = facts.persistent;
+  line.pieces = static_cast<std::uint32_t>(history->pieces.size());
+  entry.synced = true;
+  for (const auto& [number, piece] : history->pieces) {
+    line.stored += piece.info.length;
+    entry.synced = entry.synced && piece.synced;
+  }
+  entry.doubtful = !entry.synced;
+  entry.shared = history->shared.has_value();
+  return {};
+}
+
+Task<Result<void>> Store::write_index() {
+  auto& files = world_.files();
+  std::vector<IndexEntry> lines;
+  lines.reserve(entries_.size());
+  for (const auto& [id, entry] : entries_) {
+    lines.push_back({entry.line, entry.synced && !entry.doubtful, entry.shared});
+  }
+  std::sort(lines.begin(), lines.end(), [](auto& a, auto& b) { return a.task.id < b.task.id; });
+  auto image = encode_index(lines, world_.random());
+  auto path = options_.folder + "/index";
+  {
+    CO_TRY(auto file, files.open(path + ".new", world::OpenMode::kCreate));
+    CO_OK(file->resize(0));
+    CO_OK(file->write_at(0, as_bytes(image)));
+    if (options_.sync != SyncPolicy::kNever) CO_OK(co_await file->sync());
+  }
+  CO_OK(files.rename(path + ".new", path));
+  if (options_.sync != SyncPolicy::kNever) CO_OK(co_await files.sync_folder(options_.folder));
+  co_return Result<void>{};
+}
+
+}  // namespace d7y::store

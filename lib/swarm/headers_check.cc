@@ -1,8 +1,0 @@
-#include "swarm/announce_session.h"
-#include "swarm/host_description.h"
-#include "swarm/network_meter.h"
-#include "swarm/parent_pool.h"
-#include "swarm/parent_watch.h"
-#include "swarm/scheduler_set.h"
-#include "swarm/sync_service.h"
-#include "swarm/vortex_server.h"
