@@ -115,14 +115,15 @@ class AnnounceSession {
   using Request = api::scheduler::AnnouncePeerRequest;
   using Response = api::scheduler::AnnouncePeerResponse;
 
+  Task<Result<Verdict>> register_peer(const api::common::Download& download, Deadline deadline);
   Request envelope() const;
   void queue(Request request);
+  void say(Request request);
   void break_off(Error why);
   Result<Verdict> understand(const Response& response);
   Task<void> write_forever();
   Task<void> read_forever();
   Task<Result<Verdict>> next_verdict(Deadline deadline);
-  Task<Result<void>> flushed(Deadline deadline);
 
   world::World& world_;
   SchedulerSet::Picked scheduler_;
@@ -132,14 +133,15 @@ class AnnounceSession {
   bool metadata_only_ = false;
   std::uint32_t verdicts_ = 0;
   Verdict verdict_;
+  std::vector<api::common::Peer> offered_;  // of the latest list of parents, as received
   std::deque<Verdict> inbox_;
   bool closed_ = false;  // the scheduler ended the stream with OK
   std::optional<Error> broken_;
   std::deque<Request> outbox_;
   bool urgent_ = false;
-  bool writing_ = false;
+  bool ending_ = false;  // the last word is said
   TimePoint oldest_{};
-  Signal arrived_, queued_, drained_;
+  Signal arrived_, queued_;
   grpc::BidiCall<Request, Response> call_;
   Scope scope_;
 };

@@ -23,18 +23,25 @@
 #include "api/scheduler.h"
 #include "base/address.h"
 #include "base/log.h"
+#include "base/scheduler_ring.h"
 #include "base/scope.h"
 #include "net/grpc/channel.h"
 #include "world/world.h"
 
 namespace d7y::swarm {
 
+// A scheduler as a manager lists it.
+struct ListedScheduler {
+  std::string address;        // "ip:port"
+  std::uint64_t cluster = 0;  // only one cluster is used: that of the first healthy one
+};
+
 struct SchedulerSetOptions {
   // "host:port" or "ip:port"; names are resolved at each refresh.
   std::vector<std::string> addresses;
   // Where the list comes from instead, if set: asked at each refresh (the manager client). A failure
   // keeps the old list.
-  std::function<Task<Result<std::vector<std::string>>>(Deadline)> list;
+  std::function<Task<Result<std::vector<ListedScheduler>>>(Deadline)> list;
   std::chrono::nanoseconds refresh = std::chrono::seconds(60);
   std::chrono::nanoseconds health_timeout = std::chrono::seconds(5);
   std::chrono::nanoseconds announce_interval = std::chrono::seconds(300);
@@ -81,22 +88,28 @@ class SchedulerSet {
   // Tells all schedulers that we go, and stops announcing.
   Task<void> leave(std::string host_id, Deadline deadline);
 
+  world::World& world() { return world_; }
+
   // For health pages: each known address and why it is not used, empty if it is.
   std::vector<std::pair<std::string, std::string>> report() const;
 
  private:
   struct Entry {
     std::shared_ptr<grpc::Channel> channel;
+    std::uint64_t cluster = 0;
+    std::size_t order = 0;  // in the list
     bool healthy = false, announced = false;
-    std::string problem;
+    std::string problem = "not asked yet";
   };
-  Task<void> run();
+  Task<void> watch_forever();
   Task<void> announce_forever();
   Task<void> refresh(Deadline deadline);
+  Task<Result<void>> read_list(Deadline deadline);
   Task<void> check(Address address, Deadline deadline);
-  Task<Result<std::vector<Address>>> resolve_all(Deadline deadline);
-  Task<void> announce_all(Deadline deadline);
+  Task<void> announce_all(bool only_new, Deadline deadline);
   Task<void> announce_quietly(Picked scheduler, Deadline deadline);
+  Task<void> delete_host(Picked scheduler, std::string host_id, Deadline deadline);
+  std::string why_none() const;
   void rebuild();
 
   world::World& world_;
@@ -104,9 +117,9 @@ class SchedulerSet {
   std::function<api::common::Host()> describe_;
   Log log_;
   std::map<Address, Entry> entries_;
-  std::vector<std::pair<std::uint64_t, Address>> ring_;  // healthy ones, by hash
+  SchedulerRing ring_;  // of the healthy ones
   std::string list_problem_;
-  bool left_ = false;
+  bool started_ = false;
   Signal wake_;
   Scope scope_;
 };
