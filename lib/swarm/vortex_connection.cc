@@ -24,8 +24,9 @@ vortex::Code code_for(const Error& error) {
   }
 }
 
-// Codes above 3 are unknown to Rust children.
+// For Rust children: they know no codes above 3, and to them a number beyond the task is a piece not found.
 vortex::Code plain(vortex::Code code) {
+  if (code == vortex::Code::kInvalidArgument) return vortex::Code::kNotFound;
   return static_cast<std::uint8_t>(code) > 3 ? vortex::Code::kInternal : code;
 }
 
