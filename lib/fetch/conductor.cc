@@ -137,11 +137,12 @@ Task<Result<void>> Conductor::learn_from_source() {
     } else {
       // Nobody else is asked: the first request brings the length and the first bytes at once.
       source::Span first{0, options_.first_request};
-      auto body = co_await parts_.sources.read(request, first, source::Version{}, deadline);
+      source::Version any;
+      auto body = co_await parts_.sources.read(request, first, any, deadline);
       if (body.failed_with(ErrorCode::kUnsupported) || body.failed_with(ErrorCode::kPrecondition)) {
         ranges_ = false;
         source::Span whole;
-        body = co_await parts_.sources.read(request, whole, source::Version{}, deadline);
+        body = co_await parts_.sources.read(request, whole, any, deadline);
       }
       if (body) {
         first_body_ = std::move(*body);

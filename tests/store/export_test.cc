@@ -27,16 +27,19 @@ STORE_TEST("content is hard-linked, cloned or copied, as asked and as possible")
   auto task = co_await finished_task(*store, 1, content);
   auto out = folder + "/out";
   must(world.files().make_folders(out));
-  auto linked = must(co_await export_content(task, {.path = out + "/linked"}));
+  ExportOptions wish{.path = out + "/linked"};
+  auto linked = must(co_await export_content(task, wish));
   CHECK(linked == ExportMethod::kHardLink);
-  auto copied = must(co_await export_content(task, {.path = out + "/copied",
-                                                    .allow_hard_link = false,
-                                                    .allow_reflink = false,
-                                                    .durable = true,
-                                                    .permissions = 0600}));
+  ExportOptions wish2{.path = out + "/copied",
+                      .allow_hard_link = false,
+                      .allow_reflink = false,
+                      .durable = true,
+                      .permissions = 0600};
+  auto copied = must(co_await export_content(task, wish2));
   CHECK(copied == ExportMethod::kCopy);
-  auto ranged = must(co_await export_content(
-      task, {.path = out + "/ranged", .range = std::pair<std::uint64_t, std::uint64_t>{5000, 10'000}}));
+  ExportOptions wish3{.path = out + "/ranged",
+                      .range = std::pair<std::uint64_t, std::uint64_t>{5000, 10'000}};
+  auto ranged = must(co_await export_content(task, wish3));
   CHECK(ranged == ExportMethod::kCopy);
   CHECK(file_bytes(world, out + "/linked") == content);
   CHECK(file_bytes(world, out + "/copied") == content);
@@ -56,25 +59,30 @@ STORE_TEST("an output that exists is left alone unless overwriting is asked for"
     auto file = must(world.files().open(out + "/file", world::OpenMode::kCreate));
     must(file->write_at(0, as_bytes("precious")));
   }
-  auto refused = co_await export_content(task, {.path = out + "/file"});
+  ExportOptions wish{.path = out + "/file"};
+  auto refused = co_await export_content(task, wish);
   CHECK(refused.failed_with(ErrorCode::kExists));
   CHECK(file_bytes(world, out + "/file") == "precious");
-  auto is_folder = co_await export_content(task, {.path = out + "/folder", .overwrite = true});
+  ExportOptions wish2{.path = out + "/folder", .overwrite = true};
+  auto is_folder = co_await export_content(task, wish2);
   CHECK(is_folder.failed_with(ErrorCode::kInvalid));
-  auto no_folder = co_await export_content(task, {.path = out + "/nowhere/file"});
+  ExportOptions wish3{.path = out + "/nowhere/file"};
+  auto no_folder = co_await export_content(task, wish3);
   CHECK(no_folder.failed_with(ErrorCode::kNotFound));
   CHECK(no_folder.error().message().find(out + "/nowhere/file") != std::string::npos);
   for (bool link : {true, false, true, true}) {
-    auto replaced =
-        co_await export_content(task, {.path = out + "/file", .overwrite = true, .allow_hard_link = link});
+    ExportOptions wish4{.path = out + "/file", .overwrite = true, .allow_hard_link = link};
+    auto replaced = co_await export_content(task, wish4);
     CHECK(replaced.ok());
     CHECK(file_bytes(world, out + "/file") == content);
     CHECK(names_in(world, out) == std::vector<std::string>{"file", "folder"});
   }
+  ExportOptions wish5{.path = out + "/file2"};
   // A second name of the same content: renaming one name of a file to another of it does nothing.
-  auto second = co_await export_content(task, {.path = out + "/file2"});
+  auto second = co_await export_content(task, wish5);
   CHECK(second.ok());
-  auto again = co_await export_content(task, {.path = out + "/file2", .overwrite = true});
+  ExportOptions wish6{.path = out + "/file2", .overwrite = true};
+  auto again = co_await export_content(task, wish6);
   CHECK(again.ok());
   CHECK(names_in(world, out) == std::vector<std::string>{"file", "file2", "folder"});
 }
@@ -85,17 +93,18 @@ STORE_TEST("nothing is exported before it is complete") {
   auto task = co_await make_task(*store, facts_of(an_id(1), content.size(), 4096));
   must(put_piece(*task, 0, content));
   auto out = folder + "/out";
-  auto whole = co_await export_content(task, {.path = out});
+  ExportOptions wish{.path = out};
+  auto whole = co_await export_content(task, wish);
   CHECK(whole.failed_with(ErrorCode::kPrecondition));
-  auto part =
-      co_await export_content(task, {.path = out, .range = std::pair<std::uint64_t, std::uint64_t>{0, 4097}});
+  ExportOptions wish2{.path = out, .range = std::pair<std::uint64_t, std::uint64_t>{0, 4097}};
+  auto part = co_await export_content(task, wish2);
   CHECK(part.failed_with(ErrorCode::kPrecondition));
-  auto beyond = co_await export_content(
-      task, {.path = out, .range = std::pair<std::uint64_t, std::uint64_t>{0, 10'001}});
+  ExportOptions wish3{.path = out, .range = std::pair<std::uint64_t, std::uint64_t>{0, 10'001}};
+  auto beyond = co_await export_content(task, wish3);
   CHECK(beyond.failed_with(ErrorCode::kInvalid));
   CHECK_FALSE(world.files().link_status(out).ok());
-  auto here =
-      co_await export_content(task, {.path = out, .range = std::pair<std::uint64_t, std::uint64_t>{0, 4096}});
+  ExportOptions wish4{.path = out, .range = std::pair<std::uint64_t, std::uint64_t>{0, 4096}};
+  auto here = co_await export_content(task, wish4);
   CHECK(here.ok());
   CHECK(file_bytes(world, out) == content.substr(0, 4096));
 }
@@ -105,8 +114,8 @@ STORE_TEST("a copy of content that rotted on disk is refused, and the rotten pie
   auto store = co_await open_store(world, folder);
   auto task = co_await finished_task(*store, 1, content);
   must(task->file()->write_at(5000, as_bytes("rot")));
-  auto exported = co_await export_content(
-      task, {.path = folder + "/out", .allow_hard_link = false, .allow_reflink = false});
+  ExportOptions wish{.path = folder + "/out", .allow_hard_link = false, .allow_reflink = false};
+  auto exported = co_await export_content(task, wish);
   CHECK(exported.failed_with(ErrorCode::kCorrupt));
   CHECK_FALSE(world.files().link_status(folder + "/out").ok());
   CHECK(task->has(0));
@@ -120,7 +129,8 @@ STORE_TEST("what a user does to a hard-linked output is never served, and never 
   {
     auto store = co_await open_store(world, folder);
     auto task = co_await finished_task(*store, 1, content);
-    must(co_await export_content(task, {.path = out}));
+    ExportOptions wish{.path = out};
+    must(co_await export_content(task, wish));
     CHECK(task->intact());
     co_await sleep_for(10ms);  // file times are coarse
     {
@@ -154,7 +164,8 @@ STORE_TEST("a change of a hard-linked output while we were away is noticed") {
   {
     auto store = co_await open_store(world, folder);
     auto task = co_await finished_task(*store, 1, content);
-    must(co_await export_content(task, {.path = out}));
+    ExportOptions wish{.path = out};
+    must(co_await export_content(task, wish));
     task = {};
     must(co_await store->close());
   }
@@ -181,7 +192,8 @@ STORE_TEST("touching a hard-linked output costs a look, nothing else") {
   auto out = folder + "-out";
   auto store = co_await open_store(world, folder);
   auto task = co_await finished_task(*store, 1, content);
-  must(co_await export_content(task, {.path = out}));
+  ExportOptions wish{.path = out};
+  must(co_await export_content(task, wish));
   co_await sleep_for(10ms);
   {
     auto file = must(world.files().open(out, world::OpenMode::kReadWrite));
@@ -199,7 +211,8 @@ STORE_TEST("a task whose output is linked can be deleted; the output stays") {
   auto store = co_await open_store(world, folder);
   {
     auto task = co_await finished_task(*store, 1, content);
-    must(co_await export_content(task, {.path = folder + "/out"}));
+    ExportOptions wish{.path = folder + "/out"};
+    must(co_await export_content(task, wish));
   }
   must(store->remove(an_id(1)));
   must(co_await store->close());

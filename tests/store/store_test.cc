@@ -136,7 +136,8 @@ STORE_TEST("empty content is finished without any piece") {
   auto run = must(co_await reader.next(soon(world)));
   CHECK(run.length == 0);
   CHECK(reader.at_end());
-  auto exported = co_await export_content(task, {.path = folder + "/out"});
+  ExportOptions wish{.path = folder + "/out"};
+  auto exported = co_await export_content(task, wish);
   CHECK(exported.ok());
   CHECK(file_bytes(world, folder + "/out").empty());
 }
@@ -274,7 +275,8 @@ STORE_TEST("a digest that is wrong ends in nothing, one that is right is verifie
       CHECK(finished.failed_with(ErrorCode::kCorrupt));
       CHECK(task->stored() == 0);
       CHECK(task->failure() != nullptr);
-      auto exported = co_await export_content(task, {.path = folder + "/out"});
+      ExportOptions wish{.path = folder + "/out"};
+      auto exported = co_await export_content(task, wish);
       CHECK(exported.failed_with(ErrorCode::kPrecondition));
     }
   }
