@@ -128,7 +128,8 @@ class Brain {
   Brain(const Brain&) = delete;
   Brain& operator=(const Brain&) = delete;
 
-  void set_options(BrainOptions options) { options_ = options; }
+  // May be called at any time; looks at every peer.
+  void set_options(BrainOptions options);
   const BrainOptions& options() const { return options_; }
 
   // Hosts. An announcement of a known host refreshes everything but its id, ip and names.
@@ -170,6 +171,8 @@ class Brain {
   // Waiting that ran out, clean-up. Call at next_wakeup().
   void tick(TimePoint now);
   TimePoint next_wakeup() const;
+  // take_actions() has more to give at once.
+  bool pending() const { return !dirty_.empty() || !actions_.empty(); }
 
   // Looking.
   const HostRecord* host(HostHandle handle) const { return hosts_.find(handle); }
@@ -192,10 +195,10 @@ class Brain {
   std::size_t table_memory() const;
 
  private:
-  friend class ParentChoice;
   struct Candidate {
     std::uint32_t position;
-    double score;
+    double score;  // less is better
+    bool cross_site;
   };
   struct Origin {
     std::string name;
@@ -208,6 +211,7 @@ class Brain {
   };
 
   // brain.cc: events
+  PeerRecord* alive(PeerHandle handle, TimePoint now);
   std::uint32_t site_of(const HostFacts& facts);
   std::uint32_t origin_of(std::string_view name);
   TaskHandle task_for(const Registration& registration, TimePoint now);
@@ -216,17 +220,21 @@ class Brain {
   void end_with_error(PeerHandle handle, ErrorCode code, std::string message, TimePoint now);
   ParentEdge* edge_to(PeerRecord& child, std::string_view parent_id);
 
-  // brain_links.cc: records' lists and the books
+  // brain_links.cc: the lists and the books
   void link(PeerHandle handle);
   void unlink(PeerHandle handle);
   void remove_peer(PeerHandle handle, TimePoint now);
   void remove_host(HostHandle handle, TimePoint now);
+  void reserve(PeerHandle child, PeerHandle parent, std::uint32_t units);
   void release_parents(PeerRecord& child);
   void set_state(PeerHandle handle, PeerState state, TimePoint now);
-  void set_root(PeerRecord& peer, bool root);
+  void recount(PeerHandle handle);
+  void take_token(PeerRecord& peer);
   void release_token(PeerRecord& peer);
   bool usable(const PeerRecord& peer) const;
-  std::uint32_t capacity(const PeerRecord& peer, const HostRecord& host, bool hard) const;
+  bool is_root(const PeerRecord& peer) const;
+  std::uint32_t soft_limit(const HostRecord& host) const;  // units of one peer there
+  std::uint32_t hard_limit(const HostRecord& host) const;  // units of the whole host
   void update_open(std::uint32_t position);
   void close(std::uint32_t position);
   SiteParents& bucket(TaskRecord& task, std::uint32_t site);
@@ -236,18 +244,22 @@ class Brain {
   void unpark(PeerRecord& peer);
   void make_dirty(TaskHandle handle);
   bool serve(TaskHandle handle, TimePoint now);
-  std::vector<PeerHandle> choose(PeerHandle child, bool hard, TimePoint now);
-  bool may_be_parent(const PeerRecord& child, const PeerRecord& parent, TimePoint now,
-                     bool ignore_blocks) const;
-  double score(const PeerRecord& child, const HostRecord& child_host, const PeerRecord& parent,
-               TimePoint now);
-  void answer(PeerHandle child, const std::vector<PeerHandle>& parents, TimePoint now);
+  void answer_those_the_origin_refuses(TaskRecord& task, TimePoint now);
+  void add_siblings(const std::vector<PeerHandle>& served, TimePoint now);
+  void answer(PeerHandle child, TimePoint now);
   bool provider_expected(const TaskRecord& task) const;
+  bool finished_copy_for(const PeerRecord& child, TimePoint now) const;
   void find_provider(TaskHandle handle, TimePoint now);
   bool trigger_seed(TaskHandle handle, TimePoint now);
   bool give_token(TaskHandle handle, TimePoint now);
-  bool may_read_origin(const TaskRecord& task, const PeerRecord& peer) const;
+  bool token_free(const TaskRecord& task, std::uint32_t limit) const;
   void wait_ran_out(PeerHandle handle, TimePoint now);
+
+  // brain_choice.cc: who is a good parent
+  std::vector<PeerHandle> choose(PeerHandle child, bool hard, TimePoint now);
+  void consider(const PeerRecord& child, std::uint32_t position, bool hard, TimePoint now);
+  bool may_be_parent(const PeerRecord& child, const PeerRecord& parent, bool hard, TimePoint now) const;
+  double score(const PeerRecord& child, const PeerRecord& parent, TimePoint now);
   std::uint64_t random();
 
   // brain_clean.cc
@@ -267,6 +279,7 @@ class Brain {
   std::deque<TaskHandle> dirty_;
   std::priority_queue<Alarm, std::vector<Alarm>, std::greater<>> alarms_;
   std::vector<Action> actions_;
+  std::vector<Candidate> candidates_;  // of the choice that is being made
   std::size_t waiting_ = 0;
   std::uint32_t attempts_ = 0;
   double usual_rate_ = 0;  // bytes per second per piece, smoothed over all hosts

@@ -82,6 +82,7 @@ struct ParentEdge {
   std::uint16_t units = 0;   // of the parent's capacity
   std::uint16_t pieces = 0;  // that came from it
   bool failed = false;       // the child said so
+  bool cross_site = false;   // counted as inbound by the child's site
 };
 
 // A parent that a child does not want for a while.
@@ -124,7 +125,8 @@ struct PeerRecord {
   bool need_back_to_source : 1 = false;
   bool disable_back_to_source : 1 = false;
   bool has_stream : 1 = false;
-  bool counted_root : 1 = false;  // among its task's roots
+  bool counted_root : 1 = false;    // among its task's roots
+  bool counted_usable : 1 = false;  // among its task's usable peers
 
   bool partial() const { return range_length != 0; }
   bool terminal() const { return state >= PeerState::kSucceeded; }

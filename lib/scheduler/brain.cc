@@ -1,0 +1,495 @@
+// The brain's events: what hosts, peers and seeds say.
+#include "scheduler/brain.h"
+
+#include <algorithm>
+
+namespace d7y::scheduler {
+namespace {
+
+constexpr std::uint8_t kMostResponses = 5;  // a client takes no more on one stream (Dragonfly scheduler 0.11)
+constexpr std::size_t kMostBlocked = 64;    // parents a child may refuse at a time
+constexpr std::uint32_t kMostSourcePieces = 65536;     // remembered of a task
+constexpr Duration kUsedUp = std::chrono::seconds(5);  // a parent that served well is not given again at once
+
+std::string lower(std::string_view text) {
+  std::string out(text);
+  for (char& c : out) c = c >= 'A' && c <= 'Z' ? static_cast<char>(c + 32) : c;
+  return out;
+}
+
+std::uint32_t milliseconds(Duration duration) {
+  const auto count = std::chrono::duration_cast<std::chrono::milliseconds>(duration).count();
+  return static_cast<std::uint32_t>(std::clamp<std::int64_t>(count, 0, 0xffffffffLL));
+}
+
+}  // namespace
+
+std::string_view name_of(PeerState state) {
+  switch (state) {
+    case PeerState::kPending: return "Pending";
+    case PeerState::kReceivedEmpty: return "ReceivedEmpty";
+    case PeerState::kReceivedNormal: return "ReceivedNormal";
+    case PeerState::kRunning: return "Running";
+    case PeerState::kBackToSource: return "BackToSource";
+    case PeerState::kSucceeded: return "Succeeded";
+    case PeerState::kFailed: return "Failed";
+    default: return "Leave";
+  }
+}
+
+std::string_view name_of(TaskState state) {
+  switch (state) {
+    case TaskState::kPending: return "Pending";
+    case TaskState::kRunning: return "Running";
+    case TaskState::kSucceeded: return "Succeeded";
+    default: return "Failed";
+  }
+}
+
+Brain::Brain(BrainOptions options, std::uint64_t random_seed)
+    : options_(options),
+      random_state_(random_seed),
+      host_ids_(random()),
+      task_ids_(random()),
+      peer_ids_(random()) {}
+Brain::~Brain() = default;
+
+void Brain::set_options(BrainOptions options) {
+  options_ = options;
+  for (std::uint32_t at = 0; at < peers_.end(); ++at) {
+    if (peers_.live(at)) update_open(at);
+  }
+}
+
+// Hosts.
+
+std::uint32_t Brain::site_of(const HostFacts& facts) {
+  Site site{lower(facts.idc), lower(facts.location)};
+  auto key = site.idc.empty() ? std::pair(std::string(), site.location) : std::pair(site.idc, std::string());
+  const auto [entry, fresh] =
+      site_ids_.try_emplace(std::move(key), static_cast<std::uint32_t>(sites_.size()));
+  if (fresh) sites_.push_back(std::move(site));
+  return entry->second;
+}
+
+HostHandle Brain::announce_host(HostFacts facts, TimePoint now) {
+  auto handle = find_host(facts.id);
+  const bool fresh = !handle;
+  if (fresh) {
+    handle = hosts_.insert();
+    host_ids_.insert(facts.id, handle.index);
+    auto& host = *hosts_.find(handle);
+    host.prefix = facts.ip + "-" + facts.hostname + "-";
+    host.created = now;
+  } else {
+    // The id is made of them, so they stay what they were.
+    const auto& known = hosts_.find(handle)->facts;
+    facts.ip = known.ip;
+    facts.hostname = known.hostname;
+  }
+  auto& host = *hosts_.find(handle);
+  const auto site = site_of(facts);
+  const bool moved = !fresh && host.site != site;
+  const bool serves_otherwise =
+      !fresh && (host.facts.disable_shared != facts.disable_shared || host.facts.seed != facts.seed);
+  if (moved) {
+    // Edges and open parents are filed by site: take them out under the old one.
+    for (auto at = host.first_peer; at != kNowhere; at = peers_.at(at).host_after) {
+      release_parents(peers_.at(at));
+      close(at);
+    }
+  }
+  host.facts = std::move(facts);
+  host.site = site;
+  host.updated = now;
+  host.unreachable_until = {};
+  if (host.facts.seed && host.seed_position == kNowhere) {
+    host.seed_position = static_cast<std::uint32_t>(seeds_.size());
+    seeds_.push_back(handle);
+  } else if (!host.facts.seed && host.seed_position != kNowhere) {
+    seeds_[host.seed_position] = seeds_.back();
+    hosts_.find(seeds_.back())->seed_position = host.seed_position;
+    seeds_.pop_back();
+    host.seed_position = kNowhere;
+  }
+  if (moved || serves_otherwise) {
+    for (auto at = host.first_peer; at != kNowhere; at = peers_.at(at).host_after)
+      recount(peers_.handle_of(at));
+  }
+  return handle;
+}
+
+bool Brain::delete_host(std::string_view host_id, TimePoint now) {
+  const auto handle = find_host(host_id);
+  if (!handle) return false;
+  remove_host(handle, now);
+  return true;
+}
+
+// Registration.
+
+std::uint32_t Brain::origin_of(std::string_view name) {
+  const auto [entry, fresh] =
+      origin_ids_.try_emplace(std::string(name), static_cast<std::uint32_t>(origins_.size()));
+  if (fresh) origins_.push_back({std::string(name), 0});
+  return entry->second;
+}
+
+TaskHandle Brain::task_for(const Registration& registration, TimePoint now) {
+  auto handle = find_task(registration.task_id);
+  if (!handle) {
+    handle = tasks_.insert();
+    task_ids_.insert(registration.task_id, handle.index);
+    auto& task = *tasks_.find(handle);
+    task.id = registration.task_id;
+    task.origin = origin_of(registration.origin);
+    task.created = now;
+  }
+  auto& task = *tasks_.find(handle);
+  task.updated = now;
+  // What the content looks like is settled by whoever comes first, until nobody has any of it.
+  if (task.usable == 0 && task.tokens == 0 && (task.content_length < 0 || registration.content_length >= 0)) {
+    task.content_length = registration.content_length;
+    task.piece_length = registration.piece_length;
+    task.piece_count = registration.piece_count;
+  }
+  if (!provider_expected(task) && !registration.metadata_only) task.download = registration.download;
+  return handle;
+}
+
+Result<PeerHandle> Brain::register_peer(const Registration& registration, TimePoint now) {
+  const auto host_handle = find_host(registration.host_id);
+  if (!host_handle) {
+    return error(ErrorCode::kNotFound, "host {} is not known here: announce it, then register again",
+                 registration.host_id);
+  }
+  if (const auto other = find_peer(registration.peer_id)) {
+    if (peers_.find(other)->has_stream) {
+      return error(ErrorCode::kExists, "peer {} is registered already; use a new id for each download",
+                   registration.peer_id);
+    }
+    remove_peer(other, now);
+  }
+  const auto task_handle = task_for(registration, now);
+  auto& task = *tasks_.find(task_handle);
+  const bool cold = !provider_expected(task) && task.usable == 0;
+  if (cold && !registration.need_back_to_source && !registration.metadata_only) {
+    if (registration.priority == 1) {
+      return error(ErrorCode::kPrecondition, "downloads with priority LEVEL1 are forbidden");
+    }
+    if (registration.priority == 2) {
+      return error(ErrorCode::kNotFound, "no peer has task {}, and priority LEVEL2 does not fetch it",
+                   task.id);
+    }
+  }
+
+  auto& host = *hosts_.find(host_handle);
+  host.updated = now;
+  const auto handle = peers_.insert();
+  auto& peer = *peers_.find(handle);
+  peer.name = PeerName(registration.peer_id, host.prefix);
+  peer.host = host_handle;
+  peer.task = task_handle;
+  peer.progress = std::make_unique<Progress>();
+  peer.progress->last_piece = now;
+  peer.created = peer.updated = now;
+  peer.range_start = registration.range_start;
+  peer.range_length = registration.range_length;
+  peer.concurrent_pieces = registration.concurrent_pieces;
+  peer.priority = registration.priority;
+  peer.need_back_to_source = registration.need_back_to_source;
+  peer.disable_back_to_source = registration.disable_back_to_source;
+  peer.has_stream = true;
+  peer_ids_.insert(registration.peer_id, handle.index);
+  link(handle);
+  if (task.state != TaskState::kSucceeded) task.state = TaskState::kRunning;
+
+  if (registration.metadata_only) {
+    set_state(handle, PeerState::kReceivedNormal, now);
+    ++peer.progress->responses;
+    actions_.push_back(SendMetadataOnly{handle});
+  } else if (registration.content_length == 0) {
+    set_state(handle, PeerState::kReceivedEmpty, now);
+    ++peer.progress->responses;
+    actions_.push_back(SendEmpty{handle});
+  } else {
+    set_state(handle, PeerState::kReceivedNormal, now);
+    if (registration.need_back_to_source) {
+      tell_back_to_source(handle, "as asked for", now);
+    } else if (cold && registration.priority == 3 && !registration.disable_back_to_source) {
+      tell_back_to_source(handle, "priority LEVEL3 goes to the source itself", now);
+    } else {
+      park(handle, options_.patience, now);
+    }
+  }
+  return handle;
+}
+
+void Brain::tell_back_to_source(PeerHandle handle, std::string_view reason, TimePoint now) {
+  auto& peer = *peers_.find(handle);
+  unpark(peer);
+  release_parents(peer);
+  take_token(peer);
+  peer.updated = now;
+  peer.progress->last_piece = now;
+  peer.progress->rescheduling = false;
+  ++peer.progress->responses;
+  ++tasks_.find(peer.task)->back_to_source_told;
+  actions_.push_back(SendBackToSource{handle, reason});
+}
+
+// What peers say.
+
+// The peer, if its download is in progress. A sign of life of its host.
+PeerRecord* Brain::alive(PeerHandle handle, TimePoint now) {
+  auto* peer = peers_.find(handle);
+  if (peer == nullptr || !peer->progress || peer->terminal()) return nullptr;
+  peer->updated = now;
+  hosts_.find(peer->host)->updated = now;
+  return peer;
+}
+
+void Brain::started(PeerHandle handle, TimePoint now) {
+  const auto* peer = alive(handle, now);
+  if (peer == nullptr) return;
+  if (peer->state == PeerState::kReceivedNormal || peer->state == PeerState::kReceivedEmpty) {
+    set_state(handle, PeerState::kRunning, now);
+  }
+}
+
+void Brain::back_to_source_started(PeerHandle handle, TimePoint now) {
+  auto* peer = alive(handle, now);
+  if (peer == nullptr) return;
+  unpark(*peer);
+  release_parents(*peer);
+  take_token(*peer);
+  set_state(handle, PeerState::kBackToSource, now);
+}
+
+void Brain::reschedule(PeerHandle handle, TimePoint now) {
+  auto* peer = alive(handle, now);
+  if (peer == nullptr || peer->waiting) return;
+  auto& progress = *peer->progress;
+  if (progress.responses >= kMostResponses) {
+    return end_with_error(handle, ErrorCode::kPrecondition, "the peer was given parents 5 times already",
+                          now);
+  }
+  std::erase_if(progress.blocked, [&](const BlockedParent& block) { return block.until <= now; });
+  for (const auto& edge : progress.parents) {
+    const bool served = edge.pieces > 0 && !edge.failed;
+    if (progress.blocked.size() == kMostBlocked) progress.blocked.erase(progress.blocked.begin());
+    progress.blocked.push_back({edge.parent, now + (served ? kUsedUp : options_.block)});
+  }
+  release_parents(*peer);
+  release_token(*peer);
+  progress.rescheduling = true;
+  park(handle, options_.reschedule_patience, now);
+}
+
+ParentEdge* Brain::edge_to(PeerRecord& child, std::string_view parent_id) {
+  for (auto& edge : child.progress->parents) {
+    const auto* parent = peers_.find(edge.parent);
+    if (parent != nullptr && parent->name.is(parent_id, hosts_.find(parent->host)->prefix)) return &edge;
+  }
+  return nullptr;
+}
+
+void Brain::piece_finished(PeerHandle handle, std::string_view parent_id, const PieceReport& piece,
+                           TimePoint now) {
+  auto* peer = alive(handle, now);
+  if (peer == nullptr) return;
+  auto& task = *tasks_.find(peer->task);
+  if (task.piece_count > 0 && piece.number >= task.piece_count) return;  // there is no such piece
+  if (task.piece_length > 0 && piece.length > task.piece_length) return;
+  task.updated = now;
+  peer->progress->last_piece = now;
+  if (task.piece_count == 0 || peer->finished_pieces < task.piece_count) ++peer->finished_pieces;
+  auto* edge = edge_to(*peer, parent_id);
+  if (edge == nullptr) return;
+  if (edge->pieces < 0xffff) ++edge->pieces;
+  if (piece.length == 0 || piece.cost <= Duration::zero()) return;
+  const double rate = static_cast<double>(piece.length) / std::chrono::duration<double>(piece.cost).count();
+  usual_rate_ = usual_rate_ == 0 ? rate : usual_rate_ + (rate - usual_rate_) / 64;
+  hosts_.find(peers_.find(edge->parent)->host)
+      ->health.piece_served(piece.length, piece.cost, usual_rate_, options_.health, now);
+}
+
+void Brain::back_to_source_piece_finished(PeerHandle handle, const PieceReport& piece, TimePoint now) {
+  auto* peer = alive(handle, now);
+  if (peer == nullptr) return;
+  auto& task = *tasks_.find(peer->task);
+  if (task.piece_count > 0 && piece.number >= task.piece_count) return;
+  if (task.piece_length > 0 && piece.length > task.piece_length) return;
+  task.updated = now;
+  peer->progress->last_piece = now;
+  if (task.piece_count == 0 || peer->finished_pieces < task.piece_count) ++peer->finished_pieces;
+
+  SourcePiece remembered{piece.number,
+                         milliseconds(piece.cost),
+                         piece.crc32.value_or(0),
+                         piece.crc32.has_value(),
+                         piece.offset,
+                         piece.length,
+                         now};
+  const auto at =
+      std::lower_bound(task.pieces.begin(), task.pieces.end(), piece.number,
+                       [](const SourcePiece& p, std::uint32_t number) { return p.number < number; });
+  if (at != task.pieces.end() && at->number == piece.number) {
+    *at = remembered;
+  } else if (task.pieces.size() < kMostSourcePieces) {
+    task.pieces.insert(at, remembered);
+  }
+}
+
+void Brain::piece_failed(PeerHandle handle, std::string_view parent_id, bool temporary, TimePoint now) {
+  auto* peer = alive(handle, now);
+  if (peer == nullptr || !temporary) return;
+  auto* edge = edge_to(*peer, parent_id);
+  if (edge == nullptr || edge->failed) return;  // one child says it once
+  edge->failed = true;
+  auto& host = *hosts_.find(peers_.find(edge->parent)->host);
+  host.health.piece_failed(options_.health, now);
+}
+
+void Brain::end(PeerHandle handle, PeerState state, TimePoint now) {
+  auto& peer = *peers_.find(handle);
+  unpark(peer);
+  release_parents(peer);
+  release_token(peer);
+  peer.cost_ms = milliseconds(now - peer.created);
+  peer.progress.reset();
+  set_state(handle, state, now);
+  make_dirty(peer.task);
+  auto& task = *tasks_.find(peer.task);
+  task.updated = now;
+  if (task.usable == 0 && task.tokens == 0 && state == PeerState::kFailed) task.state = TaskState::kFailed;
+}
+
+void Brain::end_with_error(PeerHandle handle, ErrorCode code, std::string message, TimePoint now) {
+  auto& peer = *peers_.find(handle);
+  end(handle, PeerState::kFailed, now);
+  if (!peer.has_stream) return;
+  peer.has_stream = false;
+  actions_.push_back(EndStream{handle, code, std::move(message)});
+}
+
+void Brain::finished(PeerHandle handle, TimePoint now) {
+  auto* peer = alive(handle, now);
+  if (peer == nullptr) return;
+  auto& task = *tasks_.find(peer->task);
+  if (!peer->partial()) peer->finished_pieces = task.piece_count;
+  end(handle, PeerState::kSucceeded, now);
+  peer->has_stream = false;
+  actions_.push_back(EndStream{handle, std::nullopt, {}});
+}
+
+void Brain::back_to_source_finished(PeerHandle handle, TimePoint now) {
+  const auto* peer = alive(handle, now);
+  if (peer == nullptr) return;
+  auto& task = *tasks_.find(peer->task);
+  if (!peer->partial()) {
+    task.state = TaskState::kSucceeded;
+    task.seeds_failed.clear();
+    task.seed_rest_until = {};
+    task.refused_until = {};
+  }
+  finished(handle, now);
+}
+
+void Brain::failed(PeerHandle handle, TimePoint now) {
+  auto* peer = alive(handle, now);
+  if (peer == nullptr) return;
+  end(handle, PeerState::kFailed, now);
+  peer->has_stream = false;
+  actions_.push_back(EndStream{handle, std::nullopt, {}});
+}
+
+void Brain::back_to_source_failed(PeerHandle handle, bool refused, TimePoint now) {
+  const auto* peer = alive(handle, now);
+  if (peer == nullptr) return;
+  auto& task = *tasks_.find(peer->task);
+  if (refused) task.refused_until = now + std::chrono::seconds(10);
+  failed(handle, now);
+}
+
+void Brain::stream_lost(PeerHandle handle, TimePoint now) {
+  auto* peer = peers_.find(handle);
+  if (peer == nullptr) return;
+  peer->has_stream = false;
+  if (!peer->terminal()) end(handle, PeerState::kFailed, now);
+}
+
+void Brain::seed_ended(TaskHandle handle, std::uint32_t attempt, SeedOutcome outcome, TimePoint now) {
+  auto* task = tasks_.find(handle);
+  if (task == nullptr || task->seed_attempt != attempt) return;
+  task->seed_attempt = 0;
+  task->updated = now;
+  auto* host = hosts_.find(task->seed);
+  if (outcome == SeedOutcome::kDone && task->roots > 0) {
+    task->seeds_failed.clear();
+    return;
+  }
+  if (outcome == SeedOutcome::kRefused) {
+    task->refused_until = now + std::chrono::seconds(10);
+  } else if (host != nullptr) {
+    if (outcome == SeedOutcome::kUnreachable) host->unreachable_until = now + options_.seed_unreachable;
+    if (outcome != SeedOutcome::kUnreachable) task->seeds_failed.push_back(host->facts.id);
+  }
+  make_dirty(handle);
+}
+
+// Removals and looking.
+
+bool Brain::delete_peer(std::string_view peer_id, TimePoint now) {
+  const auto handle = find_peer(peer_id);
+  if (!handle) return false;
+  remove_peer(handle, now);
+  return true;
+}
+
+bool Brain::delete_task(std::string_view host_id, std::string_view task_id, TimePoint now) {
+  const auto host = find_host(host_id);
+  const auto task = find_task(task_id);
+  if (!host) return false;
+  if (!task) return true;
+  auto at = hosts_.find(host)->first_peer;
+  while (at != kNowhere) {
+    const auto next = peers_.at(at).host_after;
+    if (peers_.at(at).task == task) remove_peer(peers_.handle_of(at), now);
+    at = next;
+  }
+  return true;
+}
+
+HostHandle Brain::find_host(std::string_view id) const {
+  const auto at =
+      host_ids_.find(id, [&](std::uint32_t position) { return hosts_.at(position).facts.id == id; });
+  return at ? hosts_.handle_of(*at) : HostHandle{};
+}
+TaskHandle Brain::find_task(std::string_view id) const {
+  const auto at = task_ids_.find(id, [&](std::uint32_t position) { return tasks_.at(position).id == id; });
+  return at ? tasks_.handle_of(*at) : TaskHandle{};
+}
+PeerHandle Brain::find_peer(std::string_view id) const {
+  const auto at = peer_ids_.find(id, [&](std::uint32_t position) {
+    const auto& peer = peers_.at(position);
+    return peer.name.is(id, hosts_.find(peer.host)->prefix);
+  });
+  return at ? peers_.handle_of(*at) : PeerHandle{};
+}
+
+std::string Brain::peer_id(const PeerRecord& peer) const {
+  return peer.name.text(hosts_.find(peer.host)->prefix);
+}
+
+std::vector<PeerHandle> Brain::usable_parents(TaskHandle handle) const {
+  std::vector<PeerHandle> found;
+  const auto* task = tasks_.find(handle);
+  if (task == nullptr) return found;
+  for (auto at = task->first_peer; at != kNowhere; at = peers_.at(at).task_after) {
+    if (peers_.at(at).counted_usable) found.push_back(peers_.handle_of(at));
+  }
+  return found;
+}
+
+}  // namespace d7y::scheduler

@@ -1,0 +1,191 @@
+// The brain's lists and books: who belongs to whom, who holds how much of whose capacity. Every change of a
+// peer's state goes through set_state(), every change of capacity through reserve() and release_parents().
+#include <algorithm>
+
+#include "scheduler/brain.h"
+
+namespace d7y::scheduler {
+
+void Brain::link(PeerHandle handle) {
+  auto& peer = *peers_.find(handle);
+  auto& task = *tasks_.find(peer.task);
+  auto& host = *hosts_.find(peer.host);
+  peer.task_after = task.first_peer;
+  if (task.first_peer != kNowhere) peers_.at(task.first_peer).task_before = handle.index;
+  task.first_peer = handle.index;
+  ++task.peers;
+  peer.host_after = host.first_peer;
+  if (host.first_peer != kNowhere) peers_.at(host.first_peer).host_before = handle.index;
+  host.first_peer = handle.index;
+  ++host.peers;
+}
+
+void Brain::unlink(PeerHandle handle) {
+  auto& peer = *peers_.find(handle);
+  auto& task = *tasks_.find(peer.task);
+  auto& host = *hosts_.find(peer.host);
+  (peer.task_before == kNowhere ? task.first_peer : peers_.at(peer.task_before).task_after) = peer.task_after;
+  if (peer.task_after != kNowhere) peers_.at(peer.task_after).task_before = peer.task_before;
+  --task.peers;
+  (peer.host_before == kNowhere ? host.first_peer : peers_.at(peer.host_before).host_after) = peer.host_after;
+  if (peer.host_after != kNowhere) peers_.at(peer.host_after).host_before = peer.host_before;
+  --host.peers;
+}
+
+// Its children keep an edge to nothing, which costs nothing and says nothing.
+void Brain::remove_peer(PeerHandle handle, TimePoint now) {
+  auto& peer = *peers_.find(handle);
+  if (peer.has_stream) {
+    peer.has_stream = false;
+    actions_.push_back(EndStream{handle, ErrorCode::kNotFound, "the peer was deleted"});
+  }
+  unpark(peer);
+  release_parents(peer);
+  release_token(peer);
+  set_state(handle, PeerState::kLeave, now);
+  auto& host = *hosts_.find(peer.host);
+  host.used_units -= peer.children_units;
+  make_dirty(peer.task);
+  unlink(handle);
+  peer_ids_.erase(peer.name.text(host.prefix), handle.index);
+  peers_.erase(handle);
+}
+
+void Brain::remove_host(HostHandle handle, TimePoint now) {
+  auto& host = *hosts_.find(handle);
+  while (host.first_peer != kNowhere) remove_peer(peers_.handle_of(host.first_peer), now);
+  if (host.seed_position != kNowhere) {
+    seeds_[host.seed_position] = seeds_.back();
+    hosts_.find(seeds_.back())->seed_position = host.seed_position;
+    seeds_.pop_back();
+  }
+  host_ids_.erase(host.facts.id, handle.index);
+  hosts_.erase(handle);
+}
+
+void Brain::reserve(PeerHandle child_handle, PeerHandle parent_handle, std::uint32_t units) {
+  auto& child = *peers_.find(child_handle);
+  auto& parent = *peers_.find(parent_handle);
+  auto& from = *hosts_.find(parent.host);
+  const auto& to = *hosts_.find(child.host);
+  ParentEdge edge;
+  edge.parent = parent_handle;
+  edge.units = static_cast<std::uint16_t>(units);
+  edge.cross_site = from.site != to.site;
+  if (edge.cross_site) ++bucket(*tasks_.find(child.task), to.site).inbound;
+  parent.children_units += units;
+  from.used_units += units;
+  child.progress->parents.push_back(edge);
+  update_open(parent_handle.index);
+}
+
+void Brain::release_parents(PeerRecord& child) {
+  if (!child.progress) return;
+  for (const auto& edge : child.progress->parents) {
+    if (edge.cross_site) --bucket(*tasks_.find(child.task), hosts_.find(child.host)->site).inbound;
+    auto* parent = peers_.find(edge.parent);
+    if (parent == nullptr) continue;
+    auto& host = *hosts_.find(parent->host);
+    const bool was_full = host.used_units >= hard_limit(host);
+    parent->children_units -= edge.units;
+    host.used_units -= edge.units;
+    update_open(edge.parent.index);
+    if (!was_full || host.used_units >= hard_limit(host)) continue;
+    for (auto at = host.first_peer; at != kNowhere; at = peers_.at(at).host_after)
+      make_dirty(peers_.at(at).task);
+  }
+  child.progress->parents.clear();
+}
+
+void Brain::set_state(PeerHandle handle, PeerState state, TimePoint now) {
+  auto& peer = *peers_.find(handle);
+  peer.state = state;
+  peer.updated = now;
+  recount(handle);
+}
+
+// Brings the task's counts and its list of open parents in line with what the peer is now.
+void Brain::recount(PeerHandle handle) {
+  auto& peer = *peers_.find(handle);
+  auto& task = *tasks_.find(peer.task);
+  const bool can_serve = usable(peer);
+  const bool root = is_root(peer);
+  if (can_serve != peer.counted_usable) task.usable += can_serve ? 1 : std::uint32_t(-1);
+  if (root != peer.counted_root) task.roots += root ? 1 : std::uint32_t(-1);
+  const bool lost_a_root = peer.counted_root && !root;
+  peer.counted_usable = can_serve;
+  peer.counted_root = root;
+  if (root) peer.depth = 0;
+  update_open(handle.index);
+  if (lost_a_root) make_dirty(peer.task);
+}
+
+void Brain::take_token(PeerRecord& peer) {
+  if (peer.holds_token) return;
+  auto& task = *tasks_.find(peer.task);
+  peer.holds_token = true;
+  ++task.tokens;
+  ++origins_[task.origin].tokens;
+}
+
+void Brain::release_token(PeerRecord& peer) {
+  if (!peer.holds_token) return;
+  auto& task = *tasks_.find(peer.task);
+  peer.holds_token = false;
+  --task.tokens;
+  --origins_[task.origin].tokens;
+  make_dirty(peer.task);
+}
+
+bool Brain::usable(const PeerRecord& peer) const {
+  if (hosts_.find(peer.host)->facts.disable_shared) return false;
+  return peer.state == PeerState::kRunning || peer.state == PeerState::kBackToSource ||
+         peer.state == PeerState::kSucceeded;
+}
+
+// Those that have the whole content or are reading it from the origin.
+bool Brain::is_root(const PeerRecord& peer) const {
+  return usable(peer) && !peer.partial() && peer.state != PeerState::kRunning;
+}
+
+std::uint32_t Brain::soft_limit(const HostRecord& host) const {
+  return kChildUnits * (host.facts.seed ? options_.children_per_seed : options_.children_per_peer);
+}
+std::uint32_t Brain::hard_limit(const HostRecord& host) const {
+  return kChildUnits * (host.facts.seed ? options_.seed_host_limit : options_.host_limit);
+}
+
+SiteParents& Brain::bucket(TaskRecord& task, std::uint32_t site) {
+  for (auto& one : task.sites) {
+    if (one.site == site) return one;
+  }
+  task.sites.push_back({site, 0, {}});
+  return task.sites.back();
+}
+
+// A peer is open while it may be a parent and has room below its soft limit.
+void Brain::update_open(std::uint32_t position) {
+  auto& peer = peers_.at(position);
+  const auto& host = *hosts_.find(peer.host);
+  auto& task = *tasks_.find(peer.task);
+  const bool open =
+      peer.counted_usable && peer.children_units + kChildUnits / kMaxParents <= soft_limit(host);
+  if (open == (peer.open_position != kNowhere)) return;
+  if (!open) return close(position);
+  auto& list = bucket(task, host.site).open;
+  peer.open_position = static_cast<std::uint32_t>(list.size());
+  list.push_back(position);
+  make_dirty(peer.task);
+}
+
+void Brain::close(std::uint32_t position) {
+  auto& peer = peers_.at(position);
+  if (peer.open_position == kNowhere) return;
+  auto& list = bucket(*tasks_.find(peer.task), hosts_.find(peer.host)->site).open;
+  list[peer.open_position] = list.back();
+  peers_.at(list.back()).open_position = peer.open_position;
+  list.pop_back();
+  peer.open_position = kNowhere;
+}
+
+}  // namespace d7y::scheduler

@@ -1,0 +1,298 @@
+// Waiting and being woken: who is answered when, who reads the origin, which seed is asked.
+#include <algorithm>
+#include <utility>
+
+#include "base/siphash.h"
+#include "scheduler/brain.h"
+
+namespace d7y::scheduler {
+namespace {
+
+constexpr std::size_t kLookAtOnce = 256;   // waiting peers looked at in one go for one task
+constexpr std::size_t kTasksAtOnce = 256;  // tasks in one call of take_actions
+constexpr std::size_t kTokenSearch = 64;   // waiting peers among which the furthest gets the token
+
+}  // namespace
+
+void Brain::park(PeerHandle handle, Duration patience, TimePoint now) {
+  auto& peer = *peers_.find(handle);
+  auto& task = *tasks_.find(peer.task);
+  peer.progress->waiting_since = now;
+  peer.progress->deadline = now + patience;
+  peer.progress->last_resort = false;
+  peer.waiting = true;
+  ++waiting_;
+  if (task.waiting_from > 64 && task.waiting_from * 2 > task.waiting.size()) {
+    task.waiting.erase(task.waiting.begin(),
+                       task.waiting.begin() + static_cast<std::ptrdiff_t>(task.waiting_from));
+    task.waiting_from = 0;
+  }
+  task.waiting.push_back(handle);
+  alarms_.push({peer.progress->deadline, handle});
+  make_dirty(peer.task);
+}
+
+void Brain::unpark(PeerRecord& peer) {
+  if (!peer.waiting) return;
+  peer.waiting = false;
+  --waiting_;
+}
+
+void Brain::make_dirty(TaskHandle handle) {
+  auto* task = tasks_.find(handle);
+  if (task == nullptr || task->dirty) return;
+  if (task->waiting_from == task->waiting.size()) return;  // nobody to wake
+  task->dirty = true;
+  dirty_.push_back(handle);
+}
+
+std::vector<Action> Brain::take_actions(TimePoint now) {
+  for (std::size_t i = 0; i < kTasksAtOnce && !dirty_.empty(); ++i) {
+    const auto handle = dirty_.front();
+    dirty_.pop_front();
+    auto* task = tasks_.find(handle);
+    if (task == nullptr) continue;
+    task->dirty = false;
+    if (serve(handle, now)) make_dirty(handle);
+  }
+  return std::exchange(actions_, {});
+}
+
+// Answers who can be answered; true if there may be more. What nobody can answer now is looked at again when
+// a parent opens, at the latest when its patience ends.
+bool Brain::serve(TaskHandle handle, TimePoint now) {
+  auto& task = *tasks_.find(handle);
+  const auto waits = [&](PeerHandle peer) {
+    const auto* record = peers_.find(peer);
+    return record != nullptr && record->waiting;
+  };
+  while (task.waiting_from < task.waiting.size() && !waits(task.waiting[task.waiting_from]))
+    ++task.waiting_from;
+  if (task.waiting_from == task.waiting.size()) {
+    task.waiting.clear();
+    task.waiting_from = 0;
+    return false;
+  }
+  if (task.refused_until > now) {
+    answer_those_the_origin_refuses(task, now);
+    return true;
+  }
+  if (!provider_expected(task) && !finished_copy_for(*peers_.find(task.waiting[task.waiting_from]), now)) {
+    find_provider(handle, now);
+  }
+
+  std::vector<PeerHandle> served;
+  std::size_t looked = 0;
+  for (std::size_t at = task.waiting_from; at < task.waiting.size() && looked < kLookAtOnce; ++at) {
+    const bool open =
+        std::any_of(task.sites.begin(), task.sites.end(), [](const auto& s) { return !s.open.empty(); });
+    if (!open) break;
+    const auto child = task.waiting[at];
+    if (!waits(child)) continue;
+    ++looked;
+    const auto parents = choose(child, false, now);
+    if (parents.empty()) continue;
+    for (const auto parent : parents) reserve(child, parent, kChildUnits / kMaxParents);
+    served.push_back(child);
+  }
+  add_siblings(served, now);
+  for (const auto child : served) answer(child, now);
+  return !served.empty();
+}
+
+// Those that are answered together become each other's parents where they have room for more: pieces flow
+// only from who has one to who has not, so a circle does no harm.
+void Brain::add_siblings(const std::vector<PeerHandle>& served, TimePoint now) {
+  if (served.size() < 2) return;
+  const std::size_t wanted = std::min<std::size_t>(options_.candidate_parents, kMaxParents);
+  for (std::size_t i = 0; i < served.size(); ++i) {
+    const auto& child = *peers_.find(served[i]);
+    std::size_t tries = wanted * 2;
+    for (std::size_t step = 1; step < served.size() && tries > 0 && child.progress->parents.size() < wanted;
+         ++step, --tries) {
+      const auto other = served[(i + step) % served.size()];
+      const auto& sibling = *peers_.find(other);
+      const auto& host = *hosts_.find(sibling.host);
+      if (host.facts.disable_shared || sibling.host == child.host || !host.health.may_serve(now)) continue;
+      if (host.site != hosts_.find(child.host)->site) continue;
+      if (sibling.partial() != child.partial() || sibling.range_start != child.range_start ||
+          sibling.range_length != child.range_length) {
+        continue;
+      }
+      if (sibling.children_units + kChildUnits / kMaxParents > soft_limit(host)) continue;
+      const bool known =
+          std::any_of(child.progress->parents.begin(), child.progress->parents.end(), [&](const auto& edge) {
+            const auto* parent = peers_.find(edge.parent);
+            return parent != nullptr && parent->host == sibling.host;
+          });
+      if (!known) reserve(served[i], other, kChildUnits / kMaxParents);
+    }
+  }
+}
+
+// `child` has its edges; settles what each of them costs and sends them.
+void Brain::answer(PeerHandle handle, TimePoint now) {
+  auto& child = *peers_.find(handle);
+  const auto edges = child.progress->parents;
+  release_parents(child);
+  const auto share = static_cast<std::uint32_t>(kChildUnits / edges.size());
+  SendParents action{handle, {}};
+  std::uint32_t depth = 255;
+  for (const auto& edge : edges) {
+    reserve(handle, edge.parent, share);
+    action.parents.push_back(edge.parent);
+    const auto& parent = *peers_.find(edge.parent);
+    if (parent.counted_usable)
+      depth = std::min<std::uint32_t>(depth, parent.counted_root ? 1 : parent.depth + 1U);
+  }
+  child.depth = static_cast<std::uint8_t>(std::min<std::uint32_t>(depth, 255));
+  unpark(child);
+  child.updated = now;
+  child.progress->rescheduling = false;
+  child.progress->last_piece = now;
+  ++child.progress->responses;
+  actions_.push_back(std::move(action));
+}
+
+void Brain::answer_those_the_origin_refuses(TaskRecord& task, TimePoint now) {
+  for (std::size_t i = 0; i < kLookAtOnce && task.waiting_from < task.waiting.size(); ++i) {
+    const auto handle = task.waiting[task.waiting_from++];
+    const auto* peer = peers_.find(handle);
+    if (peer == nullptr || !peer->waiting) continue;
+    if (peer->disable_back_to_source) {
+      end_with_error(handle, ErrorCode::kPrecondition, "the source refuses this content, and no peer has it",
+                     now);
+    } else {
+      tell_back_to_source(handle, "the source refused the content to another peer", now);
+    }
+  }
+}
+
+bool Brain::provider_expected(const TaskRecord& task) const {
+  return task.roots > 0 || task.tokens > 0 || task.seed_attempt != 0;
+}
+
+// Whether somebody has all that `child` wants, though not the whole content: a range that both asked for.
+bool Brain::finished_copy_for(const PeerRecord& child, TimePoint now) const {
+  if (!child.partial()) return false;
+  std::size_t looked = 0;
+  for (const auto& site : tasks_.find(child.task)->sites) {
+    for (const auto position : site.open) {
+      const auto& parent = peers_.at(position);
+      if (parent.state == PeerState::kSucceeded && may_be_parent(child, parent, false, now)) return true;
+      if (++looked == kTokenSearch) return false;
+    }
+  }
+  return false;
+}
+
+// Somebody has to get the content from the origin: a seed if one works, else one of those who wait.
+void Brain::find_provider(TaskHandle handle, TimePoint now) {
+  const auto& task = *tasks_.find(handle);
+  const auto* first = peers_.find(task.waiting[task.waiting_from]);
+  const bool is_seed = hosts_.find(first->host)->facts.seed;
+  if (!is_seed && trigger_seed(handle, now)) return;
+  give_token(handle, now);
+}
+
+// Rendezvous hashing: every seed has its own tasks, and they stay its own when others come and go.
+bool Brain::trigger_seed(TaskHandle handle, TimePoint now) {
+  auto& task = *tasks_.find(handle);
+  if (now < task.seed_rest_until || task.download.empty()) return false;
+  HostHandle best;
+  std::uint64_t best_weight = 0;
+  for (const auto candidate : seeds_) {
+    const auto& host = *hosts_.find(candidate);
+    if (host.facts.disable_shared || now < host.unreachable_until || !host.health.may_serve(now)) continue;
+    if (std::find(task.seeds_failed.begin(), task.seeds_failed.end(), host.facts.id) !=
+        task.seeds_failed.end())
+      continue;
+    const auto weight = siphash24(as_bytes(task.id + "\n" + host.facts.id)) | 1;
+    if (weight <= best_weight) continue;
+    best_weight = weight;
+    best = candidate;
+  }
+  if (!best) {
+    if (!task.seeds_failed.empty()) {  // all were tried
+      task.seeds_failed.clear();
+      task.seed_rest_until = now + options_.seed_rest;
+    }
+    return false;
+  }
+  task.seed = best;
+  task.seed_attempt = ++attempts_ == 0 ? ++attempts_ : attempts_;
+  task.seed_asked = now;
+  actions_.push_back(TriggerSeed{handle, best, task.seed_attempt});
+  return true;
+}
+
+bool Brain::token_free(const TaskRecord& task, std::uint32_t limit) const {
+  return task.tokens < limit && origins_[task.origin].tokens < options_.origin_tokens;
+}
+
+// To whoever waits and has the most already, since an unmodified client reads all that it misses.
+bool Brain::give_token(TaskHandle handle, TimePoint now) {
+  auto& task = *tasks_.find(handle);
+  if (!token_free(task, std::min(options_.back_to_source_at_once, options_.back_to_source_count)))
+    return false;
+  PeerHandle best;
+  std::uint32_t most = 0;
+  std::size_t looked = 0;
+  for (std::size_t at = task.waiting_from; at < task.waiting.size() && looked < kTokenSearch; ++at) {
+    const auto* peer = peers_.find(task.waiting[at]);
+    if (peer == nullptr || !peer->waiting || peer->disable_back_to_source) continue;
+    ++looked;
+    if (best && peer->finished_pieces <= most) continue;
+    best = task.waiting[at];
+    most = peer->finished_pieces;
+  }
+  if (!best) return false;
+  tell_back_to_source(best, "no peer has the content and no seed can fetch it", now);
+  return true;
+}
+
+void Brain::wait_ran_out(PeerHandle handle, TimePoint now) {
+  auto& peer = *peers_.find(handle);
+  auto& task = *tasks_.find(peer.task);
+  if (task.usable > 0) {
+    const auto parents = choose(handle, true, now);
+    for (const auto parent : parents) reserve(handle, parent, kChildUnits / kMaxParents);
+    if (!parents.empty()) return answer(handle, now);
+  }
+  const bool last = peer.progress->last_resort;
+  if (!peer.disable_back_to_source &&
+      token_free(task, last ? options_.back_to_source_count
+                            : std::min(options_.back_to_source_at_once, options_.back_to_source_count))) {
+    return tell_back_to_source(handle, "no parent became available in time", now);
+  }
+  if (last) {
+    return end_with_error(
+        handle, ErrorCode::kPrecondition,
+        peer.disable_back_to_source
+            ? "no peer can serve the content, and the download may not go to the source"
+            : "no peer can serve the content, and enough peers read it from the source already",
+        now);
+  }
+  peer.progress->last_resort = true;
+  peer.progress->deadline = now + options_.last_resort;
+  alarms_.push({peer.progress->deadline, handle});
+  make_dirty(peer.task);
+}
+
+void Brain::tick(TimePoint now) {
+  while (!alarms_.empty() && alarms_.top().when <= now) {
+    const auto alarm = alarms_.top();
+    alarms_.pop();
+    const auto* peer = peers_.find(alarm.peer);
+    if (peer == nullptr || !peer->waiting || peer->progress->deadline > now) continue;
+    wait_ran_out(alarm.peer, now);
+  }
+  if (now >= next_clean_) clean(now);
+}
+
+TimePoint Brain::next_wakeup() const {
+  if (pending()) return TimePoint{};
+  return alarms_.empty() ? next_clean_ : std::min(next_clean_, alarms_.top().when);
+}
+
+}  // namespace d7y::scheduler
