@@ -89,13 +89,15 @@ Task<void> SchedulerSet::watch_forever() {
     // Woken when one was found unreachable: then the wait becomes the short one.
     auto woken = co_await wake_.wait(until);
     if (woken) continue;
-    co_await refresh(Deadline::in(options_.health_timeout + options_.call_timeout, world_.now()));
+    co_await refresh(Deadline::never());
     co_await announce_all(true, Deadline::in(options_.call_timeout, world_.now()));
   }
 }
 
 Task<void> SchedulerSet::refresh(Deadline deadline) {
-  Task<Result<void>> reading = read_list(deadline);
+  // A manager that does not answer must not use up the time of the schedulers.
+  Task<Result<void>> reading =
+      read_list(deadline.or_earlier(Deadline::in(options_.call_timeout, world_.now())));
   auto read = co_await reading;
   auto problem = read ? std::string() : reason(read.error());
   if (!read && problem != list_problem_) log_.warn("{}; going on with the schedulers known so far", problem);

@@ -370,17 +370,19 @@ Task<Result<void>> VortexConnection::follow_task(vortex::Subscribe subscribe, Jo
   CO_OK(found);
   store::TaskHandle task = std::move(*found);
 
+  Stirring stirring;
+  Scope watching(world_.loop());
+  watching.spawn(watch_task(task, stirring));
   store::PieceCursor cursor;
   bool told_anything = false;
-  std::optional<std::uint64_t> told_length;
   bool told_task = false;
-  std::vector<std::uint32_t> arriving;                // told as such, ascending
-  std::map<std::uint32_t, store::PieceView> awaited;  // in flight without a byte yet
+  std::optional<std::uint64_t> told_length;
+  std::vector<std::uint32_t> arriving;  // told as such, ascending
   for (;;) {
     if (job.revoked) co_return Result<void>{};
     if (task->removed()) co_return error(ErrorCode::kNotFound, "the task was deleted");
+    stirring.stirred = false;
 
-    bool said = false;
     if (!told_task || told_length != task->content_length()) {
       told_task = true;
       told_length = task->content_length();
@@ -389,7 +391,6 @@ Task<Result<void>> VortexConnection::follow_task(vortex::Subscribe subscribe, Jo
       have.piece_length = task->piece_length();
       Task<Result<void>> telling = send_have(have, job);
       CO_OK(co_await telling);
-      said = true;
     }
 
     auto epoch = cursor.epoch;
@@ -398,14 +399,13 @@ Task<Result<void>> VortexConnection::follow_task(vortex::Subscribe subscribe, Jo
       Task<Result<void>> telling = send_have(statement(What::kClear), job);
       CO_OK(co_await telling);
       arriving.clear();
-      awaited.clear();
-      // What was complete before is told anew, as the bitmap of this moment.
+      // What was complete before is told anew.
       cursor = {};
       fresh = task->news(cursor);
     }
     bool complete = task->has_everything();
     if (!fresh.empty()) {
-      said = told_anything = true;
+      told_anything = true;
       for (auto number : fresh) std::erase(arriving, number);
       if (fresh.size() > 64) {
         Task<Result<void>> telling = send_bitmap(subscribe.subscription, task->pieces(), job);
@@ -421,53 +421,67 @@ Task<Result<void>> VortexConnection::follow_task(vortex::Subscribe subscribe, Jo
       Task<Result<void>> telling = send_have(statement(What::kAll), job);
       co_return co_await telling;
     }
-    if (const Error* why = task->failure())
+    if (const Error* why = task->failure()) {
       co_return error(ErrorCode::kInternal, "the task failed: {}", why->message());
+    }
 
-    // Pieces in flight count once their first byte is here: then they have a source, and two peers
-    // cannot wait for each other.
     auto in_flight = task->in_flight();
-    std::erase_if(awaited, [&](const auto& entry) {
-      return !std::binary_search(in_flight.begin(), in_flight.end(), entry.first);
-    });
-    std::vector<std::uint32_t> started, now_arriving;
-    for (auto number : in_flight) {
-      if (std::binary_search(arriving.begin(), arriving.end(), number)) {
-        now_arriving.push_back(number);
-        continue;
-      }
-      auto known = awaited.find(number);
-      if (known == awaited.end()) {
-        auto view = task->view(number);
-        if (!view) continue;
-        known = awaited.emplace(number, std::move(*view)).first;
-      }
-      if (known->second.available() == 0) continue;
-      awaited.erase(known);
-      started.push_back(number);
-      now_arriving.push_back(number);
+    std::vector<std::uint32_t> started, lost;
+    for (auto number : std::exchange(stirring.begun, {})) {
+      if (std::binary_search(in_flight.begin(), in_flight.end(), number)) started.push_back(number);
     }
-    std::vector<std::uint32_t> lost;
+    std::sort(started.begin(), started.end());
     for (auto number : arriving) {
-      if (!std::binary_search(in_flight.begin(), in_flight.end(), number) && !task->has(number))
+      if (!std::binary_search(in_flight.begin(), in_flight.end(), number) && !task->has(number)) {
         lost.push_back(number);
+      }
     }
-    arriving = std::move(now_arriving);
+    std::erase_if(arriving, [&](std::uint32_t number) {
+      return !std::binary_search(in_flight.begin(), in_flight.end(), number);
+    });
+    for (auto number : in_flight) {
+      bool known = std::binary_search(arriving.begin(), arriving.end(), number) ||
+                   std::binary_search(started.begin(), started.end(), number) ||
+                   stirring.awaited.contains(number);
+      if (known) continue;
+      auto view = task->view(number);
+      if (!view) continue;
+      stirring.awaited.insert(number);
+      watching.spawn(await_first_byte(std::move(*view), stirring));
+    }
+    arriving.insert(arriving.end(), started.begin(), started.end());
+    std::sort(arriving.begin(), arriving.end());
     for (auto [what, numbers] : {std::pair(What::kStarted, &started), std::pair(What::kLost, &lost)}) {
       if (numbers->empty()) continue;
-      said = told_anything = true;
+      told_anything = true;
       auto have = statement(what);
       have.numbers = *numbers;
       Task<Result<void>> telling = send_have(have, job);
       CO_OK(co_await telling);
     }
-    // While it was said something may have happened.
-    if (said) continue;
-    auto deadline =
-        awaited.empty() ? Deadline::never() : Deadline::in(server_.options_.arrival_poll, world_.now());
-    if (auto woken = co_await task->changed().wait(deadline); woken.failed_with(ErrorCode::kClosed))
-      co_return woken;
+    // While it was told more may have happened.
+    while (!stirring.stirred) CO_OK(co_await stirring.wake.wait(Deadline::never()));
   }
+}
+
+// Wakes a subscription whenever its task changes.
+Task<void> VortexConnection::watch_task(store::TaskHandle task, Stirring& stirring) {
+  for (;;) {
+    // First of all: something may have happened before this task could wait for it.
+    stirring.stir();
+    auto woken = co_await task->changed().wait(Deadline::never());
+    if (!woken) co_return;
+  }
+}
+
+// A piece in flight counts as arriving once a byte of this flight is here: then it has a source, and two
+// peers cannot wait for each other.
+Task<void> VortexConnection::await_first_byte(store::PieceView view, Stirring& stirring) {
+  auto number = view.number();
+  auto more = co_await view.more(view.available(), Deadline::never());
+  stirring.awaited.erase(number);
+  if (more) stirring.begun.push_back(number);
+  stirring.stir();
 }
 
 Task<Result<void>> VortexConnection::send_bitmap(std::uint32_t subscription, const store::Bitmap& pieces,

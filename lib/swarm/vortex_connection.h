@@ -3,7 +3,9 @@
 
 #include <map>
 #include <memory>
+#include <set>
 #include <string>
+#include <vector>
 
 #include "base/scope.h"
 #include "store/piece_view.h"
@@ -35,6 +37,17 @@ class VortexConnection {
     bool over = false;
     Scope scope;
   };
+  // What a subscription has not looked at yet.
+  struct Stirring {
+    void stir() {
+      stirred = true;
+      wake.notify_all();
+    }
+    bool stirred = false;
+    Signal wake;
+    std::set<std::uint32_t> awaited;   // pieces in flight whose first byte is waited for
+    std::vector<std::uint32_t> begun;  // those that have it now
+  };
   using Jobs = std::map<std::uint32_t, std::unique_ptr<Job>>;
 
   Task<Result<void>> serve();
@@ -45,6 +58,8 @@ class VortexConnection {
   Task<Result<void>> stream_piece(vortex::Fetch fetch, Job& job);
   Task<void> run_subscription(vortex::Subscribe subscribe, Job& job);
   Task<Result<void>> follow_task(vortex::Subscribe subscribe, Job& job);
+  static Task<void> watch_task(store::TaskHandle task, Stirring& stirring);
+  static Task<void> await_first_byte(store::PieceView view, Stirring& stirring);
 
   Task<Result<store::TaskHandle>> find_intact(std::string task_id);
   Task<Result<void>> write(std::string packet, bool more);

@@ -39,8 +39,6 @@ struct VortexServerOptions {
   std::chrono::nanoseconds stall_timeout = std::chrono::seconds(60);
   // How long a Rust child is kept waiting for a piece in flight (Dragonfly: 360 s + 360 s).
   std::chrono::nanoseconds piece_wait = std::chrono::seconds(720);
-  // How often pieces in flight are looked at for their first bytes.
-  std::chrono::nanoseconds arrival_poll = std::chrono::milliseconds(3);
   // Keep connections open and offer our extensions. Off: exactly as a Dragonfly server behaves.
   bool extensions = true;
   // All uploads together; may be null. Must outlive the server.
