@@ -50,13 +50,23 @@ void Gate::leave() {
   next->signal.notify_all();
 }
 
-Gates::Place::~Place() {
+Gates::Place& Gates::Place::operator=(Place&& other) noexcept {
+  if (this == &other) return *this;
+  leave();
+  gates_ = std::exchange(other.gates_, nullptr);
+  key_ = std::move(other.key_);
+  own_ = std::move(other.own_);
+  total_ = std::move(other.total_);
+  return *this;
+}
+
+void Gates::Place::leave() {
+  auto* gates = std::exchange(gates_, nullptr);
   if (gates == nullptr) return;
-  own.leave();
-  total.leave();
-  if (auto found = gates->gates_.find(key); found != gates->gates_.end() && found->second->unused()) {
-    gates->gates_.erase(found);
-  }
+  own_.leave();
+  total_.leave();
+  const auto found = gates->gates_.find(key_);
+  if (found != gates->gates_.end() && found->second->unused()) gates->gates_.erase(found);
 }
 
 Task<Result<Gates::Place>> Gates::enter(std::string key, Deadline deadline) {
@@ -64,14 +74,14 @@ Task<Result<Gates::Place>> Gates::enter(std::string key, Deadline deadline) {
   if (!gate) gate = std::make_unique<Gate>(per_key_);
   // The origin's own gate first: waiting for one slow origin must not hold a place of all.
   Place place;
-  place.gates = this;
-  place.key = std::move(key);
+  place.gates_ = this;
+  place.key_ = std::move(key);
   auto own = co_await gate->enter(deadline);
   if (!own) co_return std::move(own).error();
-  place.own = std::move(own).value();
+  place.own_ = std::move(own).value();
   auto total = co_await total_.enter(deadline);
   if (!total) co_return std::move(total).error();
-  place.total = std::move(total).value();
+  place.total_ = std::move(total).value();
   co_return std::move(place);
 }
 

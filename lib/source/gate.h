@@ -63,21 +63,22 @@ class Gate {
 // One gate for everything and one per key (an origin's host and port). Gates nobody uses vanish.
 class Gates {
  public:
-  struct Place {
-    Gate::Place total;
-    Gate::Place own;
-    Gates* gates = nullptr;
-    std::string key;
+  class Place {
+   public:
     Place() = default;
-    Place(Place&& other) noexcept
-        : total(std::move(other.total)),
-          own(std::move(other.own)),
-          gates(std::exchange(other.gates, nullptr)),
-          key(std::move(other.key)) {}
-    Place& operator=(Place&& other) noexcept = delete;
-    ~Place();
+    Place(Place&& other) noexcept { *this = std::move(other); }
+    Place& operator=(Place&& other) noexcept;
+    ~Place() { leave(); }
+    void leave();
+
+   private:
+    friend class Gates;
+    Gates* gates_ = nullptr;
+    std::string key_;
+    Gate::Place own_, total_;
   };
 
+  // 0: no bound.
   Gates(std::size_t per_key, std::size_t total) : per_key_(per_key), total_(total) {}
   Task<Result<Place>> enter(std::string key, Deadline deadline);
   std::size_t keys() const { return gates_.size(); }

@@ -54,7 +54,7 @@ struct Version {
 
 struct Info {
   std::optional<std::uint64_t> length;  // bytes of the whole object; none: known only at its end
-  bool accepts_ranges = false;          // as seen, not as promised
+  bool accepts_ranges = false;          // promised by Accept-Ranges, or seen
   Version version;
   std::string content_type;
   // As the origin sent them. After a ranged answer Content-Length is the whole object's and
@@ -62,7 +62,7 @@ struct Info {
   http::Headers headers;
   int status = 0;          // HTTP; 0 for backends without one
   std::string url;         // where it was found in the end, without credentials
-  bool is_folder = false;  // file: a directory; others: the URL ends in "/" and lists entries
+  bool is_folder = false;  // file: a directory. http cannot tell.
 };
 
 // Part of an object. No length: to its end.
@@ -90,7 +90,7 @@ struct Entry {
   std::string name;  // last part of the path, decoded, without a trailing slash
   std::string url;
   std::optional<std::uint64_t> length;
-  bool is_folder = false;
+  bool is_folder = false;  // file: a directory. http cannot tell.
 };
 
 class Backend {
@@ -102,7 +102,9 @@ class Backend {
 
   // The bytes of `span`. With a known `pinned` version only bytes of that version: kChanged if the
   // object is another one by now. kUnsupported: a span was asked for, but this origin only sends the
-  // whole; ask again for the whole. kPrecondition (416): the object ends before the span.
+  // whole; ask again for the whole. kPrecondition (416): the object ends before the span. An object
+  // that ends inside the span gives what there is. An origin that answers a span from 0 with the whole
+  // gives the whole (Body::length() tells), so that nothing is asked for twice.
   virtual Task<Result<std::unique_ptr<Body>>> read(const Request& request, Span span, const Version& pinned,
                                                    Deadline deadline) = 0;
 
