@@ -8,6 +8,8 @@
 
 #include <algorithm>
 #include <charconv>
+#include <cmath>
+#include <optional>
 #include <set>
 #include <string_view>
 #include <utility>
@@ -92,6 +94,32 @@ std::string cgroup_folder() {
   return {};
 }
 
+// How many processors the cgroup may use, in units of one: "150000 100000" is 1.5. Nothing if all.
+std::optional<double> cgroup_cpus(const std::string& folder) {
+  if (folder.empty()) return std::nullopt;
+  auto text = read_small_file(folder + "/cpu.max");
+  if (!text || text->empty() || text->front() < '0' || text->front() > '9') return std::nullopt;
+  std::string_view line = *text;
+  auto quota = to_number(next_word(line));
+  auto period = to_number(next_word(line));
+  if (quota == 0 || period == 0) return std::nullopt;
+  return static_cast<double>(quota) / static_cast<double>(period);
+}
+
+// Processor time the cgroup has used.
+std::optional<Duration> cgroup_time(const std::string& folder) {
+  auto text = read_small_file(folder + "/cpu.stat");
+  if (!text) return std::nullopt;
+  std::string_view rest = *text;
+  while (!rest.empty()) {
+    auto line = next_line(rest);
+    if (next_word(line) == "usage_usec") {
+      return std::chrono::microseconds(static_cast<std::int64_t>(to_number(next_word(line))));
+    }
+  }
+  return std::nullopt;
+}
+
 std::optional<std::uint64_t> cgroup_number(const std::string& folder, const char* file) {
   if (folder.empty()) return std::nullopt;
   auto text = read_small_file(folder + "/" + file);
@@ -118,14 +146,17 @@ MachineFacts read_machine_facts() {
     if (facts.platform_family.empty()) facts.platform_family = facts.platform;
   }
   facts.logical_cpus = usable_cpus();
+  if (auto share = cgroup_cpus(cgroup_folder())) {
+    facts.logical_cpus = std::clamp(static_cast<std::uint32_t>(std::ceil(*share)), 1U, facts.logical_cpus);
+  }
   facts.physical_cpus = std::min(physical_cpus(), facts.logical_cpus);
   if (facts.physical_cpus == 0) facts.physical_cpus = facts.logical_cpus;
   return facts;
 }
 
-LoadMeter::LoadMeter() : last_(sample()), cgroup_(cgroup_folder()) {}
+LoadMeter::LoadMeter() : cgroup_(cgroup_folder()), last_(sample()) {}
 
-LoadMeter::Sample LoadMeter::sample() {
+LoadMeter::Sample LoadMeter::sample() const {
   Sample result;
   if (auto text = read_small_file("/proc/stat")) {
     std::string_view line = std::string_view(*text).substr(0, text->find('\n'));
@@ -144,6 +175,7 @@ LoadMeter::Sample LoadMeter::sample() {
     };
     result.process = of(usage.ru_utime) + of(usage.ru_stime);
   }
+  if (!cgroup_.empty()) result.cgroup = cgroup_time(cgroup_).value_or(Duration::zero());
   timespec now{};
   ::clock_gettime(CLOCK_MONOTONIC, &now);
   result.when = TimePoint(std::chrono::seconds(now.tv_sec) + std::chrono::nanoseconds(now.tv_nsec));
@@ -158,8 +190,12 @@ MachineLoad LoadMeter::measure() {
         100.0 * static_cast<double>(now.busy - last_.busy) / static_cast<double>(now.total - last_.total);
   }
   if (now.when > last_.when) {
-    load.process_cpu_percent = 100.0 * static_cast<double>((now.process - last_.process).count()) /
-                               static_cast<double>((now.when - last_.when).count());
+    auto elapsed = static_cast<double>((now.when - last_.when).count());
+    load.process_cpu_percent = 100.0 * static_cast<double>((now.process - last_.process).count()) / elapsed;
+    if (auto share = cgroup_cpus(cgroup_)) {
+      auto used = static_cast<double>((now.cgroup - last_.cgroup).count()) / elapsed;
+      load.cpu_percent = std::clamp(100.0 * used / *share, 0.0, 100.0);
+    }
   }
   last_ = now;
 

@@ -22,12 +22,13 @@ class LoadMeter {
   struct Sample {
     std::uint64_t busy = 0, total = 0;  // clock ticks of all processors
     Duration process{};                 // processor time of this process
+    Duration cgroup{};                  // and of its cgroup
     TimePoint when{};
   };
-  static Sample sample();
+  Sample sample() const;
 
-  Sample last_;
   std::string cgroup_;  // folder of our cgroup; empty where there is none
+  Sample last_;
 };
 
 }  // namespace d7y::world
