@@ -32,8 +32,8 @@ Task<Result<void>> Store::start() {
   }
   if (!lock) co_return place(std::move(lock).error());
   lock_ = std::move(*lock);
-  CO_OK(check_format());
-  if (!options_.keep) CO_OK(wipe());
+  CO_OK(co_await check_format());
+  if (!options_.keep) CO_OK(co_await wipe());
 
   CO_TRY(bool clean, read_index());
   unclean_ = !clean;
@@ -50,29 +50,51 @@ Task<Result<void>> Store::start() {
   co_return Result<void>{};
 }
 
-Result<void> Store::check_format() {
-  auto& files = world_.files();
-  auto path = options_.folder + "/FORMAT";
-  TRY(auto file, files.open(path, world::OpenMode::kCreate));
-  std::string there(kFormat.size() + 1, '\0');
-  TRY(auto got, file->read_at(0, as_mutable_bytes(there)));
-  there.resize(got);
-  if (there == kFormat) return {};
-  // A stop in the middle of the very first start leaves a part of it.
-  if (kFormat.starts_with(there)) return file->write_at(0, as_bytes(kFormat));
-  return error(
-      ErrorCode::kUnsupported,
-      "store {}: {} does not say {:?}; it was made by another version, choose another folder or empty it",
-      options_.folder, path, kFormat);
-}
-
-Result<void> Store::wipe() {
+Task<Result<void>> Store::check_format() {
   auto& files = world_.files();
   const auto& root = options_.folder;
-  if (auto gone = files.remove(root + "/index"); !gone && !gone.failed_with(ErrorCode::kNotFound))
-    return gone;
-  TRY_OK(to_trash(root + "/tasks"));
-  return files.make_folders(root + "/tasks");
+  auto path = root + "/FORMAT";
+  auto file = files.open(path, world::OpenMode::kRead);
+  if (file) {
+    std::string there(kFormat.size() + 1, '\0');
+    CO_TRY(auto got, (*file)->read_at(0, as_mutable_bytes(there)));
+    there.resize(got);
+    if (there == kFormat) co_return Result<void>{};
+    co_return error(
+        ErrorCode::kUnsupported,
+        "store {}: {} does not say {:?}; it was made by another version, choose another folder or empty it",
+        root, path, kFormat);
+  }
+  if (!file.failed_with(ErrorCode::kNotFound)) co_return std::move(file).error();
+
+  // The first start. What later sync points promise needs every folder above them to be durable.
+  {
+    CO_TRY(auto fresh, files.open(path + ".new", world::OpenMode::kCreate));
+    CO_OK(fresh->resize(0));
+    CO_OK(fresh->write_at(0, as_bytes(kFormat)));
+    CO_OK(co_await fresh->sync());
+  }
+  CO_OK(files.rename(path + ".new", path));
+  CO_OK(co_await files.sync_folder(root));
+  for (auto slash = root.rfind('/'); slash != std::string::npos && slash > 0;
+       slash = root.rfind('/', slash - 1)) {
+    // Folders that were there before may be closed to us, and need it least.
+    auto synced = co_await files.sync_folder(root.substr(0, slash));
+    if (!synced) log_.debug("store {}: {}", root, synced.error().message());
+  }
+  auto above = co_await files.sync_folder(root.front() == '/' ? "/" : ".");
+  if (!above) log_.debug("store {}: {}", root, above.error().message());
+  co_return Result<void>{};
+}
+
+Task<Result<void>> Store::wipe() {
+  auto& files = world_.files();
+  const auto& root = options_.folder;
+  auto gone = files.remove(root + "/index");
+  if (!gone && !gone.failed_with(ErrorCode::kNotFound)) co_return std::move(gone);
+  CO_OK(to_trash(root + "/tasks"));
+  CO_OK(files.make_folders(root + "/tasks"));
+  co_return co_await files.sync_folder(root);
 }
 
 Result<bool> Store::read_index() {

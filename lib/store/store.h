@@ -123,8 +123,8 @@ class Store {
 
   // recovery.cc
   Task<Result<void>> start();
-  Result<void> check_format();
-  Result<void> wipe();
+  Task<Result<void>> check_format();
+  Task<Result<void>> wipe();
   Result<bool> read_index();
   Task<Result<void>> read_journals();
   Result<void> read_one_journal(const std::string& folder, const std::string& id);

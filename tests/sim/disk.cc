@@ -382,8 +382,8 @@ void Disk::settle_content(Inode& inode) {
       slot.page = std::make_shared<Page>(page->begin(), page->begin() + static_cast<std::ptrdiff_t>(length));
     }
     slot.blocks = blocks_of(0, length);
-    slot.charge = std::make_shared<Charge>(
-        Charge{usage_, static_cast<std::uint64_t>(std::popcount(slot.blocks)) * kBlock});
+    slot.charge = std::make_shared<Charge>(Charge{usage_, 0});
+    slot.charge->bytes = static_cast<std::uint64_t>(std::popcount(slot.blocks)) * kBlock;
     usage_->bytes += slot.charge->bytes;
   }
   inode.size = size;
