@@ -127,6 +127,7 @@ Result<DaemonConfig> DaemonConfig::parse(std::string_view text, std::string_view
   auto& upload = config.upload;
   read_server(reader, "upload.server", "port", upload.server);
   read_tls(reader, "upload.server", upload.server_tls);
+  reader.read("upload.server.allowPlaintext", upload.allow_plaintext);
   read_tls(reader, "upload.client", upload.client_tls);
   reader.read<std::uint64_t>("upload.server.requestRateLimit", upload.request_rate_limit, 1);
   reader.read<std::uint64_t>("upload.server.requestBufferSize", upload.request_buffer_size, 1);

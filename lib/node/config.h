@@ -29,6 +29,7 @@ struct TlsFiles {
 struct ServerAddress {
   std::string ip;  // empty: all addresses of the family network.enableIPv6 chooses
   std::uint16_t port = 0;
+  bool enabled = true;
 };
 
 struct ProxyRule {
@@ -62,6 +63,8 @@ struct DaemonConfig {
   struct Upload {
     ServerAddress server{{}, 4000};
     TlsFiles server_tls, client_tls;
+    // Ours: serve plaintext beside TLS, which Rust peers need (Dragonfly grpc 4.4).
+    bool allow_plaintext = false;
     std::uint64_t request_rate_limit = 400;
     std::uint64_t request_buffer_size = 50;
     bool disable_shared = false;

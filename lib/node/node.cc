@@ -1,0 +1,467 @@
+#include "node/node.h"
+
+#include <algorithm>
+
+#include "api/descriptors.h"
+#include "api/methods.h"
+#include "base/ids.h"
+#include "net/tls/tls.h"
+#include "node/version.h"
+#include "source/file_backend.h"
+#include "source/http_backend.h"
+#include "swarm/host_description.h"
+
+namespace d7y::node {
+namespace {
+
+// An address that other hosts may reach us at: the first interface that is up and not loopback.
+std::string first_address(world::Network& network, bool ipv6) {
+  std::string fallback;
+  for (const auto& interface : network.interfaces()) {
+    if (!interface.up || interface.address.is_loopback()) continue;
+    bool six = interface.address.family() == Address::Family::kIpv6;
+    if (six && interface.address.scope_id() != 0) continue;  // link-local
+    if (six == ipv6) return interface.address.ip();
+    if (fallback.empty()) fallback = interface.address.ip();
+  }
+  if (!fallback.empty()) return fallback;
+  return ipv6 ? "::1" : "127.0.0.1";
+}
+
+std::string_view descriptors() {
+  return {reinterpret_cast<const char*>(api::kDescriptorSet), api::kDescriptorSetSize};
+}
+
+Result<std::shared_ptr<net::TlsContext>> server_context(world::Files& files, const TlsFiles& paths) {
+  net::TlsServerOptions tls;
+  TRY(tls.identity.certificate_pem, net::load_pem(files, paths.certificate));
+  TRY(tls.identity.key_pem, net::load_pem(files, paths.key));
+  TRY(auto ca, net::load_pem(files, paths.ca));
+  tls.client_trust_pem.push_back(std::move(ca));
+  tls.clients = net::ClientCertificates::kRequired;
+  tls.alpn = {"h2"};
+  return net::TlsContext::server(std::move(tls));
+}
+
+Result<std::shared_ptr<net::TlsContext>> client_context(world::Files& files, const TlsFiles& paths) {
+  net::TlsClientOptions tls;
+  net::TlsIdentity identity;
+  TRY(identity.certificate_pem, net::load_pem(files, paths.certificate));
+  TRY(identity.key_pem, net::load_pem(files, paths.key));
+  tls.identity = std::move(identity);
+  TRY(auto ca, net::load_pem(files, paths.ca));
+  tls.trust_pem.push_back(std::move(ca));
+  return net::TlsContext::client(std::move(tls));
+}
+
+using Stream = std::unique_ptr<world::Stream>;
+using Connect = std::function<Task<Result<Stream>>(Address, Deadline)>;
+
+Task<Result<Stream>> connect_with_tls(world::World& world, std::shared_ptr<net::TlsContext> context,
+                                      Address to, Deadline deadline) {
+  CO_TRY(auto plain, co_await world.network().connect(to, {}, deadline));
+  net::TlsConnectOptions options;
+  options.server_name = to.ip();
+  options.now = world.wall_now();
+  options.alpn = {"h2"};
+  auto secured =
+      co_await net::tls_connect(std::move(plain), std::move(context), std::move(options), deadline);
+  if (!secured) co_return std::move(secured).error();
+  co_return Stream(std::move(*secured));
+}
+
+Connect tls_connector(world::World& world, std::shared_ptr<net::TlsContext> context) {
+  return [&world, context](Address to, Deadline deadline) {
+    return connect_with_tls(world, context, to, deadline);
+  };
+}
+
+// Accepts TLS; plaintext as well where that is allowed, told apart by the first byte.
+Task<Result<Stream>> accept_with_tls(world::World& world, std::shared_ptr<net::TlsContext> context,
+                                     bool plaintext_too, Stream stream, Deadline deadline) {
+  if (plaintext_too) {
+    CO_TRY(auto sniffed, co_await net::sniff_tls(std::move(stream), deadline));
+    if (!sniffed.tls) co_return std::move(sniffed.stream);
+    stream = std::move(sniffed.stream);
+  }
+  auto secured = co_await net::tls_accept(std::move(stream), std::move(context), world.wall_now(), deadline);
+  if (!secured) co_return std::move(secured).error();
+  co_return Stream(std::move(*secured));
+}
+
+}  // namespace
+
+Node::Node(world::World& world, NodeOptions options, Metrics& metrics, Log log)
+    : world_(world),
+      options_(std::move(options)),
+      metrics_(metrics),
+      log_(log),
+      download_limit_(options_.config.download.bandwidth_limit, 0, world.now()),
+      source_limit_(options_.config.download.back_to_source_bandwidth_limit, 0, world.now()),
+      upload_limit_(options_.config.upload.bandwidth_limit, 0, world.now()),
+      metrics_page_(metrics, [this] { refresh_metrics(); }),
+      health_page_([this] { return !draining_; }),
+      scope_(world.loop()) {}
+
+Node::~Node() = default;
+
+Task<Result<std::unique_ptr<Node>>> Node::open(world::World& world, NodeOptions options, Metrics& metrics,
+                                               Log log) {
+  std::unique_ptr<Node> node(new Node(world, std::move(options), metrics, log));
+  auto started = co_await node->start();
+  if (!started) {
+    auto why = std::move(started).error();
+    co_await node->close();
+    co_return why;
+  }
+  co_return std::move(node);
+}
+
+Task<Result<void>> Node::start() {
+  choose_identity();
+  CO_OK(co_await open_store());
+  CO_OK(open_sources());
+  CO_OK(open_piece_server());
+
+  const auto& config = options_.config;
+  grpc::ServerOptions limits;
+  upload_server_ = std::make_unique<grpc::Server>(world_, limits, log_.in("grpc"));
+  download_server_ = std::make_unique<grpc::Server>(world_, limits, log_.in("grpc"));
+  // The upload port goes into announcements, so it is taken before schedulers hear of us.
+  CO_OK(open_upload_server());
+  CO_OK(co_await open_swarm());
+
+  fetch::EngineOptions engine;
+  engine.piece_timeout = config.download.piece_timeout;
+  engine.concurrent_pieces = config.download.concurrent_piece_count;
+  engine.max_verdicts = config.scheduler.max_schedule_count;
+  engine.retry.attempts = static_cast<int>(config.backend.max_retries) + 1;
+  engine.self.host_id = host_id_;
+  if (auto self = Address::parse_ip(ip_, ports_.upload)) engine.self.upload = *self;
+  engine.ip = ip_;
+  engine.hostname = hostname_;
+  engine.seed = config.seed_peer;
+  for (const auto& [name, value] : config.backend.request_header)
+    engine.source_headers.emplace_back(name, value);
+  fetch::EngineParts parts{.world = world_,
+                           .store = *store_,
+                           .sources = sources_,
+                           .parents = parents_.get(),
+                           .schedulers = schedulers_.get(),
+                           .download_limit = &download_limit_,
+                           .source_limit = &source_limit_,
+                           .metrics = &metrics_,
+                           .log = log_.in("fetch")};
+  engine_ = std::make_unique<fetch::Engine>(parts, std::move(engine));
+  calls_ =
+      std::make_unique<TaskCalls>(*engine_, *store_, sources_, schedulers_.get(), host_id_, log_.in("node"));
+  attach_upload_service(*upload_server_, *calls_);
+  attach_download_service(*download_server_, *calls_);
+  CO_OK(open_download_server());
+  CO_OK(open_pages());
+  using Serving = grpc::Health::Serving;
+  for (auto* health : {&upload_health_, &download_health_}) health->set("", Serving::kYes);
+  upload_health_.set(std::string(api::method::upload::kService), Serving::kYes);
+  download_health_.set(std::string(api::method::download::kService), Serving::kYes);
+  scope_.spawn(collect_garbage());
+
+  if (schedulers_ && !schedulers_->none()) {
+    auto patience = Deadline::in(options_.scheduler_patience, world_.now());
+    if (auto met = co_await schedulers_->start(patience); !met) {
+      log_.warn("no scheduler can be reached yet, downloads go to their origins: {}", met.error().message());
+    }
+  }
+  co_return Result<void>{};
+}
+
+void Node::choose_identity() {
+  const auto& config = options_.config;
+  hostname_ = !config.host.hostname.empty() ? config.host.hostname : world_.machine().hostname;
+  ip_ = !config.host.ip.empty() ? config.host.ip : first_address(world_.network(), config.enable_ipv6);
+  host_id_ = host_id(ip_, hostname_, config.seed_peer);
+}
+
+Address Node::listen_address(const ServerAddress& server) const {
+  auto ip = !server.ip.empty() ? server.ip : options_.config.enable_ipv6 ? "::" : "0.0.0.0";
+  auto address = Address::parse_ip(ip, server.port);
+  return address ? *address : Address::ipv4({}, server.port);  // the configuration was checked
+}
+
+Task<Result<void>> Node::open_store() {
+  const auto& config = options_.config;
+  store::StoreOptions options;
+  options.folder = config.storage.dir;
+  options.keep = config.storage.keep;
+  options.gc.standard_ttl = config.gc.task_ttl;
+  options.gc.persistent_ttl = config.gc.persistent_task_ttl;
+  options.gc.persistent_cache_ttl = config.gc.persistent_cache_task_ttl;
+  options.gc.disk_threshold = config.gc.disk_threshold;
+  options.gc.high_percent = config.gc.disk_high_percent;
+  options.gc.low_percent = config.gc.disk_low_percent;
+  auto opened = co_await store::Store::open(world_, std::move(options), log_.in("store"));
+  if (!opened) co_return std::move(opened).error();
+  store_ = std::move(*opened);
+  co_return Result<void>{};
+}
+
+Result<void> Node::open_sources() {
+  const auto& config = options_.config;
+  http::ClientOptions client;
+  client.user_agent = std::string(source::user_agent());
+  client.proxies = options_.proxies;
+  client.tls = [this]() -> Result<std::shared_ptr<net::TlsContext>> {
+    net::TlsClientOptions tls;
+    const auto& backend = options_.config.backend;
+    tls.verify = !backend.insecure_skip_verify;
+    if (tls.verify) {
+      TRY(tls.trust_pem, net::load_system_roots(world_.files(), options_.roots));
+      if (!backend.ca_cert.empty()) {
+        TRY(auto extra, net::load_pem(world_.files(), backend.ca_cert));
+        tls.trust_pem.push_back(std::move(extra));
+      }
+    }
+    return net::TlsContext::client(std::move(tls));
+  };
+  http_client_ = std::make_unique<http::Client>(world_, std::move(client), log_.in("http"));
+  auto http = std::make_shared<source::HttpBackend>(*http_client_, source::HttpBackendOptions{});
+  sources_.add("http", http);
+  sources_.add("https", http);
+  sources_.add("file", std::make_shared<source::FileBackend>(world_.files()));
+  if (config.backend.insecure_skip_verify) {
+    log_.warn("backend.insecureSkipVerify is on: https origins are not verified");
+  }
+  return {};
+}
+
+Result<void> Node::open_piece_server() {
+  const auto& config = options_.config;
+  if (!config.storage.server.enabled) return {};
+  swarm::VortexServerOptions options;
+  options.limit = &upload_limit_;
+  options.metrics = &metrics_;
+  vortex_ = std::make_unique<swarm::VortexServer>(world_, *store_, options, log_.in("vortex"));
+  auto at = vortex_->listen(listen_address(config.storage.server));
+  if (!at) return std::move(at).error().in("piece server (storage.server)");
+  ports_.piece = at->port();
+  return {};
+}
+
+Result<void> Node::open_upload_server() {
+  const auto& config = options_.config;
+  upload_health_.attach(*upload_server_);
+  TRY_OK(reflection_.add(descriptors()));
+  reflection_.attach(*upload_server_);
+  if (!config.upload.server.enabled) return {};
+  swarm::NetworkMeterOptions meter;
+  meter.ip = ip_;
+  meter.download_limit = config.download.bandwidth_limit;
+  meter.upload_limit = config.upload.bandwidth_limit;
+  meter_ = std::make_unique<swarm::NetworkMeter>(world_, std::move(meter));
+  swarm::SyncServiceOptions sync;
+  sync.advertised_ip = ip_;
+  sync.tcp_port = ports_.piece;
+  sync.quic_port = config.storage.quic_port;
+  sync_ = std::make_unique<swarm::SyncService>(world_, *store_, *meter_, std::move(sync), log_.in("sync"));
+  sync_->attach(*upload_server_);
+  grpc::ListenerOptions listener;
+  if (config.upload.server_tls.complete()) {
+    TRY(auto context, server_context(world_.files(), config.upload.server_tls));
+    listener.wrap = [&world = world_, context, plaintext_too = config.upload.allow_plaintext](
+                        Stream stream, Deadline deadline) {
+      return accept_with_tls(world, context, plaintext_too, std::move(stream), deadline);
+    };
+  }
+  auto at = upload_server_->listen(listen_address(config.upload.server), std::move(listener));
+  if (!at) return std::move(at).error().in("upload server (upload.server)");
+  ports_.upload = at->port();
+  return {};
+}
+
+Result<void> Node::open_download_server() {
+  const auto& config = options_.config;
+  download_health_.attach(*download_server_);
+  reflection_.attach(*download_server_);
+  if (config.download.socket_path.empty()) return {};
+  auto slash = config.download.socket_path.rfind('/');
+  if (slash != std::string::npos && slash > 0) {
+    TRY_OK(world_.files().make_folders(config.download.socket_path.substr(0, slash)));
+  }
+  grpc::ListenerOptions listener;
+  listener.listen.mode = config.download.socket_mode;
+  auto at = download_server_->listen(Address::unix_socket(config.download.socket_path), std::move(listener));
+  if (!at) return std::move(at).error().in("download server (download.server.socketPath)");
+  return {};
+}
+
+Result<void> Node::open_pages() {
+  const auto& config = options_.config;
+  auto open = [&](const ServerAddress& server, std::string_view name, http::Handler& page,
+                  std::unique_ptr<world::Listener>& listener, std::unique_ptr<http::Server>& out,
+                  std::uint16_t& port) -> Result<void> {
+    if (!server.enabled) return {};
+    auto listening = world_.network().listen(listen_address(server), {});
+    if (!listening) return std::move(listening).error().in(name);
+    listener = std::move(*listening);
+    port = listener->local().port();
+    http::ServerOptions options;
+    options.name = "d7yd";
+    options.max_connections = 256;
+    out = std::make_unique<http::Server>(world_, page, options, log_.in("http"));
+    scope_.spawn(out->serve(*listener));
+    return {};
+  };
+  TRY_OK(open(config.metrics, "metrics server (metrics.server)", metrics_page_, metrics_listener_,
+              metrics_server_, ports_.metrics));
+  return open(config.health, "health server (health.server)", health_page_, health_listener_, health_server_,
+              ports_.health);
+}
+
+Result<std::vector<std::string>> Node::scheduler_addresses() {
+  auto& config = options_.config;
+  if (!config.scheduler.addrs.empty()) return config.scheduler.addrs;
+  if (options_.dynconfig_path.empty()) return std::vector<std::string>{};
+  auto file = world_.files().open(options_.dynconfig_path, world::OpenMode::kRead);
+  if (file.failed_with(ErrorCode::kNotFound)) return std::vector<std::string>{};
+  if (!file) return std::move(file).error();
+  TRY(auto status, (*file)->status());
+  if (status.size > 1_MiB)
+    return error(ErrorCode::kTooLarge, "{} is larger than 1 MiB", options_.dynconfig_path);
+  std::string text(status.size, '\0');
+  TRY(auto length, (*file)->read_at(0, as_mutable_bytes(text)));
+  text.resize(length);
+  TRY(auto dynamic, DynamicConfig::parse(text, options_.dynconfig_path));
+  for (auto& warning : dynamic.warnings) config.warnings.push_back(std::move(warning));
+  if (!dynamic.scheduler_addrs.empty()) return std::move(dynamic.scheduler_addrs);
+  if (!dynamic.scheduler_addr.empty()) return std::vector<std::string>{dynamic.scheduler_addr};
+  return std::vector<std::string>{};
+}
+
+api::common::Host Node::describe() const {
+  const auto& config = options_.config;
+  swarm::HostFacts facts;
+  facts.id = host_id_;
+  facts.ip = ip_;
+  facts.hostname = hostname_;
+  facts.name = options_.instance_name;
+  facts.seed = config.seed_peer;
+  facts.upload_port = ports_.upload;
+  facts.proxy_port = config.proxy.server.port;
+  facts.idc = config.host.idc.value_or("");
+  facts.location = config.host.location.value_or("");
+  facts.scheduler_cluster_id = config.host.scheduler_cluster_id;
+  facts.disable_shared = config.upload.disable_shared;
+  facts.storage_folder = config.storage.dir;
+  facts.version = kVersion;
+  return swarm::describe_host(world_, facts, *meter_);
+}
+
+Task<Result<void>> Node::open_swarm() {
+  const auto& config = options_.config;
+  CO_TRY(auto addresses, scheduler_addresses());
+  swarm::ParentPoolOptions pool;
+  pool.limit = &download_limit_;
+  if (config.upload.client_tls.complete()) {
+    CO_TRY(auto context, client_context(world_.files(), config.upload.client_tls));
+    pool.connect_grpc = tls_connector(world_, std::move(context));
+  }
+  parents_ = std::make_unique<swarm::ParentPool>(world_, std::move(pool), log_.in("swarm"));
+  swarm::SchedulerSetOptions options;
+  options.addresses = std::move(addresses);
+  options.refresh = config.dynconfig_refresh_interval;
+  options.announce_interval = config.scheduler.announce_interval;
+  if (config.scheduler.tls.complete()) {
+    CO_TRY(auto context, client_context(world_.files(), config.scheduler.tls));
+    options.connect = tls_connector(world_, std::move(context));
+  }
+  // A node without an upload server cannot be a parent, so schedulers are not told of it as a host.
+  std::function<api::common::Host()> announced;
+  if (meter_) announced = [this] { return describe(); };
+  schedulers_ = std::make_unique<swarm::SchedulerSet>(world_, std::move(options), std::move(announced),
+                                                      log_.in("schedulers"));
+  co_return Result<void>{};
+}
+
+Task<void> Node::collect_garbage() {
+  for (;;) {
+    auto collected = co_await store_->collect();
+    if (!collected) {
+      log_.error("garbage collection: {}", collected.error().message());
+    } else if (schedulers_ && !schedulers_->none()) {
+      for (const auto& item : collected->evicted) {
+        log_.info("task {} evicted ({}), {} bytes", item.id, store::name_of(item.reason), item.bytes);
+        auto deadline = Deadline::in(std::chrono::seconds(10), world_.now());
+        auto told = co_await schedulers_->delete_task(host_id_, item.id, deadline);
+        if (!told)
+          log_.debug("scheduler was not told that task {} is gone: {}", item.id, told.error().message());
+      }
+    }
+    co_await sleep_for(options_.config.gc.interval);
+  }
+}
+
+void Node::refresh_metrics() {
+  auto stats = store_->stats();
+  auto gauge = [this](std::string_view name, std::string_view help, std::uint64_t value) {
+    metrics_.gauge(name, help).set(static_cast<std::int64_t>(value));
+  };
+  if (auto space = store_->space()) {
+    gauge("dragonfly_client_disk_space_total", "Bytes of the file system that holds the store.",
+          space->total);
+    gauge("dragonfly_client_disk_usage_space_total", "Bytes in use there.", space->total - space->free);
+  }
+  gauge("d7y_store_tasks", "Tasks in the store.", stats.tasks);
+  gauge("d7y_store_bytes", "Bytes of complete pieces in the store.", stats.bytes);
+  gauge("d7y_downloads_running", "Downloads that run now.", engine_ ? engine_->running() : 0);
+  auto load = world_.load();
+  gauge("process_resident_memory_bytes", "Resident memory of this process.", load.process_resident);
+  metrics_
+      .gauge("dragonfly_client_version", "Version of this daemon.",
+             {{"git_version", std::string(kVersion)},
+              {"git_commit", ""},
+              {"platform", "linux"},
+              {"build_time", ""}})
+      .set(1);
+}
+
+Task<Result<void>> Node::drain(Deadline deadline) {
+  draining_ = true;
+  upload_health_.shut_down();
+  download_health_.shut_down();
+  engine_->close();
+  if (schedulers_) co_await schedulers_->leave(host_id_, deadline);
+  Result<void> outcome;
+  auto note = [&outcome](Result<void> result) {
+    if (!result && outcome) outcome = std::move(result);
+  };
+  note(co_await download_server_->drain(deadline));
+  note(co_await engine_->idle(deadline));
+  note(co_await upload_server_->drain(deadline));
+  if (vortex_) note(co_await vortex_->drain(deadline));
+  co_return outcome;
+}
+
+Task<void> Node::close() {
+  scope_.cancel();
+  metrics_server_.reset();
+  health_server_.reset();
+  metrics_listener_.reset();
+  health_listener_.reset();
+  download_server_.reset();
+  upload_server_.reset();
+  vortex_.reset();
+  sync_.reset();
+  calls_.reset();
+  engine_.reset();
+  schedulers_.reset();
+  parents_.reset();
+  meter_.reset();
+  http_client_.reset();
+  if (store_) {
+    if (auto closed = co_await store_->close(); !closed) {
+      log_.warn("store {}: {}", options_.config.storage.dir, closed.error().message());
+    }
+  }
+  store_.reset();
+}
+
+}  // namespace d7y::node

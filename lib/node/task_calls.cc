@@ -1,0 +1,137 @@
+#include "node/task_calls.h"
+
+#include <deque>
+
+#include "api/methods.h"
+#include "node/task_stream.h"
+
+namespace d7y::node {
+namespace {
+
+constexpr auto kCallTimeout = std::chrono::seconds(10);
+constexpr std::size_t kMostEntries = 1'000'000;
+
+void fill(api::dfdaemon::StatLocalTaskResponse& out, const store::TaskSummary& task) {
+  out.set_task_id(task.id);
+  out.set_piece_length(task.piece_length);
+  if (task.content_length) out.set_content_length(*task.content_length);
+  api::set_time(*out.mutable_created_at(), task.created_at);
+  api::set_time(*out.mutable_updated_at(), task.accessed_at);
+  if (task.finished) api::set_time(*out.mutable_finished_at(), task.accessed_at);
+  if (task.failed) api::set_time(*out.mutable_failed_at(), task.accessed_at);
+}
+
+}  // namespace
+
+Task<Result<api::common::Task>> TaskCalls::stat_task(std::string task_id) {
+  if (schedulers_ == nullptr || schedulers_->none()) {
+    co_return error(ErrorCode::kUnavailable, "no scheduler is configured that could know task {}", task_id);
+  }
+  auto picked = schedulers_->pick(task_id);
+  if (!picked) co_return std::move(picked).error();
+  api::scheduler::StatTaskRequest request;
+  request.set_host_id(host_id_);
+  request.set_task_id(task_id);
+  grpc::CallOptions options;
+  options.deadline = Deadline::in(kCallTimeout, engine_.world().now());
+  co_return co_await picked->channel->unary<api::common::Task>(api::method::scheduler::kStatTask, request,
+                                                               options);
+}
+
+Task<Result<api::dfdaemon::StatLocalTaskResponse>> TaskCalls::stat_local(std::string task_id) {
+  auto summary = store_.summary(task_id);
+  if (!summary) co_return error(ErrorCode::kNotFound, "local task not found: {}", task_id);
+  api::dfdaemon::StatLocalTaskResponse response;
+  fill(response, *summary);
+  if (auto task = co_await store_.find(task_id)) {
+    for (const auto& [name, value] : (*task)->facts().response_headers) {
+      (*response.mutable_response_header())[name] = value;
+    }
+  }
+  co_return response;
+}
+
+api::dfdaemon::ListLocalTasksResponse TaskCalls::list_local() const {
+  api::dfdaemon::ListLocalTasksResponse response;
+  for (const auto& task : store_.list()) {
+    if (task.kind == store::TaskKind::kStandard) fill(*response.add_tasks(), task);
+  }
+  return response;
+}
+
+Task<Result<api::Empty>> TaskCalls::remove(std::string task_id, bool everywhere) {
+  CO_OK(store_.remove(task_id));
+  log_.info("task {} deleted on request", task_id);
+  if (everywhere && schedulers_ != nullptr && !schedulers_->none()) {
+    auto told = co_await schedulers_->delete_task(host_id_, task_id,
+                                                  Deadline::in(kCallTimeout, engine_.world().now()));
+    if (!told)
+      log_.warn("task {}: its scheduler was not told of the deletion: {}", task_id, told.error().message());
+  }
+  co_return api::Empty();
+}
+
+Task<Result<std::vector<source::Entry>>> list_below(source::Sources& sources, source::Request request,
+                                                    std::size_t limit, Deadline deadline) {
+  std::vector<source::Entry> found;
+  struct Folder {
+    std::string url, path;
+    int depth;
+  };
+  std::deque<Folder> folders{{request.url, "", 0}};
+  while (!folders.empty()) {
+    auto folder = std::move(folders.front());
+    folders.pop_front();
+    if (folder.depth > 64) {
+      co_return error(ErrorCode::kTooLarge, "{} nests deeper than 64 folders", source::redacted(request.url));
+    }
+    auto each = request;
+    each.url = folder.url;
+    auto entries = co_await sources.list(each, deadline);
+    if (!entries) co_return std::move(entries).error();
+    for (auto& entry : *entries) {
+      bool leads_out = entry.name.empty() || entry.name == "." || entry.name == ".." ||
+                       entry.name.find('/') != std::string::npos ||
+                       entry.name.find('\0') != std::string::npos;
+      if (leads_out) continue;
+      entry.name = folder.path + entry.name;
+      if (entry.is_folder) folders.push_back({entry.url, entry.name + "/", folder.depth + 1});
+      found.push_back(std::move(entry));
+      if (found.size() > limit) {
+        co_return error(ErrorCode::kTooLarge, "{} holds more than {} entries", source::redacted(request.url),
+                        limit);
+      }
+    }
+  }
+  co_return found;
+}
+
+Task<Result<api::dfdaemon::ListTaskEntriesResponse>> TaskCalls::list_entries(
+    api::dfdaemon::ListTaskEntriesRequest request) {
+  source::Request what;
+  what.url = request.url();
+  for (const auto& [name, value] : request.request_header()) what.headers.add(name, value);
+  auto timeout =
+      request.has_timeout() ? api::duration_of(request.timeout()) : Duration(std::chrono::minutes(1));
+  auto deadline = Deadline::in(timeout, engine_.world().now());
+  api::dfdaemon::ListTaskEntriesResponse response;
+  if (what.url.ends_with('/')) {
+    auto entries = co_await list_below(sources_, std::move(what), kMostEntries, deadline);
+    if (!entries) co_return to_task_error(std::move(entries).error());
+    for (const auto& entry : *entries) {
+      auto& out = *response.add_entries();
+      out.set_url(entry.url);
+      out.set_content_length(entry.length.value_or(0));
+      out.set_is_dir(entry.is_folder);
+    }
+    co_return response;
+  }
+  auto info = co_await sources_.stat(what, deadline);
+  if (!info) co_return to_task_error(std::move(info).error());
+  response.set_content_length(info->length.value_or(0));
+  for (const auto& header : info->headers) (*response.mutable_response_header())[header.name] = header.value;
+  if (info->status != 0) response.set_status_code(info->status);
+  co_return response;
+}
+
+}  // namespace d7y::node

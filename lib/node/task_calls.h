@@ -1,0 +1,55 @@
+// The unary calls about tasks that both servers of a daemon answer: stat, list, delete, entries.
+#pragma once
+
+#include <string>
+
+#include "api/dfdaemon.h"
+#include "api/scheduler.h"
+#include "fetch/engine.h"
+#include "store/store.h"
+#include "swarm/scheduler_set.h"
+
+namespace d7y::node {
+
+class TaskCalls {
+ public:
+  // `schedulers` may be null. All references must outlive the object.
+  TaskCalls(fetch::Engine& engine, store::Store& store, source::Sources& sources,
+            swarm::SchedulerSet* schedulers, std::string host_id, Log log)
+      : engine_(engine),
+        store_(store),
+        sources_(sources),
+        schedulers_(schedulers),
+        host_id_(std::move(host_id)),
+        log_(log) {}
+
+  fetch::Engine& engine() { return engine_; }
+  const std::string& host_id() const { return host_id_; }
+  swarm::SchedulerSet* schedulers() { return schedulers_; }
+
+  // What the task's scheduler knows; kUnavailable without one.
+  Task<Result<api::common::Task>> stat_task(std::string task_id);
+  // What is stored here. kNotFound "local task not found: ...".
+  Task<Result<api::dfdaemon::StatLocalTaskResponse>> stat_local(std::string task_id);
+  api::dfdaemon::ListLocalTasksResponse list_local() const;
+  // Deletes here and, with `everywhere`, tells the scheduler.
+  Task<Result<api::Empty>> remove(std::string task_id, bool everywhere);
+  // What lies below a folder URL, all levels.
+  Task<Result<api::dfdaemon::ListTaskEntriesResponse>> list_entries(
+      api::dfdaemon::ListTaskEntriesRequest request);
+
+ private:
+  fetch::Engine& engine_;
+  store::Store& store_;
+  source::Sources& sources_;
+  swarm::SchedulerSet* schedulers_;
+  std::string host_id_;
+  Log log_;
+};
+
+// Everything below `request`'s folder, depth first, folders included. kTooLarge past `limit` entries or
+// 64 levels.
+Task<Result<std::vector<source::Entry>>> list_below(source::Sources& sources, source::Request request,
+                                                    std::size_t limit, Deadline deadline);
+
+}  // namespace d7y::node

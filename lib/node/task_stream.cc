@@ -1,0 +1,152 @@
+#include "node/task_stream.h"
+
+#include "base/digest.h"
+
+namespace d7y::node {
+namespace {
+
+using Response = api::dfdaemon::DownloadTaskResponse;
+
+void fill_place(api::common::Piece& to, const store::PieceExtent& from) {
+  to.set_number(from.number);
+  to.set_offset(from.offset);
+  to.set_length(from.length);
+}
+
+class TaskStream {
+ public:
+  TaskStream(fetch::Download& download, const TaskStreamOptions& options, grpc::Writer<Response>& out)
+      : download_(download), options_(options), out_(out) {}
+
+  Task<Result<void>> run() {
+    CO_OK(co_await send_started());
+    for (;;) {
+      CO_OK(co_await send_news());
+      if (download_.has_ended()) break;
+      auto changed = co_await download_.changed().wait(Deadline::never());  // the download has a deadline
+      if (!changed) break;
+    }
+    CO_OK(co_await download_.ended());
+    co_return co_await send_news();
+  }
+
+ private:
+  Response envelope() const {
+    Response response;
+    response.set_host_id(options_.host_id);
+    response.set_task_id(download_.task_id());
+    response.set_peer_id(download_.peer_id());
+    return response;
+  }
+
+  Task<Result<void>> send_started() {
+    // A client needs the length; where the origin does not say it, it comes with the end.
+    while (!download_.length()) {
+      if (download_.has_ended()) co_return co_await download_.ended();
+      CO_OK(co_await download_.changed().wait(Deadline::never()));
+    }
+    const auto& task = download_.task();
+    auto response = envelope();
+    auto& started = *response.mutable_download_task_started_response();
+    started.set_content_length(*task->content_length());
+    if (download_.offset() != 0 || *download_.length() != *task->content_length()) {
+      started.mutable_range()->set_start(download_.offset());
+      started.mutable_range()->set_length(*download_.length());
+    }
+    for (const auto& [name, value] : task->facts().response_headers) {
+      (*started.mutable_response_header())[name] = value;
+    }
+    run_ = {0, task->piece_count().value_or(0)};
+    if (*download_.length() > 0 && *download_.length() != *task->content_length()) run_ = download_.pieces();
+    for (auto number = run_.first; number < run_.end; ++number) {
+      auto extent = task->extent(number);
+      if (!extent) co_return std::move(extent).error();
+      fill_place(*started.add_pieces(), *extent);
+    }
+    started.set_is_finished(task->finished());
+    CO_OK(co_await out_.write(response));
+    local_ = task->pieces();
+    for (auto number = run_.first; number < run_.end; ++number) {
+      if (local_.test(number)) CO_OK(co_await send_piece(number));
+    }
+    co_return Result<void>{};
+  }
+
+  Task<Result<void>> send_news() {
+    // Copied, because the span dies with the next change, which may come while we write.
+    auto span = download_.task()->news(cursor_);
+    std::vector<std::uint32_t> fresh(span.begin(), span.end());
+    for (auto number : fresh) CO_OK(co_await send_piece(number));
+    co_return Result<void>{};
+  }
+
+  Task<Result<void>> send_piece(std::uint32_t number) {
+    if (number < run_.first || number >= run_.end || !sent_.set(number)) co_return Result<void>{};
+    auto info = download_.task()->piece(number);
+    if (!info) co_return Result<void>{};
+    auto response = envelope();
+    auto& piece = *response.mutable_download_piece_finished_response()->mutable_piece();
+    fill_place(piece, {info->number, info->offset, info->length});
+    piece.set_digest(Digest::crc32(info->crc).to_string());
+    bool here_before = local_.test(number);
+    piece.set_traffic_type(here_before ? api::common::LOCAL_PEER
+                                       : static_cast<api::common::TrafficType>(info->traffic));
+    if (!info->parent.empty() && !here_before) piece.set_parent_id(info->parent);
+    api::set_duration(*piece.mutable_cost(), info->cost);
+    api::set_time(*piece.mutable_created_at(), info->created_at);
+    if (download_.wish().message.need_piece_content()) {
+      std::string content(info->length, '\0');
+      auto read = download_.task()->file()->read_at(info->offset, as_mutable_bytes(content));
+      if (!read) co_return std::move(read).error();
+      if (*read != content.size()) {
+        co_return error(ErrorCode::kCorrupt, "stored piece {} of task {} is shorter than its record", number,
+                        download_.task_id());
+      }
+      piece.set_content(std::move(content));
+    }
+    co_return co_await out_.write(response);
+  }
+
+  fetch::Download& download_;
+  const TaskStreamOptions& options_;
+  grpc::Writer<Response>& out_;
+  fetch::PiecePlan::Run run_;
+  store::PieceCursor cursor_;
+  store::Bitmap local_, sent_;
+};
+
+}  // namespace
+
+Duration timeout_of(const api::common::Download& message) {
+  if (!message.has_timeout()) return std::chrono::hours(2);
+  auto timeout = api::duration_of(message.timeout());
+  return timeout > Duration::zero() ? timeout : Duration(std::chrono::hours(2));
+}
+
+Error to_task_error(Error error) {
+  if (error.details().empty()) return error;
+  return grpc::status_error(grpc::Code::kInternal, error.message(), error.details());
+}
+
+Task<Result<void>> stream_download(fetch::Engine& engine, fetch::Wish wish, TaskStreamOptions options,
+                                   grpc::Writer<Response>& out) {
+  auto deadline = Deadline::in(timeout_of(wish.message), engine.world().now());
+  auto silent = options.silent_if_complete;
+  wish.announce_complete = silent;
+  auto begun = engine.start(std::move(wish), deadline);
+  if (!begun) co_return to_task_error(std::move(begun).error());
+  auto download = std::move(*begun);
+  auto started = co_await download->started();
+  if (!started) co_return to_task_error(std::move(started).error());
+  if (silent && download->task()->finished()) {
+    auto ended = co_await download->ended();
+    if (!ended) co_return to_task_error(std::move(ended).error());
+    co_return Result<void>{};
+  }
+  TaskStream stream(*download, options, out);
+  auto streamed = co_await stream.run();
+  if (!streamed) co_return to_task_error(std::move(streamed).error());
+  co_return Result<void>{};
+}
+
+}  // namespace d7y::node

@@ -1,0 +1,29 @@
+// A download as the stream of messages that DownloadTask answers with (Dragonfly client 3.5): one
+// "started" with all pieces, then each piece once as it lands, then the end.
+#pragma once
+
+#include "api/dfdaemon.h"
+#include "fetch/engine.h"
+#include "net/grpc/server.h"
+
+namespace d7y::node {
+
+struct TaskStreamOptions {
+  std::string host_id;
+  // Upload server's manner: a task that is complete here is announced to the scheduler, and the stream
+  // ends without any message.
+  bool silent_if_complete = false;
+};
+
+// Runs `wish` and writes its messages to `out`. Cancelled together with the call.
+Task<Result<void>> stream_download(fetch::Engine& engine, fetch::Wish wish, TaskStreamOptions options,
+                                   grpc::Writer<api::dfdaemon::DownloadTaskResponse>& out);
+
+// An error as DownloadTask's clients expect it: a failure of the origin is INTERNAL with its JSON as
+// details; everything else keeps its own code.
+Error to_task_error(Error error);
+
+// How long a download may take: what its message says, or two hours.
+Duration timeout_of(const api::common::Download& message);
+
+}  // namespace d7y::node
