@@ -178,7 +178,7 @@ void Node::choose_identity() {
   const auto& config = options_.config;
   hostname_ = !config.host.hostname.empty() ? config.host.hostname : world_.machine().hostname;
   ip_ = !config.host.ip.empty() ? config.host.ip : first_address(world_.network(), config.enable_ipv6);
-  host_id_ = host_id(ip_, hostname_, config.seed_peer);
+  host_id_ = d7y::host_id(ip_, hostname_, config.seed_peer);
 }
 
 Address Node::listen_address(const ServerAddress& server) const {
