@@ -62,7 +62,7 @@ typedef struct d7y_download_options {
 /* clang-format off */
 #define D7Y_DOWNLOAD_OPTIONS_INIT                                                                        \
   { D7Y_DOWNLOAD_OPTIONS_VERSION, NULL, 0, 0, NULL, NULL, 0, NULL, NULL, NULL, NULL, 0, 0, NULL, NULL, 0, \
-    NULL, 0, 0, 0, 0, 0 }
+    NULL, 0, 0, 0, 0, 0, 0 }
 /* clang-format on */
 
 /**

@@ -69,7 +69,7 @@ Task<Result<void>> Download::work() {
     ++counts_.pieces_done;
   }
   want_ = conductor_->want(run_);
-  if (wish_.in_order) conductor_->reading(*want_, run_.first);
+  if (wish_.in_order || wish_.ascending) conductor_->reading(*want_, run_.first);
   state_.notify_all();
   changed().notify_all();
   if (!complete) CO_OK(co_await wait_for_pieces());
@@ -177,6 +177,10 @@ Task<Result<std::size_t>> Download::read(MutableBytes buffer, Deadline deadline)
   }
   if (got.failed_with(ErrorCode::kTimeout) && outcome_ && !*outcome_) co_return outcome_->error().clone();
   co_return got;
+}
+
+void Download::passed(std::uint32_t piece) {
+  if (want_) conductor_->reading(*want_, piece);
 }
 
 void Download::count_news() {

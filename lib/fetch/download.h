@@ -58,6 +58,9 @@ class Download {
   // The next bytes in order, as they arrive; 0 at the end. Only with Wish::in_order.
   Task<Result<std::size_t>> read(MutableBytes buffer, Deadline deadline);
 
+  // With Wish::ascending: pieces below this one are done with.
+  void passed(std::uint32_t piece);
+
   Progress progress();
 
  private:

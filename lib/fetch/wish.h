@@ -28,6 +28,8 @@ struct Wish {
   bool require_hard_link = false;
   // Bytes will be read in order while they arrive (Download::read).
   bool in_order = false;
+  // Pieces are wanted in rising order, though nobody reads here (Download::passed).
+  bool ascending = false;
   std::uint64_t rate_limit = 0;  // bytes per second of this download; 0: none
   // Trust these authorities for the origin, besides the message's certificate chain.
   std::string trust_pem;

@@ -66,8 +66,19 @@ class TaskStream {
     started.set_is_finished(task->finished());
     CO_OK(co_await out_.write(response));
     local_ = task->pieces();
+    next_ = run_.first;
     for (auto number = run_.first; number < run_.end; ++number) {
-      if (local_.test(number)) CO_OK(co_await send_piece(number));
+      if (local_.test(number)) CO_OK(co_await send(number));
+    }
+    co_return Result<void>{};
+  }
+
+  // Pieces with their bytes go in rising order, so that the client needs no room to sort them.
+  Task<Result<void>> send(std::uint32_t number) {
+    if (!download_.wish().message.need_piece_content()) co_return co_await send_piece(number);
+    while (next_ < run_.end && download_.task()->has(next_)) {
+      CO_OK(co_await send_piece(next_));
+      download_.passed(++next_);
     }
     co_return Result<void>{};
   }
@@ -76,7 +87,7 @@ class TaskStream {
     // Copied, because the span dies with the next change, which may come while we write.
     auto span = download_.task()->news(cursor_);
     std::vector<std::uint32_t> fresh(span.begin(), span.end());
-    for (auto number : fresh) CO_OK(co_await send_piece(number));
+    for (auto number : fresh) CO_OK(co_await send(number));
     co_return Result<void>{};
   }
 
@@ -111,6 +122,7 @@ class TaskStream {
   const TaskStreamOptions& options_;
   grpc::Writer<Response>& out_;
   fetch::PiecePlan::Run run_;
+  std::uint32_t next_ = 0;
   store::PieceCursor cursor_;
   store::Bitmap local_, sent_;
 };
@@ -133,6 +145,7 @@ Task<Result<void>> stream_download(fetch::Engine& engine, fetch::Wish wish, Task
   auto deadline = Deadline::in(timeout_of(wish.message), engine.world().now());
   auto silent = options.silent_if_complete;
   wish.announce_complete = silent;
+  wish.ascending = wish.message.need_piece_content();
   auto begun = engine.start(std::move(wish), deadline);
   if (!begun) co_return to_task_error(std::move(begun).error());
   auto download = std::move(*begun);

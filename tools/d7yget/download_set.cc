@@ -48,6 +48,7 @@ struct RequestOptions {
     raw.disable_back_to_source = options.disable_back_to_source ? 1 : 0;
     raw.timeout_ms = options.timeout_ms;
     raw.rate_limit = options.limit_rate;
+    raw.transfer = options.transfer_from_daemon ? 1 : 0;
   }
   std::vector<const char*> headers, filters;
   std::string range;

@@ -1,0 +1,152 @@
+#include <d7y/download.h>
+
+#include <cstring>
+
+#include "handles.h"
+#include "last_error.h"
+
+using namespace d7y;
+using namespace d7y::capi;
+
+namespace {
+
+// Hands content to the callback from a thread of its own, so that a slow one holds up nobody else.
+void deliver(std::shared_ptr<Transfer> transfer, std::weak_ptr<NodeCore> core, std::uint64_t id,
+             d7y_data_callback callback, void* user) {
+  std::string buffer(1 << 20, '\0');
+  bool refused = false;
+  for (;;) {
+    std::size_t length = 0;
+    auto code = transfer->read(buffer.data(), buffer.size(), &length, D7Y_FOREVER);
+    if (code != D7Y_OK || length == 0) break;
+    if (callback(user, buffer.data(), length) != 0) {
+      refused = true;
+      break;
+    }
+  }
+  if (refused) {
+    if (auto there = core.lock()) {
+      there->thread->world().post([weak = core, id] {
+        if (auto node = weak.lock()) node->running.erase(id);
+      });
+    }
+    transfer->end(Error(ErrorCode::kCancelled, "the data callback asked to stop"));
+  }
+  transfer->delivered(refused);
+}
+
+}  // namespace
+
+extern "C" {
+
+d7y_code d7y_download_start(d7y_download** download, d7y_node* node, const char* url,
+                            const d7y_download_options* options) {
+  if (download == nullptr || node == nullptr) return fail(D7Y_EINVAL, "d7y_download_start: a NULL argument");
+  *download = nullptr;
+  auto order = make_order(url, options);
+  if (!order) return fail(order.error());
+  auto handle = std::make_unique<d7y_download>();
+  handle->transfer = std::make_shared<Transfer>();
+  handle->core = node->core;
+  if (options != nullptr && options->on_data != nullptr) handle->transfer->expect_delivery();
+  auto& core = *node->core;
+  if (core.thread->is_current())
+    return fail(D7Y_EPRECONDITION, "d7y_download_start: not from a log callback");
+  auto begun = core.thread->call([&]() -> Result<void> {
+    if (core.closed) return Error(ErrorCode::kClosed, "the node is shutting down");
+    handle->id = core.next_id++;
+    auto scope = core.peer->begin(std::move(*order), handle->transfer);
+    if (!scope) return std::move(scope).error();
+    core.running.emplace(handle->id, NodeCore::Running{handle->transfer, std::move(*scope)});
+    return {};
+  });
+  if (!begun) return fail(begun.error());
+  if (options != nullptr && options->on_data != nullptr) {
+    handle->delivery = std::thread(deliver, handle->transfer, handle->core, handle->id, options->on_data,
+                                   options->on_data_user);
+  }
+  *download = handle.release();
+  return D7Y_OK;
+}
+
+d7y_code d7y_download_wait(d7y_download* download, uint64_t timeout_ms) {
+  if (download == nullptr) return fail(D7Y_EINVAL, "d7y_download_wait: a NULL argument");
+  return download->transfer->wait(timeout_ms);
+}
+
+int d7y_download_ended(const d7y_download* download) {
+  return download == nullptr || download->transfer->ended() ? 1 : 0;
+}
+
+d7y_code d7y_download_read(d7y_download* download, void* buffer, size_t size, size_t* length,
+                           uint64_t timeout_ms) {
+  if (download == nullptr || length == nullptr || (buffer == nullptr && size > 0)) {
+    return fail(D7Y_EINVAL, "d7y_download_read: a NULL argument");
+  }
+  return download->transfer->read(buffer, size, length, timeout_ms);
+}
+
+d7y_code d7y_download_progress(const d7y_download* download, d7y_progress* progress) {
+  if (download == nullptr || progress == nullptr)
+    return fail(D7Y_EINVAL, "d7y_download_progress: a NULL argument");
+  if (progress->version != D7Y_PROGRESS_VERSION) {
+    return fail(D7Y_EINVAL, "d7y_progress has another version; set it to D7Y_PROGRESS_VERSION");
+  }
+  download->transfer->progress(*progress);
+  return D7Y_OK;
+}
+
+const char* d7y_download_task_id(const d7y_download* download) {
+  return download == nullptr ? "" : download->transfer->task_id();
+}
+
+const char* d7y_download_header(const d7y_download* download, const char* name) {
+  return download == nullptr || name == nullptr ? nullptr : download->transfer->header(name);
+}
+
+void d7y_download_cancel(d7y_download* download) {
+  if (download == nullptr) return;
+  download->transfer->end(Error(ErrorCode::kCancelled, "the download was cancelled"));
+  if (auto core = download->core.lock()) {
+    core->thread->world().post([weak = download->core, id = download->id] {
+      if (auto node = weak.lock()) node->running.erase(id);
+    });
+  }
+}
+
+void d7y_download_free(d7y_download* download) {
+  if (download == nullptr) return;
+  d7y_download_cancel(download);
+  if (download->delivery.joinable()) {
+    // From inside its own callback the thread cannot wait for itself; it ends when the callback does.
+    if (download->delivery.get_id() == std::this_thread::get_id()) {
+      download->delivery.detach();
+    } else {
+      download->delivery.join();
+    }
+  }
+  delete download;
+}
+
+d7y_code d7y_list(d7y_node* node, const char* url, const d7y_download_options* options,
+                  d7y_entry_callback callback, void* user) {
+  if (node == nullptr || callback == nullptr) return fail(D7Y_EINVAL, "d7y_list: a NULL argument");
+  auto order = make_order(url, options);
+  if (!order) return fail(order.error());
+  source::Request request;
+  request.url = url;
+  if (!request.url.ends_with('/') && request.url.find('?') == std::string::npos) request.url += '/';
+  for (const auto& [name, value] : order->message.request_header()) request.headers.add(name, value);
+  auto& core = *node->core;
+  auto entries = core.thread->await(
+      [&] { return core.peer->list(request, Deadline::in(order->timeout, core.thread->world().now())); });
+  if (!entries) return fail(entries.error());
+  for (const auto& entry : *entries) {
+    d7y_entry shown{entry.url.c_str(), entry.name.c_str(), entry.length.value_or(D7Y_UNKNOWN_SIZE),
+                    entry.is_folder ? 1 : 0};
+    if (callback(user, &shown) != 0) return fail(D7Y_ECANCELLED, "the callback ended the listing");
+  }
+  return D7Y_OK;
+}
+
+}  // extern "C"

@@ -1,0 +1,54 @@
+// What is behind the opaque handles.
+#pragma once
+
+#include <d7y/d7y.h>
+
+#include <atomic>
+#include <map>
+#include <memory>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include "base/metrics.h"
+#include "log_sink.h"
+#include "loop_thread.h"
+#include "peer.h"
+
+namespace d7y::capi {
+
+// A node and the thread it lives on. Downloads know it weakly, so that either may be freed first.
+struct NodeCore {
+  NodeCore(d7y_log_callback callback, void* user, d7y_log_level level) : sink(callback, user, level) {}
+
+  CallbackSink sink;
+  Metrics metrics;
+  std::unique_ptr<LoopThread> thread;
+  std::unique_ptr<Peer> peer;  // used on the loop only
+  struct Running {
+    std::shared_ptr<Transfer> transfer;
+    std::unique_ptr<Scope> scope;
+  };
+  std::map<std::uint64_t, Running> running;  // on the loop only
+  std::uint64_t next_id = 0;                 // on the loop only
+  bool closed = false;                       // on the loop only
+};
+
+// Builds the wire message of a download. kInvalid names the option.
+Result<Order> make_order(const char* url, const d7y_download_options* options);
+
+}  // namespace d7y::capi
+
+struct d7y_node {
+  std::shared_ptr<d7y::capi::NodeCore> core;
+  std::vector<std::string> warnings;
+  std::uint16_t ports[5] = {};
+  std::string private_folder;  // removed when the node is freed
+};
+
+struct d7y_download {
+  std::shared_ptr<d7y::capi::Transfer> transfer;
+  std::weak_ptr<d7y::capi::NodeCore> core;
+  std::uint64_t id = 0;
+  std::thread delivery;
+};

@@ -1,0 +1,219 @@
+#include <d7y/node.h>
+#include <d7y/version.h>
+
+#include <cstring>
+
+#include "handles.h"
+#include "last_error.h"
+#include "local_peer.h"
+#include "node/node.h"
+#include "remote_peer.h"
+
+using namespace d7y;
+using namespace d7y::capi;
+
+namespace {
+
+Result<std::string> read_text(world::Files& files, const std::string& path) {
+  TRY(auto file, files.open(path, world::OpenMode::kRead));
+  TRY(auto status, file->status());
+  if (status.size > 4_MiB) return error(ErrorCode::kTooLarge, "{} is larger than 4 MiB", path);
+  std::string text(status.size, '\0');
+  TRY(auto length, file->read_at(0, as_mutable_bytes(text)));
+  text.resize(length);
+  return text;
+}
+
+// A node without a file has no servers but those it is asked for, and keeps what it has.
+void make_embedded(node::DaemonConfig& config, bool with_schedulers) {
+  config.download.socket_path.clear();
+  config.storage.keep = true;
+  config.storage.server = {"", 0, with_schedulers};
+  config.upload.server = {"", 0, with_schedulers};
+  for (auto* page : {&config.metrics, &config.health, &config.stats, &config.proxy.server})
+    page->enabled = false;
+}
+
+Result<node::NodeOptions> node_options(world::World& world, const d7y_node_options& options,
+                                       std::string& private_folder) {
+  node::NodeOptions out;
+  auto& config = out.config;
+  if (options.config_path != nullptr && options.config_text != nullptr) {
+    return error(ErrorCode::kInvalid, "config_path and config_text exclude each other");
+  }
+  bool from_file = options.config_path != nullptr || options.config_text != nullptr;
+  if (from_file) {
+    std::string name = options.config_path != nullptr ? options.config_path : "configuration";
+    std::string text;
+    if (options.config_path != nullptr) {
+      auto read = read_text(world.files(), name);
+      if (!read) return std::move(read).error().in("configuration");
+      text = std::move(*read);
+    } else {
+      text = options.config_text;
+    }
+    TRY(config, node::DaemonConfig::parse(text, name));
+  } else {
+    make_embedded(config, options.scheduler_count > 0);
+    out.dynconfig_path.clear();
+    config.storage.dir.clear();
+  }
+  if (options.storage_path != nullptr) config.storage.dir = options.storage_path;
+  if (config.storage.dir.empty()) {
+    private_folder = fmt::format("/tmp/d7y-{:016x}", world.random());
+    config.storage.dir = private_folder;
+  }
+  if (options.scheduler_count > 0) {
+    config.scheduler.addrs.assign(options.schedulers, options.schedulers + options.scheduler_count);
+  }
+  if (options.ip != nullptr) {
+    TRY_OK(Address::parse_ip(options.ip, 0));
+    config.host.ip = options.ip;
+  }
+  if (options.hostname != nullptr) config.host.hostname = options.hostname;
+  if (options.seed != 0) config.seed_peer = true;
+  auto set_port = [](int asked, node::ServerAddress& server) -> Result<void> {
+    if (asked < -1 || asked > 65535)
+      return error(ErrorCode::kInvalid, "port {} is outside -1 to 65535", asked);
+    if (asked >= 0) {
+      server.port = static_cast<std::uint16_t>(asked);
+      server.enabled = true;
+    }
+    return {};
+  };
+  TRY_OK(set_port(options.upload_port, config.upload.server));
+  TRY_OK(set_port(options.piece_port, config.storage.server));
+  if (options.download_socket != nullptr) config.download.socket_path = options.download_socket;
+  if (options.download_rate_limit != 0) config.download.bandwidth_limit = options.download_rate_limit;
+  if (options.upload_rate_limit != 0) config.upload.bandwidth_limit = options.upload_rate_limit;
+  if (options.source_rate_limit != 0)
+    config.download.back_to_source_bandwidth_limit = options.source_rate_limit;
+  if (options.ca_path != nullptr) config.backend.ca_cert = options.ca_path;
+  if (options.insecure != 0) config.backend.insecure_skip_verify = true;
+  auto text = [](const char* s) { return std::string(s != nullptr ? s : ""); };
+  http::ProxyVariables proxies;
+  proxies.http_proxy = text(options.http_proxy);
+  proxies.https_proxy = text(options.https_proxy);
+  proxies.no_proxy = text(options.no_proxy);
+  TRY(out.proxies, http::ProxySettings::from_variables(proxies));
+  return out;
+}
+
+// On the loop: the peer gives up all downloads and closes.
+Task<void> shut_down(NodeCore& core) {
+  core.closed = true;
+  for (auto& [id, running] : core.running) {
+    running.transfer->end(Error(ErrorCode::kCancelled, "the node was freed"));
+  }
+  core.running.clear();
+  if (core.peer) co_await core.peer->close();
+  core.peer.reset();
+}
+
+}  // namespace
+
+extern "C" {
+
+const char* d7y_version(void) {
+#define D7Y_TEXT_(x) #x
+#define D7Y_TEXT(x) D7Y_TEXT_(x)
+  return D7Y_TEXT(D7Y_VERSION_MAJOR) "." D7Y_TEXT(D7Y_VERSION_MINOR) "." D7Y_TEXT(D7Y_VERSION_PATCH);
+}
+
+d7y_code d7y_node_open(d7y_node** node, const d7y_node_options* given) {
+  static const d7y_node_options kDefaults = D7Y_NODE_OPTIONS_INIT;
+  const auto& options = given != nullptr ? *given : kDefaults;
+  if (node == nullptr) return fail(D7Y_EINVAL, "d7y_node_open: a NULL argument");
+  *node = nullptr;
+  if (options.version != D7Y_NODE_OPTIONS_VERSION) {
+    return fail(D7Y_EINVAL, "d7y_node_options has another version; initialise it with D7Y_NODE_OPTIONS_INIT");
+  }
+  auto handle = std::make_unique<d7y_node>();
+  handle->core = std::make_shared<NodeCore>(options.log, options.log_user, options.log_level);
+  auto& core = *handle->core;
+  auto thread = LoopThread::start("d7y-node");
+  if (!thread) return fail(thread.error());
+  core.thread = std::move(*thread);
+  auto& world = core.thread->world();
+  auto made = core.thread->call([&] { return node_options(world, options, handle->private_folder); });
+  if (!made) return fail(made.error());
+  auto opened = core.thread->await(
+      [&] { return node::Node::open(world, std::move(*made), core.metrics, Log(core.sink, "node")); });
+  if (!opened) return fail(opened.error());
+  const auto& ports = (*opened)->ports();
+  handle->ports[D7Y_PORT_UPLOAD] = ports.upload;
+  handle->ports[D7Y_PORT_PIECE] = ports.piece;
+  handle->ports[D7Y_PORT_METRICS] = ports.metrics;
+  handle->ports[D7Y_PORT_HEALTH] = ports.health;
+  handle->warnings = (*opened)->warnings();
+  core.peer = std::make_unique<LocalPeer>(std::move(*opened), core.metrics);
+  *node = handle.release();
+  return D7Y_OK;
+}
+
+d7y_code d7y_node_connect(d7y_node** node, const char* endpoint, uint64_t timeout_ms) {
+  if (node == nullptr) return fail(D7Y_EINVAL, "d7y_node_connect: a NULL argument");
+  *node = nullptr;
+  std::string socket = endpoint != nullptr ? endpoint : "/var/run/dragonfly/dfdaemon.sock";
+  auto handle = std::make_unique<d7y_node>();
+  handle->core = std::make_shared<NodeCore>(nullptr, nullptr, D7Y_LOG_OFF);
+  auto& core = *handle->core;
+  auto thread = LoopThread::start("d7y-client");
+  if (!thread) return fail(thread.error());
+  core.thread = std::move(*thread);
+  auto& world = core.thread->world();
+  auto patience = std::chrono::milliseconds(std::min<std::uint64_t>(timeout_ms, 86'400'000));
+  auto connected = core.thread->await(
+      [&] { return RemotePeer::connect(world, std::move(socket), Deadline::in(patience, world.now())); });
+  if (!connected) return fail(connected.error());
+  core.peer = std::move(*connected);
+  *node = handle.release();
+  return D7Y_OK;
+}
+
+const char* d7y_node_warning(const d7y_node* node, size_t index) {
+  return node == nullptr || index >= node->warnings.size() ? nullptr : node->warnings[index].c_str();
+}
+
+int d7y_node_port(const d7y_node* node, d7y_port which) {
+  auto index = static_cast<std::size_t>(which);
+  return node == nullptr || index >= std::size(node->ports) ? 0 : node->ports[index];
+}
+
+d7y_code d7y_node_metrics(d7y_node* node, char* buffer, size_t size, size_t* length) {
+  if (node == nullptr || length == nullptr || (buffer == nullptr && size > 0)) {
+    return fail(D7Y_EINVAL, "d7y_node_metrics: a NULL argument");
+  }
+  auto& core = *node->core;
+  auto text = core.thread->call([&] { return core.peer->metrics(); });
+  if (!text) return fail(text.error());
+  *length = text->size();
+  if (size > 0) {
+    auto copied = std::min(size - 1, text->size());
+    std::memcpy(buffer, text->data(), copied);
+    buffer[copied] = 0;
+  }
+  return D7Y_OK;
+}
+
+d7y_code d7y_node_drain(d7y_node* node, uint64_t timeout_ms) {
+  if (node == nullptr) return fail(D7Y_EINVAL, "d7y_node_drain: a NULL argument");
+  auto& core = *node->core;
+  auto patience = std::chrono::milliseconds(std::min<std::uint64_t>(timeout_ms, 1'000'000'000'000ULL));
+  return finish(core.thread->await(
+      [&] { return core.peer->drain(Deadline::in(patience, core.thread->world().now())); }));
+}
+
+void d7y_node_free(d7y_node* node) {
+  if (node == nullptr) return;
+  auto& core = *node->core;
+  core.thread->await([&] { return shut_down(core); });
+  if (!node->private_folder.empty()) {
+    auto& files = core.thread->world().files();
+    (void)core.thread->await([&] { return files.remove_tree(node->private_folder); });
+  }
+  core.thread.reset();
+  delete node;
+}
+
+}  // extern "C"
