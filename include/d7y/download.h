@@ -57,12 +57,17 @@ typedef struct d7y_download_options {
   uint64_t timeout_ms;            /**< whole download; 0: two hours */
   uint64_t rate_limit;            /**< bytes per second for this download; 0: none */
   unsigned int concurrent_pieces; /**< 0: the node's default */
+  /** Nonzero, with a daemon's node: this process writes the output itself, with its own rights and on
+   *  its own file systems, instead of the daemon. */
+  int transfer;
 } d7y_download_options;
 
 /* clang-format off */
-#define D7Y_DOWNLOAD_OPTIONS_INIT                                                                        \
-  { D7Y_DOWNLOAD_OPTIONS_VERSION, NULL, 0, 0, NULL, NULL, 0, NULL, NULL, NULL, NULL, 0, 0, NULL, NULL, 0, \
-    NULL, 0, 0, 0, 0, 0, 0 }
+#define D7Y_DOWNLOAD_OPTIONS_INIT                                                                  \
+  {                                                                                                \
+    D7Y_DOWNLOAD_OPTIONS_VERSION, NULL, 0, 0, NULL, NULL, 0, NULL, NULL, NULL, NULL, 0, 0, NULL,   \
+        NULL, 0, NULL, 0, 0, 0, 0, 0, 0                                                            \
+  }
 /* clang-format on */
 
 /**
