@@ -1,0 +1,220 @@
+// The engine against an origin that behaves, and against one that does not.
+#include "fetch/engine.h"
+
+#include <doctest/doctest.h>
+
+#include "rig.h"
+
+using namespace fetch_test;
+
+TEST_CASE("content arrives whole at its output, and every byte crosses the origin once") {
+  for (auto seed : sim::seeds(5)) {
+    CAPTURE(seed);
+    Rig rig(seed);
+    auto content = sim::random_bytes(30_MiB + 12345, seed);
+    rig.origin.serve("/a.bin", content);
+    auto wish = rig.wish("/a.bin");
+    wish.output_path = "/out.bin";
+    auto done = rig.download(std::move(wish));
+    REQUIRE_MESSAGE(done.ok(), done.error().message());
+    CHECK(rig.file("/out.bin") == content);
+    CHECK(rig.origin.body_bytes() == content.size());
+    CHECK(rig.last->progress().from_source == content.size());
+  }
+}
+
+TEST_CASE("small and empty content cost one request") {
+  Rig rig(1);
+  rig.origin.serve("/one", "x");
+  rig.origin.serve("/none", "");
+  auto one = rig.wish("/one");
+  one.output_path = "/one";
+  REQUIRE(rig.download(std::move(one)).ok());
+  CHECK(rig.file("/one") == "x");
+  CHECK(rig.origin.requests() == 1);
+  auto none = rig.wish("/none");
+  none.output_path = "/none";
+  auto empty = rig.download(std::move(none));
+  REQUIRE_MESSAGE(empty.ok(), empty.error().message());
+  CHECK(rig.file("/none").empty());
+  CHECK(rig.exists("/none"));
+}
+
+TEST_CASE("origins without ranges, without HEAD, and without a length are read as one stream") {
+  auto content = sim::random_bytes(17_MiB + 1, 7);
+  for (int kind = 0; kind < 4; ++kind) {
+    CAPTURE(kind);
+    Rig rig(7);
+    auto& file = rig.origin.serve("/a", content);
+    if (kind == 0) file.ranges = false;
+    if (kind == 1) file.head = false;
+    if (kind == 2) file.framing = sim::OriginFile::Framing::kChunked;
+    if (kind == 3) file.framing = sim::OriginFile::Framing::kUntilClose;
+    auto wish = rig.wish("/a");
+    wish.output_path = "/a";
+    auto done = rig.download(std::move(wish));
+    REQUIRE_MESSAGE(done.ok(), done.error().message());
+    CHECK(rig.file("/a") == content);
+  }
+}
+
+TEST_CASE("an origin that breaks off, stalls or is busy is asked again for what is missing only") {
+  for (auto seed : sim::seeds(20)) {
+    CAPTURE(seed);
+    Rig rig(seed);
+    auto content = sim::random_bytes(40_MiB, seed);
+    auto& file = rig.origin.serve("/a", content);
+    file.faults.push_back({.status = 503, .retry_after = 1, .count = 2});
+    file.faults.push_back({.reset_after = 1_MiB, .after = 2, .probability = 0.5, .count = 3});
+    file.faults.push_back({.stall_after = 300'000, .after = 3, .probability = 0.3, .count = 1});
+    auto wish = rig.wish("/a");
+    wish.output_path = "/a";
+    auto done = rig.download(std::move(wish), 300s);
+    REQUIRE_MESSAGE(done.ok(), done.error().message());
+    CHECK(rig.file("/a") == content);
+    CHECK(rig.origin.body_bytes() <= content.size() + 8_MiB);
+  }
+}
+
+TEST_CASE("what an origin refuses is told with its status, and nothing is left at the output") {
+  for (int status : {403, 404, 500}) {
+    CAPTURE(status);
+    Rig rig(3);
+    rig.origin.serve("/a", "secret").faults.push_back({.status = status, .count = sim::kAlways});
+    auto wish = rig.wish("/a");
+    wish.output_path = "/a";
+    auto done = rig.download(std::move(wish));
+    REQUIRE(!done.ok());
+    CHECK(done.error().status() == status);
+    CHECK(done.error().message().find("/a") != std::string::npos);
+    CHECK(!rig.exists("/a"));
+  }
+}
+
+TEST_CASE("content that changes during the download is an error, never a mix") {
+  for (auto seed : sim::seeds(10)) {
+    CAPTURE(seed);
+    Rig rig(seed);
+    auto& file = rig.origin.serve("/a", sim::random_bytes(64_MiB, seed));
+    file.rate = 10'000'000;
+    auto wish = rig.wish("/a");
+    wish.output_path = "/a";
+    auto started = rig.engine->start(std::move(wish), Deadline::in(120s, rig.host.now()));
+    REQUIRE(started.ok());
+    rig.last = std::move(*started);
+    rig.sim.run_for(1s);
+    file.change(sim::random_bytes(64_MiB, seed + 1000), "\"v2\"");
+    auto done = rig.sim.run(rig.last->ended(), 130s);
+    REQUIRE(!done.ok());
+    CHECK(done.error().code() == ErrorCode::kChanged);
+    CHECK(!rig.exists("/a"));
+  }
+}
+
+TEST_CASE("several wishes for one task share one download") {
+  Rig rig(11);
+  auto content = sim::random_bytes(20_MiB, 11);
+  rig.origin.serve("/a", content).rate = 20'000'000;
+  std::vector<std::unique_ptr<fetch::Download>> downloads;
+  for (int i = 0; i < 5; ++i) {
+    auto wish = rig.wish("/a");
+    wish.output_path = "/out" + std::to_string(i);
+    auto started = rig.engine->start(std::move(wish), Deadline::in(60s, rig.host.now()));
+    REQUIRE(started.ok());
+    downloads.push_back(std::move(*started));
+    rig.sim.run_for(100ms);
+  }
+  for (auto& download : downloads) CHECK(rig.sim.run(download->ended(), 60s).ok());
+  for (int i = 0; i < 5; ++i) CHECK(rig.file("/out" + std::to_string(i)) == content);
+  CHECK(rig.origin.body_bytes() == content.size());
+}
+
+TEST_CASE("a range is fetched by its pieces and put out exactly") {
+  Rig rig(13);
+  auto content = sim::random_bytes(40_MiB, 13);
+  rig.origin.serve("/a", content);
+  auto wish = rig.wish("/a");
+  wish.message.mutable_range()->set_start(9_MiB);
+  wish.message.mutable_range()->set_length(1000);
+  wish.output_path = "/a";
+  auto done = rig.download(std::move(wish));
+  REQUIRE_MESSAGE(done.ok(), done.error().message());
+  CHECK(rig.file("/a") == content.substr(9_MiB, 1000));
+  CHECK(rig.origin.body_bytes() == 4_MiB);
+  auto beyond = rig.wish("/a");
+  beyond.message.mutable_range()->set_start(41_MiB);
+  beyond.message.mutable_range()->set_length(1);
+  auto refused = rig.download(std::move(beyond));
+  CHECK(refused.failed_with(ErrorCode::kPrecondition));
+}
+
+TEST_CASE("a wrong digest is found, and nothing of it is kept") {
+  Rig rig(17);
+  rig.origin.serve("/a", sim::random_bytes(9_MiB, 17));
+  auto wish = rig.wish("/a");
+  wish.output_path = "/a";
+  wish.message.set_digest("sha256:" + std::string(64, '0'));
+  auto done = rig.download(std::move(wish));
+  CHECK(done.failed_with(ErrorCode::kCorrupt));
+  CHECK(!rig.exists("/a"));
+  rig.last.reset();
+  auto right = rig.wish("/a");
+  right.output_path = "/a";
+  CHECK(rig.download(std::move(right)).ok());
+}
+
+TEST_CASE("bytes can be read in order while they arrive, and a slow reader slows nobody") {
+  Rig rig(19);
+  auto content = sim::random_bytes(24_MiB, 19);
+  rig.origin.serve("/a", content);
+  auto slow = rig.wish("/a");
+  slow.in_order = true;
+  auto reader = rig.engine->start(std::move(slow), Deadline::in(600s, rig.host.now()));
+  REQUIRE(reader.ok());
+  auto read_slowly = [](fetch::Download& download, std::string& out) -> Task<Result<void>> {
+    std::string buffer(100'000, '\0');
+    for (;;) {
+      CO_TRY(auto got, co_await download.read(as_mutable_bytes(buffer), Deadline::never()));
+      if (got == 0) co_return Result<void>{};
+      out.append(buffer, 0, got);
+      co_await sleep_for(100ms);
+    }
+  };
+  std::string seen;
+  auto quick = rig.wish("/a");
+  quick.output_path = "/a";
+  auto began = rig.sim.now();
+  REQUIRE(rig.download(std::move(quick)).ok());
+  CHECK(rig.sim.now() - began < 10s);
+  auto done = rig.sim.run(read_slowly(**reader, seen), 600s);
+  REQUIRE_MESSAGE(done.ok(), done.error().message());
+  CHECK(seen == content);
+}
+
+TEST_CASE("a download ends at its deadline, whatever the origin does") {
+  Rig rig(23);
+  rig.origin.serve("/a", sim::random_bytes(8_MiB, 23))
+      .faults.push_back({.delay = 3600s, .count = sim::kAlways});
+  auto began = rig.sim.now();
+  auto done = rig.download(rig.wish("/a"), 7s);
+  CHECK(done.failed_with(ErrorCode::kTimeout));
+  CHECK(rig.sim.now() - began < 8s);
+}
+
+TEST_CASE("what a cancelled download left is not fetched again") {
+  Rig rig(29);
+  auto content = sim::random_bytes(40_MiB, 29);
+  rig.origin.serve("/a", content).rate = 10'000'000;
+  {
+    auto started = rig.engine->start(rig.wish("/a"), Deadline::in(60s, rig.host.now()));
+    REQUIRE(started.ok());
+    rig.sim.run_for(1s);
+  }
+  rig.sim.run_for(1s);
+  auto wish = rig.wish("/a");
+  wish.output_path = "/a";
+  auto done = rig.download(std::move(wish));
+  REQUIRE_MESSAGE(done.ok(), done.error().message());
+  CHECK(rig.file("/a") == content);
+  CHECK(rig.last->progress().from_local > 0);
+}
