@@ -5,6 +5,7 @@
 #include "api/descriptors.h"
 #include "api/methods.h"
 #include "base/ids.h"
+#include "base/url.h"
 #include "net/tls/tls.h"
 #include "node/version.h"
 #include "source/file_backend.h"
@@ -66,6 +67,20 @@ Task<Result<Stream>> connect_with_tls(world::World& world, std::shared_ptr<net::
   options.alpn = {"h2"};
   auto secured =
       co_await net::tls_connect(std::move(plain), std::move(context), std::move(options), deadline);
+  if (!secured) co_return std::move(secured).error();
+  co_return Stream(std::move(*secured));
+}
+
+Task<Result<Stream>> connect_to_name(world::World& world, std::shared_ptr<net::TlsContext> context, std::string host,
+                                     std::uint16_t port, Deadline deadline) {
+  CO_TRY(auto addresses, co_await world.network().resolve(host, port, deadline));
+  world::ConnectOptions plain_options;
+  CO_TRY(auto plain, co_await world::connect_any(world.network(), std::move(addresses), plain_options, deadline));
+  net::TlsConnectOptions options;
+  options.server_name = host;
+  options.now = world.wall_now();
+  options.alpn = {"h2"};
+  auto secured = co_await net::tls_connect(std::move(plain), std::move(context), std::move(options), deadline);
   if (!secured) co_return std::move(secured).error();
   co_return Stream(std::move(*secured));
 }
@@ -319,6 +334,7 @@ Result<void> Node::open_pages() {
 Result<std::vector<std::string>> Node::scheduler_addresses() {
   auto& config = options_.config;
   if (!config.scheduler.addrs.empty()) return config.scheduler.addrs;
+  if (!config.manager.addr.empty()) return std::vector<std::string>{};  // the manager lists them
   if (options_.dynconfig_path.empty()) return std::vector<std::string>{};
   auto file = world_.files().open(options_.dynconfig_path, world::OpenMode::kRead);
   if (file.failed_with(ErrorCode::kNotFound)) return std::vector<std::string>{};
@@ -355,6 +371,36 @@ api::common::Host Node::describe() const {
   return swarm::describe_host(world_, facts, *meter_);
 }
 
+Result<void> Node::open_manager() {
+  const auto& config = options_.config;
+  swarm::ManagerClientOptions manager;
+  manager.address = config.manager.addr;
+  manager.hostname = hostname_;
+  manager.ip = ip_;
+  manager.seed = config.seed_peer;
+  manager.idc = config.host.idc.value_or("");
+  manager.location = config.host.location.value_or("");
+  manager.version = kVersion;
+  manager.scheduler_cluster_id = config.host.scheduler_cluster_id;
+  if (config.manager.addr.starts_with("https://")) {
+    TRY(auto url, Url::parse(config.manager.addr));
+    std::shared_ptr<net::TlsContext> context;
+    if (config.manager.tls.complete()) {
+      TRY(context, client_context(world_.files(), config.manager.tls));
+    } else {
+      net::TlsClientOptions tls;
+      TRY(tls.trust_pem, net::load_system_roots(world_.files(), options_.roots));
+      TRY(context, net::TlsContext::client(std::move(tls)));
+    }
+    auto port = url.port().value_or(65003);
+    manager.connect = [&world = world_, context, host = url.hostname(), port](Deadline deadline) {
+      return connect_to_name(world, context, host, port, deadline);
+    };
+  }
+  manager_ = std::make_unique<swarm::ManagerClient>(world_, std::move(manager), log_.in("manager"));
+  return {};
+}
+
 Task<Result<void>> Node::open_swarm() {
   const auto& config = options_.config;
   CO_TRY(auto addresses, scheduler_addresses());
@@ -367,6 +413,10 @@ Task<Result<void>> Node::open_swarm() {
   parents_ = std::make_unique<swarm::ParentPool>(world_, std::move(pool), log_.in("swarm"));
   swarm::SchedulerSetOptions options;
   options.addresses = std::move(addresses);
+  if (options.addresses.empty() && !config.manager.addr.empty()) {
+    CO_OK(open_manager());
+    options.list = [this](Deadline deadline) { return manager_->list_schedulers(deadline); };
+  }
   options.refresh = config.dynconfig_refresh_interval;
   options.announce_interval = config.scheduler.announce_interval;
   if (config.scheduler.tls.complete()) {
@@ -453,6 +503,7 @@ Task<void> Node::close() {
   calls_.reset();
   engine_.reset();
   schedulers_.reset();
+  manager_.reset();
   parents_.reset();
   meter_.reset();
   http_client_.reset();

@@ -28,6 +28,7 @@
 #include "node/services.h"
 #include "source/source.h"
 #include "store/store.h"
+#include "swarm/manager_client.h"
 #include "swarm/network_meter.h"
 #include "swarm/parent_pool.h"
 #include "swarm/scheduler_set.h"
@@ -92,6 +93,7 @@ class Node {
   Result<void> open_pages();
   Task<Result<void>> open_swarm();
   Result<std::vector<std::string>> scheduler_addresses();
+  Result<void> open_manager();
   Address listen_address(const ServerAddress& server) const;
   api::common::Host describe() const;
   Task<void> collect_garbage();
@@ -110,6 +112,7 @@ class Node {
   source::Sources sources_;
   std::unique_ptr<swarm::NetworkMeter> meter_;
   std::unique_ptr<swarm::ParentPool> parents_;
+  std::unique_ptr<swarm::ManagerClient> manager_;
   std::unique_ptr<swarm::SchedulerSet> schedulers_;
   std::unique_ptr<fetch::Engine> engine_;
   std::unique_ptr<TaskCalls> calls_;
