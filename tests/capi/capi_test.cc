@@ -1,0 +1,294 @@
+// The C interface as a program sees it: only <d7y/d7y.h>, real files, real sockets on loopback.
+#include <d7y/d7y.h>
+#include <doctest/doctest.h>
+#include <unistd.h>
+
+#include <atomic>
+#include <filesystem>
+#include <fstream>
+#include <random>
+#include <sstream>
+#include <string>
+#include <vector>
+
+namespace fs = std::filesystem;
+
+namespace {
+
+struct Folder {
+  Folder() {
+    char pattern[] = "/tmp/d7y-capi-XXXXXX";
+    REQUIRE(mkdtemp(pattern) != nullptr);
+    path = pattern;
+  }
+  ~Folder() { fs::remove_all(path); }
+  std::string file(const std::string& name) const { return (path / name).string(); }
+  fs::path path;
+};
+
+std::string random_text(std::size_t size) {
+  std::mt19937_64 random(42);
+  std::string text(size, '\0');
+  for (auto& c : text) c = static_cast<char>(random());
+  return text;
+}
+
+void write_file(const std::string& path, const std::string& text) {
+  std::ofstream(path, std::ios::binary).write(text.data(), static_cast<std::streamsize>(text.size()));
+}
+
+std::string read_file(const std::string& path) {
+  std::ostringstream out;
+  out << std::ifstream(path, std::ios::binary).rdbuf();
+  return out.str();
+}
+
+struct Node {
+  explicit Node(d7y_node_options options = D7Y_NODE_OPTIONS_INIT) {
+    auto code = d7y_node_open(&handle, &options);
+    REQUIRE_MESSAGE(code == D7Y_OK, d7y_error_last()->message);
+  }
+  ~Node() { d7y_node_free(handle); }
+  d7y_node* handle = nullptr;
+};
+
+d7y_code fetch(d7y_node* node, const std::string& url, const d7y_download_options& options,
+               d7y_progress* progress = nullptr) {
+  d7y_download* download = nullptr;
+  auto code = d7y_download_start(&download, node, url.c_str(), &options);
+  if (code != D7Y_OK) return code;
+  code = d7y_download_wait(download, 60'000);
+  if (progress != nullptr) {
+    progress->version = D7Y_PROGRESS_VERSION;
+    CHECK(d7y_download_progress(download, progress) == D7Y_OK);
+  }
+  d7y_download_free(download);
+  return code;
+}
+
+bool last_says(const char* word) {
+  return std::string(d7y_error_last()->message).find(word) != std::string::npos;
+}
+
+}  // namespace
+
+TEST_CASE("wrong options and URLs are refused by name") {
+  d7y_node* none = nullptr;
+  d7y_node_options old = D7Y_NODE_OPTIONS_INIT;
+  old.version = 99;
+  CHECK(d7y_node_open(&none, &old) == D7Y_EINVAL);
+  CHECK(none == nullptr);
+  d7y_node_options broken = D7Y_NODE_OPTIONS_INIT;
+  broken.config_text = "upload:\n  server:\n    port: many\n";
+  CHECK(d7y_node_open(&none, &broken) == D7Y_EINVAL);
+  CHECK(last_says("configuration:3: upload.server.port"));
+
+  Node node;
+  d7y_download* download = nullptr;
+  CHECK(d7y_download_start(&download, node.handle, "not a url", nullptr) == D7Y_EINVAL);
+  CHECK(download == nullptr);
+  CHECK(d7y_download_start(&download, node.handle, "gopher://x/y", nullptr) == D7Y_EUNSUPPORTED);
+  CHECK(last_says("gopher"));
+  d7y_download_options options = D7Y_DOWNLOAD_OPTIONS_INIT;
+  options.digest = "sha256:beef";
+  CHECK(d7y_download_start(&download, node.handle, "file:///etc/hostname", &options) == D7Y_EINVAL);
+  options.digest = nullptr;
+  options.output_path = "/no/such/folder/out";
+  CHECK(d7y_download_start(&download, node.handle, "file:///etc/hostname", &options) == D7Y_ENOTFOUND);
+}
+
+TEST_CASE("a file is downloaded to a path, and an existing output is kept unless told otherwise") {
+  Folder folder;
+  auto content = random_text(9'000'001);
+  write_file(folder.file("in"), content);
+  Node node;
+  auto out = folder.file("out");
+  d7y_download_options options = D7Y_DOWNLOAD_OPTIONS_INIT;
+  options.output_path = out.c_str();
+  d7y_progress progress{};
+  auto url = "file://" + folder.file("in");
+  auto code = fetch(node.handle, url, options, &progress);
+  REQUIRE_MESSAGE(code == D7Y_OK, d7y_error_last()->message);
+  CHECK(read_file(out) == content);
+  CHECK(progress.completed == content.size());
+  CHECK(progress.from_source == content.size());
+  CHECK(progress.pieces_done == progress.pieces_total);
+  CHECK(fetch(node.handle, url, options) == D7Y_EEXIST);
+  options.overwrite = 1;
+  CHECK(fetch(node.handle, url, options, &progress) == D7Y_OK);
+  CHECK(progress.from_local == content.size());
+  CHECK(read_file(out) == content);
+}
+
+TEST_CASE("content streams to a callback and to read, in order") {
+  Folder folder;
+  auto content = random_text(20'000'003);
+  write_file(folder.file("in"), content);
+  auto url = "file://" + folder.file("in");
+  Node node;
+  std::string seen;
+  d7y_download_options options = D7Y_DOWNLOAD_OPTIONS_INIT;
+  options.on_data = [](void* user, const void* data, std::size_t size) {
+    static_cast<std::string*>(user)->append(static_cast<const char*>(data), size);
+    return 0;
+  };
+  options.on_data_user = &seen;
+  REQUIRE(fetch(node.handle, url, options) == D7Y_OK);
+  CHECK(seen == content);
+
+  d7y_download_options readable = D7Y_DOWNLOAD_OPTIONS_INIT;
+  readable.readable = 1;
+  d7y_download* download = nullptr;
+  REQUIRE(d7y_download_start(&download, node.handle, url.c_str(), &readable) == D7Y_OK);
+  std::string read;
+  std::vector<char> buffer(100'000);
+  for (;;) {
+    std::size_t length = 0;
+    REQUIRE(d7y_download_read(download, buffer.data(), buffer.size(), &length, 60'000) == D7Y_OK);
+    if (length == 0) break;
+    read.append(buffer.data(), length);
+  }
+  CHECK(read == content);
+  CHECK(std::string(d7y_download_task_id(download)).size() == 64);
+  d7y_download_free(download);
+}
+
+TEST_CASE("a callback that refuses cancels, and a wrong digest leaves no output") {
+  Folder folder;
+  write_file(folder.file("in"), random_text(5'000'000));
+  auto url = "file://" + folder.file("in");
+  Node node;
+  d7y_download_options options = D7Y_DOWNLOAD_OPTIONS_INIT;
+  options.on_data = [](void*, const void*, std::size_t) { return 1; };
+  CHECK(fetch(node.handle, url, options) == D7Y_ECANCELLED);
+  d7y_download_options digest = D7Y_DOWNLOAD_OPTIONS_INIT;
+  auto out = folder.file("out");
+  auto zero = "sha256:" + std::string(64, '0');
+  digest.digest = zero.c_str();
+  digest.output_path = out.c_str();
+  CHECK(fetch(node.handle, url, digest) == D7Y_ECORRUPT);
+  CHECK(!fs::exists(out));
+}
+
+TEST_CASE("stored tasks are listed, told about and deleted") {
+  Folder folder;
+  write_file(folder.file("in"), random_text(4'500'000));
+  auto url = "file://" + folder.file("in");
+  Node node;
+  d7y_download_options options = D7Y_DOWNLOAD_OPTIONS_INIT;
+  REQUIRE(fetch(node.handle, url, options) == D7Y_OK);
+  char id[129];
+  REQUIRE(d7y_task_id(url.c_str(), &options, id, sizeof id) == D7Y_OK);
+  int count = 0;
+  REQUIRE(d7y_task_list(
+              node.handle,
+              [](void* user, const d7y_task*) {
+                ++*static_cast<int*>(user);
+                return 0;
+              },
+              &count) == D7Y_OK);
+  CHECK(count == 1);
+  d7y_task task{};
+  REQUIRE(d7y_task_stat(node.handle, id, &task) == D7Y_OK);
+  CHECK(task.complete == 1);
+  CHECK(task.content_length == 4'500'000);
+  CHECK(task.pieces_total == 2);
+  CHECK(d7y_task_delete(node.handle, id) == D7Y_OK);
+  CHECK(d7y_task_delete(node.handle, id) == D7Y_ENOTFOUND);
+}
+
+TEST_CASE("a folder is listed with paths that stay inside it") {
+  Folder folder;
+  fs::create_directories(folder.path / "tree" / "sub");
+  write_file(folder.file("tree/a"), "1");
+  write_file(folder.file("tree/sub/b"), "22");
+  Node node;
+  std::vector<std::string> paths;
+  auto url = "file://" + folder.file("tree") + "/";
+  auto collect = [](void* user, const d7y_entry* entry) {
+    static_cast<std::vector<std::string>*>(user)->push_back(entry->path);
+    return 0;
+  };
+  auto code = d7y_list(node.handle, url.c_str(), nullptr, collect, &paths);
+  REQUIRE_MESSAGE(code == D7Y_OK, d7y_error_last()->message);
+  std::sort(paths.begin(), paths.end());
+  CHECK(paths == std::vector<std::string>{"a", "sub", "sub/b"});
+}
+
+TEST_CASE("a client without a store downloads through a daemon's socket") {
+  Folder folder;
+  auto content = random_text(12'345'678);
+  write_file(folder.file("in"), content);
+  auto url = "file://" + folder.file("in");
+  auto socket = folder.file("d.sock");
+  auto store = folder.file("store");
+  d7y_node_options daemon_options = D7Y_NODE_OPTIONS_INIT;
+  daemon_options.storage_path = store.c_str();
+  daemon_options.download_socket = socket.c_str();
+  Node daemon(daemon_options);
+  d7y_node* client = nullptr;
+  REQUIRE_MESSAGE(d7y_node_connect(&client, socket.c_str(), 5'000) == D7Y_OK, d7y_error_last()->message);
+
+  auto linked = folder.file("linked");
+  d7y_download_options options = D7Y_DOWNLOAD_OPTIONS_INIT;
+  options.output_path = linked.c_str();
+  d7y_progress progress{};
+  auto code = fetch(client, url, options, &progress);
+  REQUIRE_MESSAGE(code == D7Y_OK, d7y_error_last()->message);
+  CHECK(read_file(linked) == content);
+  CHECK(progress.from_source == content.size());
+
+  auto written = folder.file("written");
+  options.output_path = written.c_str();
+  options.transfer = 1;
+  options.range = "bytes=5000000-5000999";
+  code = fetch(client, url, options);
+  REQUIRE_MESSAGE(code == D7Y_OK, d7y_error_last()->message);
+  CHECK(read_file(written) == content.substr(5'000'000, 1000));
+
+  d7y_download_options missing = D7Y_DOWNLOAD_OPTIONS_INIT;
+  CHECK(fetch(client, "file://" + folder.file("nothing"), missing) == D7Y_ENOTFOUND);
+  d7y_node_free(client);
+}
+
+TEST_CASE("a scheduler, a seed and two peers in one process read the origin once") {
+  Folder folder;
+  auto content = random_text(40'000'000);
+  write_file(folder.file("in"), content);
+  auto url = "file://" + folder.file("in");
+  d7y_scheduler_options scheduler_options = D7Y_SCHEDULER_OPTIONS_INIT;
+  scheduler_options.listen = "127.0.0.1:0";
+  d7y_scheduler* scheduler = nullptr;
+  REQUIRE_MESSAGE(d7y_scheduler_open(&scheduler, &scheduler_options) == D7Y_OK, d7y_error_last()->message);
+  auto address = "127.0.0.1:" + std::to_string(d7y_scheduler_port(scheduler));
+  const char* addresses[] = {address.c_str()};
+  {
+    d7y_node_options options = D7Y_NODE_OPTIONS_INIT;
+    options.schedulers = addresses;
+    options.scheduler_count = 1;
+    options.ip = "127.0.0.1";
+    options.hostname = "seed";
+    options.seed = 1;
+    Node seed(options);
+    options.seed = 0;
+    options.hostname = "one";
+    Node one(options);
+    options.hostname = "two";
+    Node two(options);
+    std::uint64_t from_source = 0;
+    int number = 0;
+    for (auto* node : {&one, &two}) {
+      auto out = folder.file("out" + std::to_string(number++));
+      d7y_download_options download = D7Y_DOWNLOAD_OPTIONS_INIT;
+      download.output_path = out.c_str();
+      d7y_progress progress{};
+      auto code = fetch(node->handle, url, download, &progress);
+      REQUIRE_MESSAGE(code == D7Y_OK, d7y_error_last()->message);
+      CHECK(read_file(out) == content);
+      CHECK(progress.from_seeds + progress.from_peers == content.size());
+      from_source += progress.from_source;
+    }
+    CHECK(from_source == 0);
+  }
+  d7y_scheduler_free(scheduler);
+}
