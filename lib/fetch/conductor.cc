@@ -4,6 +4,7 @@
 
 #include <algorithm>
 
+#include "base/digest.h"
 #include "base/ids.h"
 #include "base/piece.h"
 #include "fetch/parent_phase.h"
@@ -108,13 +109,6 @@ Task<Result<void>> Conductor::learn_from_store(store::TaskHandle found) {
   version_.etag = facts.version.etag;
   version_.last_modified = facts.version.last_modified;
   version_.length = facts.content_length;
-  if (!wish_.message.digest().empty()) {
-    if (auto set = found->set_digest(wish_.message.digest()); !set) {
-      if (!set.failed_with(ErrorCode::kChanged)) co_return std::move(set).error();
-      co_return error(ErrorCode::kCorrupt, "stored content of {} has digest {}, {} is asked for",
-                      source::redacted(wish_.message.url()), facts.digest, wish_.message.digest());
-    }
-  }
   task_ = std::move(found);
   begin_plan();
   co_return Result<void>{};
@@ -192,7 +186,6 @@ store::TaskFacts Conductor::facts_of(const source::Info& info) const {
   for (const auto& header : info.headers) facts.response_headers.emplace_back(header.name, header.value);
   facts.version.etag = info.version.etag;
   facts.version.last_modified = info.version.last_modified;
-  facts.digest = message.digest();
   return facts;
 }
 
@@ -248,6 +241,46 @@ Task<Result<void>> Conductor::finish() {
     }
   }
   co_return Result<void>{};
+}
+
+Task<Result<void>> Conductor::verify(std::string digest) {
+  CO_TRY(auto wanted, Digest::parse(digest));
+  if (!digests_.contains(wanted.kind())) {
+    // Read and hashed on the thread pool; everything it touches is owned by what runs there.
+    struct Work {
+      std::shared_ptr<world::File> file;
+      Hasher hasher;
+      std::uint64_t at = 0, end = 0;
+      Result<void> outcome;
+    };
+    auto work =
+        std::make_shared<Work>(Work{task_->file(), Hasher(wanted.kind()), 0, *task_->content_length(), {}});
+    while (work->at < work->end) {
+      co_await parts_.world.offload([work] {
+        std::string buffer(1 << 20, '\0');
+        for (int i = 0; i < 16 && work->at < work->end && work->outcome; ++i) {
+          auto part = std::min<std::uint64_t>(buffer.size(), work->end - work->at);
+          auto got = work->file->read_at(work->at, as_mutable_bytes(buffer).first(part));
+          if (!got) {
+            work->outcome = std::move(got).error();
+          } else if (*got != part) {
+            work->outcome = Error(ErrorCode::kCorrupt, "stored content is shorter than its record");
+          } else {
+            work->hasher.update(as_bytes(buffer).first(part));
+            work->at += part;
+          }
+        }
+      });
+      if (!work->outcome) co_return std::move(work->outcome).error();
+    }
+    digests_.emplace(wanted.kind(), Digest::of(work->hasher).to_string());
+  }
+  const auto& found = digests_.at(wanted.kind());
+  if (found == wanted.to_string()) co_return Result<void>{};
+  auto wrong = error(ErrorCode::kCorrupt, "{} has digest {}, {} was expected; its content was thrown away",
+                     source::redacted(wish_.message.url()), found, wanted.to_string());
+  (void)parts_.store.remove(task_id_);  // others who read it now go on to their end
+  co_return wrong;
 }
 
 // ---- Working

@@ -10,11 +10,12 @@
 // has a deadline of its own above all that.
 #pragma once
 
-#include <array>
+#include <map>
 #include <memory>
 #include <optional>
 #include <string>
 
+#include "base/hash.h"
 #include "base/scope.h"
 #include "fetch/pacer.h"
 #include "fetch/piece_plan.h"
@@ -51,8 +52,11 @@ class Conductor {
   void limit_rate(std::uint64_t bytes_per_second);
   void allow_source() { source_allowed_ = true; }
 
-  // Everything is here: verifies the whole against its digest, once for all who ask.
+  // Everything is here: marks the task finished, once for all who ask.
   Task<Result<void>> finish();
+  // Compares the whole content with a digest that one caller expects. kCorrupt: it is another; the
+  // content is then forgotten, so that the next wish fetches it anew. A digest is computed once.
+  Task<Result<void>> verify(std::string digest);
 
   // Nobody waits for anything and the scheduler has heard the end.
   bool settled() const { return !working_; }
@@ -97,7 +101,8 @@ class Conductor {
   PiecePlan plan_;
   bool learned_ = false, working_ = true, source_allowed_ = false;
   bool finishing_ = false;
-  bool ranges_ = true;  // the origin can send parts
+  std::map<HashKind, std::string> digests_;  // of the finished content
+  bool ranges_ = true;                       // the origin can send parts
   source::Version version_;
   std::unique_ptr<source::Body> first_body_;  // of the first request, still to be read
   std::optional<Error> failure_;

@@ -75,6 +75,9 @@ Task<Result<void>> Download::work() {
   if (!complete) CO_OK(co_await wait_for_pieces());
   bool whole = offset_ == 0 && length() == task()->content_length();
   if (whole) CO_OK(co_await conductor_->finish());
+  if (whole && !wish_.message.digest().empty()) CO_OK(co_await conductor_->verify(wish_.message.digest()));
+  verified_ = true;
+  state_.notify_all();
   if (complete && wish_.announce_complete) co_await conductor_->announce_complete();
   co_return co_await put_output();
 }
@@ -170,6 +173,21 @@ Task<Result<std::size_t>> Download::read(MutableBytes buffer, Deadline deadline)
   }
   if (!reader_)
     co_return error(ErrorCode::kPrecondition, "this download was not started for reading in order");
+  bool held = !wish_.message.digest().empty() && !verified_;
+  if (held && length_ && reader_->position() + buffer.size() >= offset_ + *length_) {
+    // The last bytes wait for the verdict on all of them.
+    auto last = offset_ + *length_ - 1;
+    if (reader_->position() < last) {
+      buffer = buffer.first(std::min<std::uint64_t>(buffer.size(), last - reader_->position()));
+    } else {
+      while (!verified_ && !outcome_) {
+        if (auto woken = co_await state_.wait(deadline.or_earlier(deadline_)); !woken)
+          co_return std::move(woken).error();
+      }
+      if (!verified_)
+        co_return outcome_->ok() ? Result<std::size_t>(0) : Result<std::size_t>(outcome_->error().clone());
+    }
+  }
   auto got = co_await reader_->read(buffer, deadline.or_earlier(deadline_));
   if (got && *got > 0 && want_ && task()->piece_length() > 0) {
     auto piece = static_cast<std::uint32_t>(reader_->position() / task()->piece_length());

@@ -76,7 +76,7 @@ class Download {
   Wish wish_;
   Deadline deadline_;
   TimePoint began_, ended_at_{};
-  bool started_ = false;
+  bool started_ = false, verified_ = false;
   std::uint64_t offset_ = 0;
   std::optional<std::uint64_t> length_;
   PiecePlan::Run run_;

@@ -73,6 +73,9 @@ Result<std::unique_ptr<Download>> Engine::start(Wish wish, Deadline deadline) {
     TRY(auto digest, Digest::parse(message.digest()));
     message.set_digest(digest.to_string());
   }
+  if (message.has_range() && !message.digest().empty()) {
+    return error(ErrorCode::kInvalid, "a digest is of the whole content and does not go with a range");
+  }
   if (message.has_piece_length() && message.piece_length() != 0) {
     if (message.piece_length() < kMinPieceLength || message.piece_length() > store::kMaxPieceLength) {
       return error(ErrorCode::kInvalid, "piece length {} is outside {} to {} bytes", message.piece_length(),
@@ -97,9 +100,9 @@ Result<std::unique_ptr<Download>> Engine::start(Wish wish, Deadline deadline) {
   }
 
   auto& entry = entries_[id];
-  if (entry.conductor && entry.conductor->failure() != nullptr) {
-    entry = {};  // those who still hold it see its failure; this wish gets a fresh start
-  }
+  bool over = entry.conductor && (entry.conductor->failure() != nullptr ||
+                                  (entry.conductor->task() && entry.conductor->task()->removed()));
+  if (over) entry = {};  // those who still hold it see it to its end; this wish gets a fresh start
   if (!entry.conductor) entry.conductor = std::make_shared<Conductor>(parts_, options_, id, wish);
   if (!message.disable_back_to_source()) entry.conductor->allow_source();
   entry.unlimited = entry.unlimited || wish.rate_limit == 0;

@@ -30,7 +30,8 @@ Task<void> SourcePhase::lane() {
   while (!failure_ && conductor_.ranges_ && !conductor_.done()) {
     auto longest =
         std::max<std::uint64_t>(1, conductor_.options_.source_run / conductor_.task_->piece_length());
-    auto run = conductor_.plan_.next_run(lanes_, static_cast<std::uint32_t>(longest));
+    auto run = first_run();
+    if (!run) run = conductor_.plan_.next_run(lanes_, static_cast<std::uint32_t>(longest));
     if (!run) co_return;  // the rest is in other lanes' hands
     auto before = conductor_.plan_.missing();
     auto fetched = co_await fetch_run(*run);
@@ -50,6 +51,17 @@ Task<void> SourcePhase::lane() {
       co_return;
     }
   }
+}
+
+// What the first request brought belongs to one lane, and nobody asks for it again.
+std::optional<PiecePlan::Run> SourcePhase::first_run() const {
+  if (!conductor_.first_body_ || !conductor_.plan_.is_open(0)) return std::nullopt;
+  auto bytes = conductor_.first_body_->length().value_or(0);
+  auto pieces = (bytes + conductor_.task_->piece_length() - 1) / conductor_.task_->piece_length();
+  Run run{0, 1};
+  while (run.end < pieces && run.end < conductor_.plan_.pieces() && conductor_.plan_.is_open(run.end))
+    ++run.end;
+  return run;
 }
 
 Task<bool> SourcePhase::try_again(source::Retry& retry, const Error& why) {
@@ -86,53 +98,31 @@ Task<Result<void>> SourcePhase::fetch_run(Run run) {
   auto& task = conductor_.task_;
   auto& world = conductor_.parts_.world;
   RunHold hold(conductor_.plan_, run);
-  std::unique_ptr<source::Body> body;
-  std::uint64_t body_at = 0;  // content offset of the body's next byte
-  std::uint64_t body_end = 0;
+  Stream stream;
+  if (conductor_.first_body_ && run.first == 0) {
+    stream.body = std::move(conductor_.first_body_);
+    stream.end = stream.body->length().value_or(*task->content_length());
+  }
+  auto last = task->extent(run.end - 1);
+  if (!last) co_return std::move(last).error();
+  auto run_end = last->offset + last->length;
 
   for (auto number = run.first; number < run.end; ++number) {
     auto claimed = task->claim(number);
     if (!claimed) co_return std::move(claimed).error();
     if (claimed->state == store::ClaimState::kHave) {
+      conductor_.plan_.completed(number);
       hold.done_with(number);
       continue;
     }
     if (claimed->state == store::ClaimState::kBusy) co_return Result<void>{};  // a parent brings it
     auto claim = std::move(*claimed->claim);
     auto began = world.now();
+    claim.from_origin();
     claim.skip_already();
-    auto wanted_at = claim.offset() + claim.position();
-    if (conductor_.first_body_ && number == 0 && claim.position() == 0) {
-      body = std::move(conductor_.first_body_);
-      body_at = 0;
-      body_end = body->length() ? *body->length() : *task->content_length();
-    }
-    if (body && (body_at != wanted_at || body_at >= body_end)) body.reset();
-    if (!body && claim.remaining() > 0) {
-      auto last = task->extent(run.end - 1);
-      if (!last) co_return std::move(last).error();
-      source::Span span{wanted_at, last->offset + last->length - wanted_at};
-      auto request = conductor_.source_request();
-      auto opened = co_await conductor_.parts_.sources.read(
-          request, span, conductor_.version_, Deadline::in(conductor_.options_.stat_timeout, world.now()));
-      if (!opened) co_return std::move(opened).error();
-      body = std::move(*opened);
-      body_at = wanted_at;
-      body_end = wanted_at + *span.length;
-    }
-    if (claim.remaining() > 0) CO_OK(co_await fill(claim, *body));
-    body_at = claim.offset() + claim.length();
+    CO_OK(co_await fill(claim, stream, run_end));
     CO_OK(co_await complete(std::move(claim), began));
     hold.done_with(number);
-    if (number == 0 && run.first == 0 && body && body_end > body_at) {
-      // A first request may reach further than the run: go on with it while pieces are open.
-      while (run.end < conductor_.plan_.pieces() && conductor_.plan_.is_open(run.end)) {
-        auto next = task->extent(run.end);
-        if (!next || next->offset + next->length > body_end) break;
-        conductor_.plan_.taken(run.end);
-        ++run.end;
-      }
-    }
   }
   co_return Result<void>{};
 }
@@ -150,15 +140,33 @@ Task<Result<std::size_t>> SourcePhase::read_paced(source::Body& body, MutableByt
   co_return got;
 }
 
-Task<Result<void>> SourcePhase::fill(store::PieceClaim& claim, source::Body& body) {
+// Fills `claim` from `stream`; where that stands elsewhere or has ended, a request for the bytes up to
+// `run_end` takes its place.
+Task<Result<void>> SourcePhase::fill(store::PieceClaim& claim, Stream& stream, std::uint64_t run_end) {
+  auto& world = conductor_.parts_.world;
   while (claim.remaining() > 0) {
+    auto wanted_at = claim.offset() + claim.position();
+    if (!stream.body || stream.at != wanted_at || stream.at >= stream.end) {
+      stream.body.reset();
+      source::Span span{wanted_at, run_end - wanted_at};
+      auto request = conductor_.source_request();
+      auto deadline = Deadline::in(conductor_.options_.stat_timeout, world.now());
+      auto opened = co_await conductor_.parts_.sources.read(request, span, conductor_.version_, deadline);
+      if (!opened) co_return std::move(opened).error();
+      stream.body = std::move(*opened);
+      stream.at = wanted_at;
+      stream.end = run_end;
+    }
     CO_OK(claim.publish());
-    auto got = co_await read_paced(body, claim.buffer());
+    auto room = claim.buffer();
+    auto got = co_await read_paced(*stream.body,
+                                   room.first(std::min<std::uint64_t>(room.size(), stream.end - stream.at)));
     if (!got) co_return std::move(got).error();
     if (*got == 0) {
-      co_return error(ErrorCode::kReset, "the origin of {} ended {} bytes before the end of piece {}",
-                      source::redacted(conductor_.wish_.message.url()), claim.remaining(), claim.number());
+      co_return error(ErrorCode::kReset, "the origin of {} ended {} bytes too early",
+                      source::redacted(conductor_.wish_.message.url()), stream.end - stream.at);
     }
+    stream.at += *got;
     CO_OK(claim.commit(*got));
   }
   co_return Result<void>{};
@@ -215,22 +223,24 @@ Task<Result<void>> SourcePhase::stream_once() {
     }
     auto claim = std::move(*claimed->claim);
     auto began = world.now();
-    if (length) {
-      CO_OK(co_await fill(claim, *body));
-    } else {
-      bool ended = false;
-      while (claim.remaining() > 0 && !ended) {
-        CO_OK(claim.publish());
-        auto got = co_await read_paced(*body, claim.buffer());
-        if (!got) co_return std::move(got).error();
-        if (*got > 0) {
-          CO_OK(claim.commit(*got));
-        } else {
-          ended = true;
-        }
+    claim.from_origin();
+    bool ended = false;
+    while (claim.remaining() > 0 && !ended) {
+      CO_OK(claim.publish());
+      auto got = co_await read_paced(*body, claim.buffer());
+      if (!got) co_return std::move(got).error();
+      if (*got > 0) {
+        CO_OK(claim.commit(*got));
+      } else {
+        ended = true;
       }
-      if (ended) co_return co_await end_of_unknown(std::move(claim), began);
     }
+    if (ended && length) {
+      co_return error(ErrorCode::kReset, "the origin of {} ended {} bytes too early",
+                      source::redacted(conductor_.wish_.message.url()),
+                      *length - extent->offset - claim.position());
+    }
+    if (ended) co_return co_await end_of_unknown(std::move(claim), began);
     CO_OK(co_await complete(std::move(claim), began));
   }
 }
