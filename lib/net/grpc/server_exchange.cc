@@ -211,8 +211,11 @@ void ServerExchange::send_headers() {
 void ServerExchange::refuse_http(std::string_view status) {
   done_ = true;
   if (!attached()) return;
-  const http2::Field fields[] = {{":status", status}};
-  session()->respond(*this, fields, false);
+  constexpr std::string_view kText = "This is a gRPC server: POST with content-type application/grpc.\n";
+  const http2::Field fields[] = {{":status", status}, {"content-type", "text/plain", true}};
+  session()->respond(*this, fields, true);
+  send(as_bytes(kText));
+  http2::Stream::finish();
 }
 
 void ServerExchange::finish(Result<void> result) {

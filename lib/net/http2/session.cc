@@ -439,7 +439,6 @@ Session::Session(const SessionOptions& options, Events& events) : options_(optio
       {NGHTTP2_SETTINGS_INITIAL_WINDOW_SIZE, options.stream_window},
       {NGHTTP2_SETTINGS_MAX_FRAME_SIZE, std::clamp<std::uint32_t>(options.max_frame, 16384, (1u << 24) - 1)},
       {NGHTTP2_SETTINGS_MAX_HEADER_LIST_SIZE, options.max_header_list},
-      {NGHTTP2_SETTINGS_NO_RFC7540_PRIORITIES, 1},
   };
   if (options.server) {
     settings.push_back({NGHTTP2_SETTINGS_MAX_CONCURRENT_STREAMS, options.max_concurrent_streams});

@@ -170,6 +170,34 @@ TEST_CASE("a slow handler holds the client back") {
   CHECK(hosts.run(hosts.channel.unary<EchoResponse>(kUnary, request("x"))).ok());
 }
 
+TEST_CASE("small calls do not wait for big messages on the same connection, either way") {
+  TwoHosts hosts;
+  auto load = [](Channel& channel, int& done) -> Task<void> {
+    auto big = request("");
+    big.set_payload(std::string(60_MiB, 'x'));
+    auto response = co_await channel.unary<EchoResponse>(kUnary, big);
+    CHECK(response.ok());
+    ++done;
+  };
+  int done = 0;
+  hosts.client.spawn(load(hosts.channel, done));
+  hosts.client.spawn(load(hosts.channel, done));
+  auto script = [](sim::Host& host, Channel& channel, int& done) -> Task<Result<Duration>> {
+    Duration longest{0};
+    while (done < 2) {
+      co_await sleep_for(10ms);
+      auto begin = host.now();
+      CO_OK(co_await channel.unary<EchoResponse>(kUnary, request("small")));
+      longest = std::max(longest, host.now() - begin);
+    }
+    co_return longest;
+  };
+  auto longest = hosts.run(script(hosts.client, hosts.channel, done));
+  REQUIRE(longest.ok());
+  CAPTURE(*longest / 1ms);
+  CHECK(*longest < 200ms);
+}
+
 TEST_CASE("a hundred calls at a time share one connection") {
   TwoHosts hosts;
   int done = 0;
