@@ -1,16 +1,17 @@
 #!/usr/bin/env python3
 """Builds d7y and shows its main job on this machine: one file, many peers, the origin read once.
 
-    ./quickstart [--size MIB] [--peers N] [--keep] [--no-install]
+    ./quickstart [--size MIB] [--peers N] [--keep] [--no-install] [--tools DIR] [--place DIR]
 
     --size MIB     size of the file at the origin (1024)
     --peers N      how many peers download it at once, 1 to 32 (4)
     --keep         keep the peers' stores and the downloaded files when it is over
     --no-install   do not install packages; for machines where .ci/dependencies has run already
+    --tools DIR    build nothing; use the tools of this build folder
+    --place DIR    where stores, files and logs go (build/quickstart)
 
 It installs Debian packages (as root), builds a release into build/release, and starts nginx as the origin, one
-d7ysched, one seed d7yd and the peers, each on its own 127.0.0.x address with its own ports and store, all below
-build/quickstart. Everything it started is stopped when it ends, also after Ctrl-C or a failure. Exit code: 0 when
+d7ysched, one seed d7yd and the peers, each on its own 127.0.0.x address with its own ports and store. Everything it started is stopped when it ends, also after Ctrl-C or a failure. Exit code: 0 when
 every peer got the right bytes, 1 when not or when something failed, 2 for wrong arguments, 130 after Ctrl-C.
 """
 
@@ -32,7 +33,7 @@ import time
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 BUILD = ROOT / 'build' / 'release'
-PLACE = ROOT / 'build' / 'quickstart'
+PLACE = ROOT / 'build' / 'quickstart'  # --place
 LOGS = PLACE / 'logs'
 MIB = 1 << 20
 
@@ -453,6 +454,7 @@ verification. To do it by hand: build/release/tools/d7yget/d7yget --help'''
 
 
 def main():
+    global BUILD, PLACE, LOGS
     parser = argparse.ArgumentParser(prog='./quickstart', usage=argparse.SUPPRESS, description=__doc__,
                                      formatter_class=argparse.RawDescriptionHelpFormatter, add_help=False)
     parser.add_argument('-h', '--help', action='store_true', help=argparse.SUPPRESS)
@@ -460,6 +462,8 @@ def main():
     parser.add_argument('--peers', type=int, default=4, help=argparse.SUPPRESS)
     parser.add_argument('--keep', action='store_true', help=argparse.SUPPRESS)
     parser.add_argument('--no-install', action='store_true', help=argparse.SUPPRESS)
+    parser.add_argument('--tools', type=pathlib.Path, help=argparse.SUPPRESS)
+    parser.add_argument('--place', type=pathlib.Path, default=PLACE, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.help:
         say(__doc__.rstrip())
@@ -467,6 +471,15 @@ def main():
     if arguments.size < 1 or not 1 <= arguments.peers <= 32:
         say('./quickstart: --size must be at least 1 (MiB), --peers 1 to 32')
         return 2
+
+    PLACE = arguments.place.absolute()
+    LOGS = PLACE / 'logs'
+    if arguments.tools:
+        BUILD = arguments.tools.absolute()
+        for name in ('d7yget', 'd7yd', 'd7ysched'):
+            if not tool(name).exists():
+                say(f'./quickstart: {tool(name)} is not there; --tools wants a folder where d7y was built')
+                return 2
 
     def stop(number, _frame):
         # Once is enough; a second Ctrl-C must not break the stopping itself.
@@ -521,7 +534,8 @@ def tidy(keep):
 
 def show(processes, arguments):
     size = arguments.size * MIB
-    build(processes, not arguments.no_install)
+    if not arguments.tools:
+        build(processes, not arguments.no_install)
     tidy(keep=False)
     # The origin's file, and one copy in the store of the seed and of every peer (outputs are links to them).
     needed = (arguments.peers + 2) * size + 256 * MIB

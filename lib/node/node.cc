@@ -71,16 +71,18 @@ Task<Result<Stream>> connect_with_tls(world::World& world, std::shared_ptr<net::
   co_return Stream(std::move(*secured));
 }
 
-Task<Result<Stream>> connect_to_name(world::World& world, std::shared_ptr<net::TlsContext> context, std::string host,
-                                     std::uint16_t port, Deadline deadline) {
+Task<Result<Stream>> connect_to_name(world::World& world, std::shared_ptr<net::TlsContext> context,
+                                     std::string host, std::uint16_t port, Deadline deadline) {
   CO_TRY(auto addresses, co_await world.network().resolve(host, port, deadline));
   world::ConnectOptions plain_options;
-  CO_TRY(auto plain, co_await world::connect_any(world.network(), std::move(addresses), plain_options, deadline));
+  CO_TRY(auto plain,
+         co_await world::connect_any(world.network(), std::move(addresses), plain_options, deadline));
   net::TlsConnectOptions options;
   options.server_name = host;
   options.now = world.wall_now();
   options.alpn = {"h2"};
-  auto secured = co_await net::tls_connect(std::move(plain), std::move(context), std::move(options), deadline);
+  auto secured =
+      co_await net::tls_connect(std::move(plain), std::move(context), std::move(options), deadline);
   if (!secured) co_return std::move(secured).error();
   co_return Stream(std::move(*secured));
 }

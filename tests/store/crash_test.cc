@@ -55,7 +55,8 @@ class Life {
       put(*task, 1, 2, 5);
       auto finished = co_await task->finish();
       if (finished) {
-        auto exported = co_await export_content(task, {.path = "/out", .durable = true});
+        ExportOptions wish{.path = "/out", .durable = true};
+        auto exported = co_await export_content(task, wish);
         if (exported && host_.running()) truth_.exported = true;
       }
     }

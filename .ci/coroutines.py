@@ -1,0 +1,61 @@
+#!/usr/bin/env python3
+"""Checks that no co_await expression holds a braced initialiser.
+
+    .ci/coroutines.py ROOT [--stamp FILE --depfile FILE]
+
+g++ 12 destroys such a temporary twice (or copies it byte by byte) when the coroutine is suspended in the middle of its
+expression: memory is corrupted without a warning. Give the object a name in a statement of its own. Empty braces pass,
+because there is nothing in them to destroy. Part of every build (meson.build).
+"""
+
+import argparse
+import pathlib
+import re
+import sys
+
+EXPRESSION = re.compile(r'(?<!operator )\bco_await\b[^;{}]*\{[^;]*;')
+BRACED = re.compile(r'(?:[(,]\s*|\b[A-Za-z_]\w*(?:<[^;<>]*>)?)\{\s*[^\s}]')
+# Where a body begins, the expression has ended: "while (co_await x) {", "if (...) {", "for (...) {".
+BODY = re.compile(r'\)\s*(?:const\s*|noexcept\s*|->\s*[\w:<>]+\s*)*\{\s*\n')
+COMMENT = re.compile(r'//[^\n]*|/\*.*?\*/', re.DOTALL)
+AREAS = ('lib', 'capi', 'tests')
+
+
+def offences(text):
+    """Line and text of each wrong expression."""
+    text = COMMENT.sub(lambda m: re.sub(r'[^\n]', ' ', m.group(0)), text)
+    for match in EXPRESSION.finditer(text):
+        expression = BODY.split(match.group(0))[0]
+        if BRACED.search(expression):
+            yield text.count('\n', 0, match.start()) + 1, ' '.join(expression.split())[:100]
+
+
+def main():
+    parser = argparse.ArgumentParser(description='Checks co_await expressions for braced initialisers.')
+    parser.add_argument('root', type=pathlib.Path)
+    parser.add_argument('--stamp', type=pathlib.Path, help='written when all is well')
+    parser.add_argument('--depfile', type=pathlib.Path, help='files and folders the result depends on')
+    arguments = parser.parse_args()
+
+    seen, complaints = [], []
+    for area in AREAS:
+        for path in sorted((arguments.root / area).rglob('*')):
+            if path.is_dir():
+                seen.append(path)
+            elif path.suffix in ('.h', '.cc'):
+                seen.append(path)
+                for line, what in offences(path.read_text(errors='replace')):
+                    complaints.append(f'{path.relative_to(arguments.root)}:{line}: error: name the braced object in a'
+                                      f' statement of its own: {what}')
+    if complaints:
+        print('\n'.join(complaints))
+        print('coroutines: g++ 12 destroys a braced temporary of a co_await expression twice (.ci/coroutines.py)')
+        sys.exit(1)
+    if arguments.depfile:
+        arguments.depfile.write_text(f'{arguments.stamp}: {" ".join(str(p) for p in seen)}\n')
+    if arguments.stamp:
+        arguments.stamp.write_text('')
+
+
+if __name__ == '__main__':
+    main()

@@ -1,0 +1,97 @@
+#!/usr/bin/env python3
+"""What `meson install` puts on a machine is enough to build and run programs. Usage: install_test.py ROOT BUILD MESON"""
+
+import os
+import pathlib
+import re
+import subprocess
+import sys
+import tempfile
+import unittest
+
+MESON = sys.argv.pop(3)
+BUILD = pathlib.Path(sys.argv.pop(2)).resolve()
+ROOT = pathlib.Path(sys.argv.pop(1)).resolve()
+
+
+def run(*command, **options):
+    done = subprocess.run([str(part) for part in command], capture_output=True, text=True, check=False, **options)
+    if done.returncode:
+        raise AssertionError(f'{command} ended with code {done.returncode}:\n{done.stdout}{done.stderr}')
+    return done.stdout
+
+
+class Install(unittest.TestCase):
+    @classmethod
+    def setUpClass(cls):
+        cls.folder = tempfile.TemporaryDirectory()
+        cls.root = pathlib.Path(cls.folder.name)
+        run(MESON, 'install', '-C', BUILD, '--no-rebuild', '--destdir', cls.root)
+        cls.files = {str(path.relative_to(cls.root)): path for path in cls.root.rglob('*') if not path.is_dir()}
+
+    @classmethod
+    def tearDownClass(cls):
+        cls.folder.cleanup()
+
+    def one(self, pattern):
+        found = [path for name, path in self.files.items() if re.search(pattern, name)]
+        self.assertEqual(len(found), 1, f'{pattern}: {found} of {sorted(self.files)}')
+        return found[0]
+
+    def environment(self):
+        pc = self.one(r'/pkgconfig/d7y\.pc$')
+        library = self.one(r'/libd7y\.so\.\d+\.\d+\.\d+$')
+        return {**os.environ, 'PKG_CONFIG_PATH': str(pc.parent), 'PKG_CONFIG_SYSROOT_DIR': str(self.root),
+                'LD_LIBRARY_PATH': str(library.parent)}
+
+    def test_everything_is_there_and_nothing_else(self):
+        for wanted in (r'/bin/d7yget$', r'/s?bin/d7yd$', r'/s?bin/d7ysched$', r'/man1/d7yget\.1$', r'/man8/d7yd\.8$',
+                       r'/man8/d7ysched\.8$', r'/include/d7y/d7y\.h$', r'/pkgconfig/d7y\.pc$'):
+            self.one(wanted)
+        headers = {path.name for path in (ROOT / 'include' / 'd7y').glob('*.h')}
+        self.assertEqual({pathlib.Path(name).name for name in self.files if '/include/' in name}, headers)
+        strange = [name for name in self.files if not re.search(r'/(bin|sbin|include/d7y|man[18]|pkgconfig)/|/libd7y\.so', name)]
+        self.assertEqual(strange, [], 'libraries of the inside must not be installed')
+
+    def test_the_library_has_a_soname_and_exports_nothing_but_d7y(self):
+        library = self.one(r'/libd7y\.so\.\d+\.\d+\.\d+$')
+        self.assertRegex(run('readelf', '-d', library), r'SONAME.*\[libd7y\.so\.\d+\]')
+        names = [line.split()[0] for line in run('nm', '-D', '--defined-only', '--format=posix', library).splitlines()]
+        self.assertGreater(len(names), 20)
+        self.assertEqual([name for name in names if not name.startswith('d7y_')], [])
+
+    def test_the_readme_program_builds_in_c_and_cxx_and_runs(self):
+        code = re.search(r'```c\n(#include <d7y/d7y\.h>.*?)```', (ROOT / 'README.md').read_text(), re.DOTALL)[1]
+        code += ('int main(int argc, char **argv) {\n'
+                 '  return argc == 3 ? -fetch(argv[1], argv[2]) : 99;\n}\n')
+        env = self.environment()
+        flags = run('pkg-config', '--cflags', '--libs', 'd7y', env=env).split()
+        strict = ['-Wall', '-Wextra', '-Wpedantic', '-Werror']
+        source = self.root / 'source.txt'
+        source.write_text('a file\n' * 1000)
+        for compiler, suffix, standard in (('cc', 'c', '-std=c99'), ('c++', 'cc', '-std=c++11')):
+            program = self.root / f'fetch-{suffix}'
+            program.with_suffix('.' + suffix).write_text(code)
+            run(compiler, standard, *strict, program.with_suffix('.' + suffix), '-o', program, *flags)
+            target = self.root / f'target-{suffix}'
+            run(program, f'file://{source}', target, env=env, timeout=60)
+            self.assertEqual(target.read_text(), source.read_text())
+
+    def test_each_public_header_can_be_included_alone(self):
+        env = self.environment()
+        flags = run('pkg-config', '--cflags', 'd7y', env=env).split()
+        for header in sorted((ROOT / 'include' / 'd7y').glob('*.h')):
+            run('cc', '-std=c99', '-Wall', '-Wextra', '-Wpedantic', '-Werror', '-fsyntax-only', '-x', 'c', '-', *flags,
+                input=f'#include <d7y/{header.name}>\ntypedef int something;\n')
+
+    def test_the_tools_answer(self):
+        env = self.environment()
+        version = re.search(r'^Version: (.+)$', self.one(r'/d7y\.pc$').read_text(), re.MULTILINE)[1]
+        for tool in ('d7yget', 'd7yd', 'd7ysched'):
+            program = self.one(rf'/s?bin/{tool}$')
+            self.assertIn(version, run(program, '--version', env=env))
+            self.assertIn('--help', run(program, '--help', env=env))
+
+
+if __name__ == '__main__':
+    unittest.main(verbosity=2)
