@@ -434,6 +434,7 @@ Task<Result<void>> VortexConnection::follow_task(vortex::Subscribe subscribe, Jo
     for (auto number : arriving) {
       if (!std::binary_search(in_flight.begin(), in_flight.end(), number) && !task->has(number)) {
         lost.push_back(number);
+        if (auto view = task->view(number)) stirring.left_behind[number] = view->available();
       }
     }
     std::erase_if(arriving, [&](std::uint32_t number) {
@@ -474,11 +475,11 @@ Task<void> VortexConnection::watch_task(store::TaskHandle task, Stirring& stirri
   }
 }
 
-// A piece in flight counts as arriving once a byte of this flight is here: then it has a source, and two
-// peers cannot wait for each other.
+// A piece in flight counts as arriving once a byte of it came in, beyond those of an abandoned fetch: then
+// it has a source, and two peers cannot wait for each other.
 Task<void> VortexConnection::await_first_byte(store::PieceView view, Stirring& stirring) {
   auto number = view.number();
-  auto more = co_await view.more(view.available(), Deadline::never());
+  auto more = co_await view.more(stirring.left_behind[number], Deadline::never());
   stirring.awaited.erase(number);
   if (more) stirring.begun.push_back(number);
   stirring.stir();

@@ -45,8 +45,9 @@ class VortexConnection {
     }
     bool stirred = false;
     Signal wake;
-    std::set<std::uint32_t> awaited;   // pieces in flight whose first byte is waited for
-    std::vector<std::uint32_t> begun;  // those that have it now
+    std::set<std::uint32_t> awaited;                     // pieces in flight whose first byte is waited for
+    std::vector<std::uint32_t> begun;                    // those that have it now
+    std::map<std::uint32_t, std::uint64_t> left_behind;  // bytes of pieces whose fetch was given up
   };
   using Jobs = std::map<std::uint32_t, std::unique_ptr<Job>>;
 
