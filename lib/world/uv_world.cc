@@ -210,7 +210,11 @@ class UvLoopWorld final : public UvWorld {
     }
     uv_update_time(&uv_);
     auto milliseconds = std::chrono::ceil<std::chrono::milliseconds>(left).count();
-    uv_timer_start(&alarm_, [](uv_timer_t*) {}, static_cast<std::uint64_t>(milliseconds), 0);
+    // uv_run looks at timers before it polls. One that is due already would fire there and leave the poll
+    // without an end; a loop told to stop does not wait.
+    uv_timer_start(
+        &alarm_, [](uv_timer_t* alarm) { uv_stop(alarm->loop); }, static_cast<std::uint64_t>(milliseconds),
+        0);
   }
 
   uv_loop_t uv_{};
