@@ -209,7 +209,11 @@ Task<Result<void>> Store::sync() {
   for (const auto& id : ids) {
     if (!entries_.contains(id)) continue;
     auto opened = open_task(id);
-    if (!opened) continue;  // given up meanwhile, with a message
+    if (opened.failed_with(ErrorCode::kNotFound)) continue;  // given up meanwhile, with a message
+    if (!opened) {
+      if (!failure) failure = std::move(opened).error();
+      continue;
+    }
     TaskHandle task(**opened);
     auto synced = co_await sync_task(std::move(task));
     if (!synced && !failure) failure = std::move(synced).error().in(fmt::format("sync point of task {}", id));

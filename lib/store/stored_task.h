@@ -194,6 +194,15 @@ class StoredTask {
   Result<void> append(const std::string& bytes);
   // Writes a whole journal for `content` and puts it in place of the old one.
   Result<void> replace_journal(std::uint32_t incarnation, bool with_pieces);
+  // The two halves of it. Where pieces are at stake the file is synced in between: a new name may
+  // reach the disk before what it names.
+  struct FreshJournal {
+    std::shared_ptr<world::File> file;
+    std::uint64_t end = 0, generation = 0;
+    std::uint32_t incarnation = 0;
+  };
+  Result<FreshJournal> write_journal(std::uint32_t incarnation, bool with_pieces);
+  Result<void> take_journal(FreshJournal fresh);
   Task<Result<void>> sync_files();
   void rest();  // nobody holds it: gives up what costs descriptors, notes the last access
 

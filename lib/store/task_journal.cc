@@ -127,7 +127,7 @@ Result<void> StoredTask::append(const std::string& bytes) {
   return {};
 }
 
-Result<void> StoredTask::replace_journal(std::uint32_t incarnation, bool with_pieces) {
+Result<StoredTask::FreshJournal> StoredTask::write_journal(std::uint32_t incarnation, bool with_pieces) {
   auto& files = store_.world_.files();
   auto generation = store_.world_.random();
   std::string image = encode_header({.kind = 'J', .incarnation = incarnation, .generation = generation});
@@ -148,15 +148,24 @@ Result<void> StoredTask::replace_journal(std::uint32_t incarnation, bool with_pi
     written = journal->write_at(0, as_bytes(image));
   }
   if (!written) return store_.explain(std::move(written).error(), "record", image.size(), facts_.id);
-  TRY_OK(files.rename(fresh, journal_path()));
-  journal_ = std::move(journal);
-  journal_end_ = image.size();
+  return FreshJournal{std::move(journal), image.size(), generation, incarnation};
+}
+
+Result<void> StoredTask::take_journal(FreshJournal fresh) {
+  TRY_OK(store_.world_.files().rename(journal_path() + ".new", journal_path()));
+  journal_ = std::move(fresh.file);
+  journal_end_ = fresh.end;
   journal_torn_ = false;
-  generation_ = generation;
-  incarnation_ = incarnation;
+  generation_ = fresh.generation;
+  incarnation_ = fresh.incarnation;
   spare_records_ = 0;
   dirty_ = true;
   return {};
+}
+
+Result<void> StoredTask::replace_journal(std::uint32_t incarnation, bool with_pieces) {
+  TRY(auto fresh, write_journal(incarnation, with_pieces));
+  return take_journal(std::move(fresh));
 }
 
 Result<void> StoredTask::reset(TaskFacts facts) {
@@ -203,8 +212,14 @@ Result<void> StoredTask::reset(TaskFacts facts) {
 Task<Result<void>> StoredTask::sync_files() {
   TaskHandle self(*this);
   auto& files = store_.world_.files();
+  auto generation_of_sync = generation_;
   if (spare_records_ > have_.count() + kSpareRecords && doubts_.empty() && !settling_) {
-    CO_OK(replace_journal(incarnation_, true));
+    auto before = journal_end_;
+    CO_TRY(auto fresh, write_journal(incarnation_, true));
+    auto file = fresh.file;
+    CO_OK(co_await file->sync());
+    // What was recorded meanwhile is not in it; then the next sync point tries again.
+    if (generation_of_sync == generation_ && before == journal_end_) CO_OK(take_journal(std::move(fresh)));
   }
   auto generation = generation_;
   auto upto = journal_end_;

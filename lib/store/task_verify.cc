@@ -195,7 +195,13 @@ Task<Result<void>> StoredTask::keep_good_privately() {
     }
   }
   shared_.reset();
-  CO_OK(replace_journal(next, true));
+  // The old file goes away: what was durable in it must be so in the copy first.
+  CO_OK(co_await copy->sync());
+  CO_TRY(auto fresh, write_journal(next, true));
+  auto journal = fresh.file;
+  CO_OK(co_await journal->sync());
+  if (resets != resets_) co_return Result<void>{};
+  CO_OK(take_journal(std::move(fresh)));
   content_ = std::move(copy);
   reserved_from_ = reserved_to_ = 0;
   if (auto gone = files.remove(old_path); !gone) {

@@ -197,7 +197,7 @@ Result<void> Disk::pay(Inode::Slot& slot, std::uint16_t blocks, const std::strin
   if (usage_->bytes + price > options_.capacity) {
     return error(ErrorCode::kDiskFull, "{}: no space left on device; free some space", path);
   }
-  if (shared || !slot.charge) slot.charge = std::make_shared<Charge>(Charge{usage_, 0});
+  if (shared || !slot.charge) slot.charge = std::make_shared<Charge>(usage_);
   slot.charge->bytes += price;
   usage_->bytes += price;
   slot.blocks |= blocks;
@@ -382,7 +382,7 @@ void Disk::settle_content(Inode& inode) {
       slot.page = std::make_shared<Page>(page->begin(), page->begin() + static_cast<std::ptrdiff_t>(length));
     }
     slot.blocks = blocks_of(0, length);
-    slot.charge = std::make_shared<Charge>(Charge{usage_, 0});
+    slot.charge = std::make_shared<Charge>(usage_);
     slot.charge->bytes = static_cast<std::uint64_t>(std::popcount(slot.blocks)) * kBlock;
     usage_->bytes += slot.charge->bytes;
   }

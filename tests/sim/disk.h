@@ -92,6 +92,9 @@ struct DiskUsage {
 
 // Blocks that somebody pays for; shared by reflinks.
 struct Charge {
+  explicit Charge(std::shared_ptr<DiskUsage> whose) : usage(std::move(whose)) {}
+  Charge(const Charge&) = delete;
+  Charge& operator=(const Charge&) = delete;
   std::shared_ptr<DiskUsage> usage;
   std::uint64_t bytes = 0;
   ~Charge() { usage->bytes -= bytes; }

@@ -119,11 +119,13 @@ void Host::spawn(Task<void> task) {
 bool Host::inside() const { return loop_.running() != nullptr || in_turn_; }
 
 void Host::kill() {
-  if (running_ && !crashing_) stop_running(false);
+  if (crashing_ && !inside()) finish_crash();
+  if (running_) stop_running(false);
 }
 
 void Host::power_off() {
-  if (powered_ && !(crashing_ && !running_)) stop_running(true);
+  if (crashing_ && !inside()) finish_crash();
+  if (powered_) stop_running(true);
 }
 
 void Host::stop_running(bool power) {
@@ -143,31 +145,32 @@ void Host::stop_running(bool power) {
   for (auto* stream : std::exchange(streams_, {})) stream->detach();
   for (auto& [address, listener] : std::exchange(listeners_, {})) listener->detach();
   if (power) ports_.clear();
+  lost_power_ = lost_power_ || power;
   if (crashing_) return;
   crashing_ = true;
-  if (inside()) {
-    fabric().after(Duration::zero(), [this, power] { finish_crash(power); });
-  } else {
-    finish_crash(power);
-  }
+  if (!inside()) return finish_crash();
+  fabric().after(Duration::zero(), [this, boot = boot_] {
+    if (crashing_ && boot_ == boot) finish_crash();
+  });
 }
 
-void Host::finish_crash(bool power) {
+void Host::finish_crash() {
   scope_.reset();
   offloaded_.clear();
   posts_.clear();
   posted_.unqueue();
-  if (power) disk_.lose_power();
+  if (std::exchange(lost_power_, false)) disk_.lose_power();
   paused_ = false;
   busy_until_ = {};
   crashing_ = false;
 }
 
 void Host::start() {
-  if (crashing_) {
+  if (crashing_ && inside()) {
     std::fprintf(stderr, "sim: %s was started in the middle of its crash\n", name().c_str());
     std::abort();
   }
+  if (crashing_) finish_crash();
   if (running_) return;
   simulation_.timeline().note("start", id_);
   scope_ = std::make_unique<Scope>(loop_);

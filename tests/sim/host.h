@@ -135,7 +135,7 @@ class Host final : public world::World {
   class Offloaded;
 
   void stop_running(bool power);
-  void finish_crash(bool power);
+  void finish_crash();
   bool inside() const;  // called from one of this host's own events
 
   Simulation& simulation_;
@@ -156,7 +156,7 @@ class Host final : public world::World {
   TimePoint busy_until_{};
   std::uint64_t boot_ = 1;
   bool in_turn_ = false;
-  bool running_ = true, powered_ = true, paused_ = false, crashing_ = false;
+  bool running_ = true, powered_ = true, paused_ = false, crashing_ = false, lost_power_ = false;
   Posted posted_{*this};
   std::vector<std::function<void()>> posts_;
   std::map<std::uint64_t, std::shared_ptr<Offloaded>> offloaded_;
