@@ -1,0 +1,204 @@
+#include "scheduler/config.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <regex>
+
+#include "base/address.h"
+#include "base/config_tree.h"
+
+namespace d7y::scheduler {
+namespace {
+
+void read_tls(ConfigReader& reader, const std::string& at, TlsFiles& out) {
+  reader.read(at + ".caCert", out.ca_cert);
+  reader.read(at + ".cert", out.cert);
+  reader.read(at + ".key", out.key);
+  const int set = !out.ca_cert.empty() + !out.cert.empty() + !out.key.empty();
+  if (set != 0 && set != 3) reader.complain(at, "needs caCert, cert and key together");
+}
+
+void read_positive(ConfigReader& reader, std::string_view path, Duration& out) {
+  reader.read_duration(path, out);
+  if (out <= Duration::zero()) reader.complain(path, "must be longer than 0");
+}
+
+void check_ip(ConfigReader& reader, std::string_view path, const std::string& ip) {
+  if (!ip.empty() && !Address::parse_ip(ip, 0)) reader.complain(path, "must be an IP address");
+}
+
+// Priorities by application, as the manager would give them.
+void read_applications(const ConfigTree& list, const std::string& file, std::vector<ApplicationPriority>& out,
+                       std::vector<std::string>& complaints) {
+  for (const auto& item : list.items()) {
+    ConfigReader reader(item, "applications");
+    ApplicationPriority application;
+    reader.read("name", application.name);
+    reader.read("priority.value", application.priority, std::uint8_t{0}, std::uint8_t{6});
+    if (const auto* urls = reader.take("priority.urls")) {
+      for (const auto& entry : urls->items()) {
+        ConfigReader url(entry, "applications.priority.urls");
+        UrlPriority priority;
+        url.read("regex", priority.regex);
+        url.read("value", priority.priority, std::uint8_t{0}, std::uint8_t{6});
+        try {
+          (void)std::regex(priority.regex, std::regex::ECMAScript | std::regex::optimize);
+          application.urls.push_back(std::move(priority));
+        } catch (const std::regex_error&) {
+          complaints.push_back(fmt::format(
+              "{}:{}: applications.priority.urls.regex: not a regular expression", file, entry.line()));
+        }
+        if (auto wrong = url.finish(); !wrong) complaints.push_back(wrong.error().message());
+      }
+    }
+    if (auto wrong = reader.finish(); !wrong) complaints.push_back(wrong.error().message());
+    out.push_back(std::move(application));
+  }
+}
+
+// Keys that Dragonfly reads and that mean nothing here (yet). Named in a warning when they are set.
+constexpr std::string_view kWithoutEffect[] = {
+    "pprofPort",
+    "tracing.protocol",
+    "tracing.endpoint",
+    "tracing.path",
+    "tracing.service-name",
+    "tracing.headers",
+    "server.pluginDir",
+    "server.cacheDir",
+    "server.dataDir",
+    "server.workHome",
+    "scheduler.retryBackToSourceLimit",
+    "scheduler.retryLimit",
+    "scheduler.retryInterval",
+    "scheduler.gc.peerGCInterval",
+    "scheduler.gc.hostGCInterval",
+    "database.redis.addrs",
+    "database.redis.masterName",
+    "database.redis.username",
+    "database.redis.password",
+    "database.redis.sentinelUsername",
+    "database.redis.sentinelPassword",
+    "database.redis.brokerDB",
+    "database.redis.backendDB",
+    "database.redis.poolSize",
+    "database.redis.poolTimeout",
+    "database.redis.tls",
+    "manager.addr",
+    "manager.tls",
+    "manager.keepAlive.interval",
+    "peer.tls",
+    "seedPeer.enable",
+    "storage",
+    "job.enable",
+    "job.globalWorkerNum",
+    "job.schedulerWorkerNum",
+    "job.localWorkerNum",
+    "job.redis",
+    "metrics.enableHost",
+    "dynConfig.refreshInterval",
+    "host.idc",
+    "host.location",
+};
+
+}  // namespace
+
+Result<DynamicConfig> DynamicConfig::parse(std::string_view text, std::string_view name) {
+  TRY(const ConfigTree tree, ConfigTree::parse(text, name));
+  ConfigReader reader(tree);
+  DynamicConfig config;
+  std::vector<std::string> complaints;
+  if (const auto* list = reader.take("applications"))
+    read_applications(*list, std::string(name), config.applications, complaints);
+  reader.read("seedPeerClusterConfig.loadLimit", config.seed_load_limit, 1U, 100000U);
+  reader.read("schedulerClusterConfig.candidateParentLimit", config.candidate_parents, 1U, 20U);
+  reader.accept("schedulerClusterConfig.filterParentLimit");
+  reader.accept("schedulerClusterConfig.jobRateLimit");
+  reader.read("schedulerClusterClientConfig.loadLimit", config.load_limit, 1U, 100000U);
+  reader.take("schedulerClusterClientConfig");
+  reader.take("seedPeerClusterConfig");
+  TRY_OK(reader.finish());
+  if (!complaints.empty()) return error(ErrorCode::kInvalid, "{}", complaints.front());
+  return config;
+}
+
+Result<SchedulerConfig> SchedulerConfig::parse(std::string_view text, std::string_view name) {
+  TRY(const ConfigTree tree, ConfigTree::parse(text, name));
+  ConfigReader reader(tree);
+  SchedulerConfig config;
+  reader.read("console", config.console);
+  reader.read("server.advertiseIP", config.advertise_ip);
+  check_ip(reader, "server.advertiseIP", config.advertise_ip);
+  reader.read("server.advertisePort", config.advertise_port, std::uint16_t{1});
+  reader.read("server.listenIP", config.listen_ip);
+  check_ip(reader, "server.listenIP", config.listen_ip);
+  reader.read("server.port", config.port);
+  reader.read("server.host", config.hostname);
+  read_tls(reader, "server.tls", config.tls);
+  reader.read("server.requestRateLimit", config.request_rate_limit, 1U);
+  reader.read("server.logDir", config.log_dir);
+  reader.read("server.logLevel", config.log_level);
+  reader.read("server.logMaxSize", config.log_max_size_mb, std::uint64_t{1});
+  reader.read("server.logMaxAge", config.log_max_age_days, 1U);
+  reader.read("server.logMaxBackups", config.log_max_backups, 1U);
+  std::string algorithm = "default";
+  reader.read("scheduler.algorithm", algorithm);
+  reader.read("scheduler.backToSourceCount", config.back_to_source_count, 1U);
+  reader.read("scheduler.retryBackToSourceLimit", config.retry_back_to_source_limit, 1U);
+  reader.read("scheduler.retryLimit", config.retry_limit, 1U);
+  read_positive(reader, "scheduler.retryInterval", config.retry_interval);
+  read_positive(reader, "scheduler.gc.pieceDownloadTimeout", config.piece_download_timeout);
+  read_positive(reader, "scheduler.gc.peerGCInterval", config.peer_gc_interval);
+  read_positive(reader, "scheduler.gc.peerTTL", config.peer_ttl);
+  read_positive(reader, "scheduler.gc.taskGCInterval", config.task_gc_interval);
+  read_positive(reader, "scheduler.gc.hostGCInterval", config.host_gc_interval);
+  read_positive(reader, "scheduler.gc.hostTTL", config.host_ttl);
+  read_tls(reader, "seedPeer.tls", config.seed_tls);
+  read_positive(reader, "seedPeer.taskDownloadTimeout", config.seed_task_download_timeout);
+  reader.read("host.idc", config.idc);
+  reader.read("host.location", config.location);
+  reader.read("manager.addr", config.manager_addr);
+  reader.read("manager.schedulerClusterID", config.scheduler_cluster_id, std::uint64_t{1});
+  read_positive(reader, "dynConfig.refreshInterval", config.dynconfig_refresh);
+  reader.read("metrics.enable", config.metrics_enable);
+  reader.read("metrics.addr", config.metrics_addr);
+  reader.read("metrics.enableHost", config.metrics_enable_host);
+  reader.read("network.enableIPv6", config.enable_ipv6);
+
+  for (const auto key : kWithoutEffect) {
+    const auto* value = tree.find(key);
+    const bool set = value != nullptr && !value->is_null();
+    reader.accept(key);
+    (void)reader.take(key);
+    if (set) config.warnings.push_back(fmt::format("{}:{}: {} has no effect here", name, value->line(), key));
+  }
+  if (algorithm != "default") {
+    config.warnings.push_back(
+        fmt::format("{}: scheduler.algorithm: only \"default\" is there; it is used", name));
+  }
+  static constexpr std::string_view kLevels[] = {"debug", "info", "warn", "error"};
+  if (std::find(std::begin(kLevels), std::end(kLevels), config.log_level) == std::end(kLevels)) {
+    reader.complain("server.logLevel", "must be debug, info, warn or error");
+  }
+  TRY_OK(reader.finish());
+  for (auto& unknown : reader.unknown_keys()) config.warnings.push_back(std::move(unknown));
+  return config;
+}
+
+BrainOptions SchedulerConfig::brain_options() const {
+  BrainOptions options;
+  if (dynamic.candidate_parents > 0) {
+    options.candidate_parents = std::min<std::uint32_t>(dynamic.candidate_parents, kMaxParents);
+  }
+  options.host_limit = dynamic.load_limit;
+  options.seed_host_limit = dynamic.seed_load_limit;
+  options.back_to_source_count = back_to_source_count;
+  options.piece_timeout = piece_download_timeout;
+  options.peer_ttl = peer_ttl;
+  options.host_ttl = host_ttl;
+  options.task_ttl = task_gc_interval;
+  return options;
+}
+
+}  // namespace d7y::scheduler

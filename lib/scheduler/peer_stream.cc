@@ -1,0 +1,203 @@
+#include "scheduler/peer_stream.h"
+
+#include "api/validate.h"
+
+namespace d7y::scheduler {
+namespace {
+
+constexpr std::size_t kLongestId = 512;  // bytes of a host, task or peer id
+
+Result<void> check_ids(const api::scheduler::AnnouncePeerRequest& request) {
+  if (request.host_id().size() <= kLongestId && request.task_id().size() <= kLongestId &&
+      request.peer_id().size() <= kLongestId) {
+    return {};
+  }
+  return error(ErrorCode::kInvalid, "invalid AnnouncePeerRequest: an id is longer than {} bytes", kLongestId);
+}
+
+}  // namespace
+
+PeerStream::PeerStream(Service& service) : service_(service) { service_.metrics_.streams.add(1); }
+
+PeerStream::~PeerStream() {
+  service_.metrics_.streams.add(-1);
+  if (!peer_) return;
+  const auto entry = service_.streams_.find(peer_.index);
+  if (entry != service_.streams_.end() && entry->second == this) service_.streams_.erase(entry);
+  service_.brain_.stream_lost(peer_, service_.world_.now());
+  service_.pump();
+}
+
+void PeerStream::note(std::string_view event, bool ok) {
+  const auto* peer = service_.brain_.peer(peer_);
+  if (peer != nullptr) service_.metrics_.peer_event(event, *peer, *service_.brain_.host(peer->host), ok);
+}
+
+Result<void> PeerStream::take(const Request& request) {
+  TRY_OK(api::validate(request));
+  TRY_OK(check_ids(request));
+  if (over_) return {};  // too late to matter
+  if (request.request_case() == Request::kRegisterPeerRequest) return take_register(request);
+  if (!peer_) return error(ErrorCode::kNotFound, "peer {} is not registered", request.peer_id());
+  if (request.peer_id() != peer_id_ || request.task_id() != task_id_ || request.host_id() != host_id_) {
+    return error(ErrorCode::kInvalid, "the stream belongs to peer {}, the message names another", peer_id_);
+  }
+  auto& brain = service_.brain_;
+  const auto now = service_.world_.now();
+  const auto* record = brain.peer(peer_);
+  if (record == nullptr) return error(ErrorCode::kNotFound, "peer {} is not registered any more", peer_id_);
+  const auto& host = *brain.host(record->host);
+
+  switch (request.request_case()) {
+    case Request::kDownloadPeerStartedRequest:
+      note("download_peer_started");
+      brain.started(peer_, now);
+      break;
+    case Request::kDownloadPeerBackToSourceStartedRequest:
+      note("download_peer_back_to_source_started");
+      brain.back_to_source_started(peer_, now);
+      break;
+    case Request::kReschedulePeerRequest:
+      asked_at_ = now;
+      service_.log_.debug("peer {} asks for other parents", peer_id_);
+      brain.reschedule(peer_, now);
+      break;
+    case Request::kDownloadPieceFinishedRequest: {
+      const auto& piece = request.download_piece_finished_request().piece();
+      service_.metrics_.piece(false, piece.length(), host);
+      brain.piece_finished(peer_, piece.parent_id(), piece_report(piece), now);
+      break;
+    }
+    case Request::kDownloadPieceBackToSourceFinishedRequest: {
+      const auto& piece = request.download_piece_back_to_source_finished_request().piece();
+      service_.metrics_.piece(true, piece.length(), host);
+      brain.back_to_source_piece_finished(peer_, piece_report(piece), now);
+      break;
+    }
+    case Request::kDownloadPieceFailedRequest: {
+      const auto& failed = request.download_piece_failed_request();
+      service_.log_.debug("peer {} got no piece from {}", peer_id_, failed.parent_id());
+      brain.piece_failed(peer_, failed.parent_id(), failed.temporary(), now);
+      break;
+    }
+    case Request::kDownloadPieceBackToSourceFailedRequest: {
+      const auto& failed = request.download_piece_back_to_source_failed_request();
+      const int status = failed.has_backend() ? failed.backend().status_code() : 0;
+      origin_refused_ = status >= 400 && status < 500 && status != 408 && status != 429;
+      break;
+    }
+    case Request::kDownloadPeerFinishedRequest:
+    case Request::kDownloadPeerBackToSourceFinishedRequest: {
+      note("download_peer_finished");
+      service_.metrics_.peer_duration(*brain.task(record->task), now - record->created);
+      if (request.has_download_peer_finished_request()) {
+        brain.finished(peer_, now);
+      } else {
+        brain.back_to_source_finished(peer_, now);
+      }
+      break;
+    }
+    case Request::kDownloadPeerFailedRequest:
+      note("download_peer_finished", false);
+      brain.failed(peer_, now);
+      break;
+    case Request::kDownloadPeerBackToSourceFailedRequest:
+      note("download_peer_back_to_source_finished", false);
+      service_.log_.info("peer {} could not read task {} from its source", peer_id_, task_id_);
+      brain.back_to_source_failed(peer_, origin_refused_, now);
+      break;
+    default: return error(ErrorCode::kPrecondition, "the message holds a request that is not known here");
+  }
+  service_.pump();
+  return {};
+}
+
+Result<void> PeerStream::take_register(const Request& request) {
+  if (peer_) return error(ErrorCode::kPrecondition, "peer {} is registered already on this stream", peer_id_);
+  const auto now = service_.world_.now();
+  RegistrationParts parts;
+  fill_registration(request, service_.priority_of(request.register_peer_request().download()), parts);
+  auto registered = service_.brain_.register_peer(parts.registration, now);
+  service_.metrics_.call("announce_peer", registered.ok());
+  if (!registered) return std::move(registered).error();
+  peer_ = *registered;
+  host_id_ = request.host_id();
+  task_id_ = request.task_id();
+  peer_id_ = request.peer_id();
+  asked_at_ = now;
+  service_.streams_[peer_.index] = this;
+  note("register_peer");
+  service_.log_.debug("peer {} registers for task {}", peer_id_, task_id_);
+  service_.pump();
+  return {};
+}
+
+void PeerStream::send(Response response) {
+  outbox_.push_back(std::move(response));
+  service_.metrics_.schedule_duration(service_.world_.now() - asked_at_);
+  changed_.notify_all();
+}
+
+void PeerStream::end(std::optional<Error> error) {
+  if (over_) return;
+  over_ = true;
+  error_ = std::move(error);
+  changed_.notify_all();
+}
+
+Task<std::optional<PeerStream::Response>> PeerStream::next() {
+  while (outbox_.empty() && !over_) {
+    auto woken = co_await changed_.wait(Deadline::never());
+    if (!woken) co_return std::nullopt;
+  }
+  if (outbox_.empty()) co_return std::nullopt;
+  std::optional<Response> response(std::move(outbox_.front()));
+  outbox_.pop_front();
+  co_return response;
+}
+
+Result<void> PeerStream::outcome() {
+  if (error_) return std::move(*error_);
+  return {};
+}
+
+namespace {
+
+Task<void> read_messages(PeerStream& stream, grpc::Reader<PeerStream::Request>& in) {
+  for (;;) {
+    auto read = in.read();
+    auto message = co_await read;
+    if (!message) {
+      stream.end(std::move(message).error());
+      co_return;
+    }
+    if (!*message) {  // half-closed: nothing more will be said
+      stream.end(std::nullopt);
+      co_return;
+    }
+    if (auto taken = stream.take(**message); !taken) {
+      stream.end(std::move(taken).error());
+      co_return;
+    }
+  }
+}
+
+}  // namespace
+
+Task<Result<void>> Service::announce_peer(grpc::ServerCall& call, grpc::Reader<AnnounceRequest>& in,
+                                          grpc::Writer<AnnounceResponse>& out) {
+  call.send_headers();  // clients give up after 10 s without them (Dragonfly grpc 5.2)
+  PeerStream stream(*this);
+  Scope reading(call.loop());
+  reading.spawn(read_messages(stream, in));
+  for (;;) {
+    auto waiting = stream.next();
+    auto response = co_await waiting;
+    if (!response) break;
+    auto writing = out.write(*response);
+    CO_OK(co_await writing);
+  }
+  co_return stream.outcome();
+}
+
+}  // namespace d7y::scheduler

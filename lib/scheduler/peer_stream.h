@@ -1,0 +1,52 @@
+// One AnnouncePeer stream: what a daemon says about one download, in order, and what is answered.
+#pragma once
+
+#include <deque>
+#include <optional>
+
+#include "scheduler/service.h"
+
+namespace d7y::scheduler {
+
+// Lives in the stream's handler. When the client goes away the handler is destroyed where it waits, and with
+// it this object, which tells the brain.
+class PeerStream {
+ public:
+  using Request = api::scheduler::AnnouncePeerRequest;
+  using Response = api::scheduler::AnnouncePeerResponse;
+
+  explicit PeerStream(Service& service);
+  ~PeerStream();
+  PeerStream(const PeerStream&) = delete;
+  PeerStream& operator=(const PeerStream&) = delete;
+
+  // One message from the client; an error ends the stream with it.
+  Result<void> take(const Request& request);
+
+  // From the brain's actions.
+  void send(Response response);
+  void end(std::optional<Error> error);
+
+  // What goes out: the next response, or none once the stream is over.
+  Task<std::optional<Response>> next();
+  Result<void> outcome();
+
+  PeerHandle peer() const { return peer_; }
+  TimePoint asked_at() const { return asked_at_; }
+
+ private:
+  Result<void> take_register(const Request& request);
+  void note(std::string_view event, bool ok = true);
+
+  Service& service_;
+  PeerHandle peer_;
+  std::string host_id_, task_id_, peer_id_;
+  std::deque<Response> outbox_;
+  bool over_ = false;
+  std::optional<Error> error_;
+  bool origin_refused_ = false;  // the last failed piece says that the origin answered 4xx
+  TimePoint asked_at_{};         // the last request for parents
+  Signal changed_;
+};
+
+}  // namespace d7y::scheduler

@@ -1,0 +1,228 @@
+#include "scheduler/service.h"
+
+#include "api/methods.h"
+#include "api/validate.h"
+#include "scheduler/peer_stream.h"
+
+namespace d7y::scheduler {
+namespace {
+
+constexpr std::size_t kLongestId = 512;      // bytes
+constexpr std::size_t kBiggestHost = 16384;  // bytes of an announcement
+constexpr std::size_t kLongestUrl = 4096;    // bytes matched against an application's patterns
+
+// A handler that answers at once.
+template <class Request, class Response>
+void answer(grpc::Server& server, std::string_view path, Service& service,
+            Result<Response> (Service::*method)(const Request&), grpc::MethodOptions options = {}) {
+  using Handler = std::function<Task<Result<Response>>(grpc::ServerCall&, Request)>;
+  struct Run {
+    static Task<Result<Response>> now(Service& on, Result<Response> (Service::*what)(const Request&),
+                                      Request request) {
+      CO_OK(api::validate(request));
+      co_return (on.*what)(request);
+    }
+  };
+  Handler handler = [&service, method](grpc::ServerCall&, Request request) {
+    return Run::now(service, method, std::move(request));
+  };
+  server.unary<Request, Response>(std::string(path), std::move(handler), options);
+}
+
+}  // namespace
+
+Service::Service(world::World& world, ServiceOptions options, Log log, Metrics& metrics)
+    : world_(world),
+      options_(std::move(options)),
+      log_(log.in("scheduler")),
+      metrics_(metrics),
+      brain_(options_.brain, world.random()),
+      scope_(world.loop()) {
+  for (const auto& application : options_.applications) {
+    CompiledApplication compiled{application.name, application.priority, {}};
+    for (const auto& url : application.urls) {
+      try {
+        compiled.urls.emplace_back(std::regex(url.regex, std::regex::ECMAScript | std::regex::optimize),
+                                   url.priority);
+      } catch (const std::regex_error&) {
+        log_.warn("application {}: a URL pattern is not a regular expression and is left out",
+                  application.name);
+      }
+    }
+    applications_.push_back(std::move(compiled));
+  }
+}
+
+Service::~Service() = default;
+
+void Service::attach(grpc::Server& server) {
+  namespace method = api::method::scheduler;
+  server.bidi<AnnounceRequest, AnnounceResponse>(
+      std::string(method::kAnnouncePeer),
+      [this](grpc::ServerCall& call, grpc::Reader<AnnounceRequest>& in, grpc::Writer<AnnounceResponse>& out) {
+        return announce_peer(call, in, out);
+      });
+  // Announcements keep hosts alive; they have no part in the limit for downloads.
+  grpc::MethodOptions always;
+  always.always_admit = true;
+  answer(server, method::kAnnounceHost, *this, &Service::announce_host, always);
+  answer(server, method::kDeleteHost, *this, &Service::delete_host, always);
+  answer(server, method::kListHosts, *this, &Service::list_hosts);
+  answer(server, method::kStatPeer, *this, &Service::stat_peer);
+  answer(server, method::kDeletePeer, *this, &Service::delete_peer);
+  answer(server, method::kStatTask, *this, &Service::stat_task);
+  answer(server, method::kDeleteTask, *this, &Service::delete_task);
+}
+
+Task<void> Service::run() {
+  for (;;) {
+    const auto due = brain_.next_wakeup();
+    if (due > world_.now()) {
+      (void)co_await wake_.wait(Deadline::at(due));
+    } else {
+      // More than one turn's work: let the sockets have theirs.
+      co_await sleep_until(world_.now());
+    }
+    brain_.tick(world_.now());
+    pump();
+    metrics_.show(brain_);
+  }
+}
+
+Clocks Service::clocks() { return {world_.now(), world_.wall_now()}; }
+
+PeerStream* Service::stream_of(PeerHandle peer) {
+  const auto found = streams_.find(peer.index);
+  return found != streams_.end() && found->second->peer() == peer ? found->second : nullptr;
+}
+
+void Service::pump() {
+  for (auto& action : brain_.take_actions(world_.now())) {
+    if (const auto* parents = std::get_if<SendParents>(&action)) {
+      metrics_.sent_parents.add();
+      if (auto* stream = stream_of(parents->peer)) stream->send(parents_message(brain_, *parents, clocks()));
+    } else if (const auto* source = std::get_if<SendBackToSource>(&action)) {
+      metrics_.sent_to_source.add();
+      if (auto* stream = stream_of(source->peer)) {
+        AnnounceResponse response;
+        response.mutable_need_back_to_source_response()->set_description(std::string(source->reason));
+        stream->send(std::move(response));
+      }
+    } else if (const auto* empty = std::get_if<SendEmpty>(&action)) {
+      if (auto* stream = stream_of(empty->peer)) {
+        AnnounceResponse response;
+        response.mutable_empty_task_response();
+        stream->send(std::move(response));
+      }
+    } else if (const auto* metadata = std::get_if<SendMetadataOnly>(&action)) {
+      if (auto* stream = stream_of(metadata->peer)) {
+        AnnounceResponse response;
+        response.mutable_metadata_only_response();
+        stream->send(std::move(response));
+      }
+    } else if (const auto* end = std::get_if<EndStream>(&action)) {
+      if (auto* stream = stream_of(end->peer)) {
+        stream->end(end->code ? std::optional<Error>(Error(*end->code, end->message)) : std::nullopt);
+      }
+    } else if (const auto* seed = std::get_if<TriggerSeed>(&action)) {
+      const auto* task = brain_.task(seed->task);
+      const auto* host = brain_.host(seed->host);
+      if (task == nullptr || host == nullptr) continue;
+      auto at = Address::parse_ip(host->facts.ip, host->facts.port);
+      if (!at) continue;  // announcements are checked
+      scope_.spawn(trigger(seed->task, seed->attempt, task->id, host->facts.id, *at, seed_request(*task)));
+    }
+  }
+  if (brain_.pending()) wake_.notify_all();
+}
+
+std::uint8_t Service::priority_of(const api::common::Download& download) const {
+  if (download.priority() != api::common::LEVEL0 || !download.has_application()) {
+    return static_cast<std::uint8_t>(download.priority());
+  }
+  for (const auto& application : applications_) {
+    if (application.name != download.application()) continue;
+    if (download.url().size() <= kLongestUrl) {
+      for (const auto& [pattern, priority] : application.urls) {
+        try {
+          if (std::regex_search(download.url(), pattern)) return priority;
+        } catch (const std::regex_error&) {
+          break;  // too complex for this text
+        }
+      }
+    }
+    return application.priority;
+  }
+  return 0;
+}
+
+Result<api::Empty> Service::announce_host(const api::scheduler::AnnounceHostRequest& request) {
+  metrics_.call("announce_host", true);
+  if (request.host().id().size() > kLongestId || request.host().ByteSizeLong() > kBiggestHost) {
+    return error(ErrorCode::kInvalid, "invalid AnnounceHostRequest.Host: longer than {} bytes", kBiggestHost);
+  }
+  auto facts = host_facts(request);
+  api::common::Host shown = request.host();
+  shown.set_scheduler_cluster_id(options_.scheduler_cluster_id);
+  facts.announcement = shown.SerializeAsString();
+  if (!brain_.find_host(facts.id)) log_.info("host {} ({}) is here", facts.id, facts.seed ? "seed" : "peer");
+  brain_.announce_host(std::move(facts), world_.now());
+  pump();
+  return api::Empty();
+}
+
+Result<api::Empty> Service::delete_host(const api::scheduler::DeleteHostRequest& request) {
+  const bool known = brain_.delete_host(request.host_id(), world_.now());
+  metrics_.call("leave_host", known);
+  if (!known) return error(ErrorCode::kNotFound, "host {} is not known here", request.host_id());
+  log_.info("host {} leaves", request.host_id());
+  pump();
+  return api::Empty();
+}
+
+Result<api::scheduler::ListHostsResponse> Service::list_hosts(
+    const api::scheduler::ListHostsRequest& request) {
+  metrics_.call("list_hosts", true);
+  api::scheduler::ListHostsResponse response;
+  const auto& hosts = brain_.hosts();
+  for (std::uint32_t at = 0; at < hosts.end(); ++at) {
+    if (!hosts.live(at)) continue;
+    const auto& host = hosts.at(at);
+    if (request.has_type() && request.type() != (host.facts.seed ? 1U : 0U)) continue;
+    *response.add_hosts() = host_message(host, false);
+  }
+  return response;
+}
+
+Result<api::common::Peer> Service::stat_peer(const api::scheduler::StatPeerRequest& request) {
+  const auto* peer = brain_.peer(brain_.find_peer(request.peer_id()));
+  metrics_.call("stat_peer", peer != nullptr);
+  if (peer == nullptr) return error(ErrorCode::kNotFound, "peer {} is not known here", request.peer_id());
+  return peer_message(brain_, *peer, clocks());
+}
+
+Result<api::Empty> Service::delete_peer(const api::scheduler::DeletePeerRequest& request) {
+  brain_.delete_peer(request.peer_id(), world_.now());
+  metrics_.call("leave_peer", true);
+  pump();
+  return api::Empty();
+}
+
+Result<api::common::Task> Service::stat_task(const api::scheduler::StatTaskRequest& request) {
+  const auto* task = brain_.task(brain_.find_task(request.task_id()));
+  metrics_.call("stat_task", task != nullptr);
+  if (task == nullptr) return error(ErrorCode::kNotFound, "task {} is not known here", request.task_id());
+  auto message = task_message(*task, clocks());
+  add_source_pieces(*task, clocks(), message);
+  return message;
+}
+
+Result<api::Empty> Service::delete_task(const api::scheduler::DeleteTaskRequest& request) {
+  const bool known = brain_.delete_task(request.host_id(), request.task_id(), world_.now());
+  metrics_.call("leave_task", known);
+  if (!known) return error(ErrorCode::kNotFound, "host {} is not known here", request.host_id());
+  pump();
+  return api::Empty();
+}
+
+}  // namespace d7y::scheduler

@@ -1,0 +1,105 @@
+// scheduler.v2.Scheduler for standard tasks: the hands around the brain. It turns messages into events,
+// actions into messages, and asks seeds; every decision is the brain's.
+//
+//   Service service(world, options, log, metrics);
+//   service.attach(grpc_server);
+//   scope.spawn(service.run());
+//
+// Must outlive the server it is attached to. Everything happens on the world's loop.
+#pragma once
+
+#include <deque>
+#include <map>
+#include <memory>
+#include <optional>
+#include <regex>
+#include <string>
+#include <unordered_map>
+#include <vector>
+
+#include "api/dfdaemon.h"
+#include "api/scheduler.h"
+#include "base/log.h"
+#include "base/scope.h"
+#include "net/grpc/channel.h"
+#include "net/grpc/server.h"
+#include "scheduler/brain.h"
+#include "scheduler/config.h"
+#include "scheduler/messages.h"
+#include "scheduler/service_metrics.h"
+#include "world/world.h"
+
+namespace d7y::scheduler {
+
+struct ServiceOptions {
+  BrainOptions brain;
+  std::uint64_t scheduler_cluster_id = 1;
+  std::vector<ApplicationPriority> applications;
+  // A triggered download may take so long.
+  Duration seed_timeout = std::chrono::hours(10);
+  // Connects to a seed's upload server; none: plain TCP.
+  std::function<grpc::Channel::Connect(Address)> seed_connect;
+};
+
+class PeerStream;
+
+class Service {
+ public:
+  Service(world::World& world, ServiceOptions options, Log log, Metrics& metrics);
+  ~Service();
+  Service(const Service&) = delete;
+  Service& operator=(const Service&) = delete;
+
+  void attach(grpc::Server& server);
+  // Moves the brain's time; for ever.
+  Task<void> run();
+
+  Brain& brain() { return brain_; }
+
+ private:
+  friend class PeerStream;
+  using AnnounceRequest = api::scheduler::AnnouncePeerRequest;
+  using AnnounceResponse = api::scheduler::AnnouncePeerResponse;
+
+  // peer_stream.cc
+  Task<Result<void>> announce_peer(grpc::ServerCall& call, grpc::Reader<AnnounceRequest>& in,
+                                   grpc::Writer<AnnounceResponse>& out);
+  // service.cc
+  Result<api::Empty> announce_host(const api::scheduler::AnnounceHostRequest& request);
+  Result<api::Empty> delete_host(const api::scheduler::DeleteHostRequest& request);
+  Result<api::scheduler::ListHostsResponse> list_hosts(const api::scheduler::ListHostsRequest& request);
+  Result<api::common::Peer> stat_peer(const api::scheduler::StatPeerRequest& request);
+  Result<api::Empty> delete_peer(const api::scheduler::DeletePeerRequest& request);
+  Result<api::common::Task> stat_task(const api::scheduler::StatTaskRequest& request);
+  Result<api::Empty> delete_task(const api::scheduler::DeleteTaskRequest& request);
+
+  // The priority of a download, its application's where it has none of its own.
+  std::uint8_t priority_of(const api::common::Download& download) const;
+  Clocks clocks();
+  // Carries out what the brain decided. After every event.
+  void pump();
+  PeerStream* stream_of(PeerHandle peer);
+  // seed_trigger.cc
+  Task<void> trigger(TaskHandle task, std::uint32_t attempt, std::string task_id, std::string seed,
+                     Address at, api::dfdaemon::DownloadTaskRequest request);
+  Task<Result<void>> drain_download(grpc::Channel& channel, api::dfdaemon::DownloadTaskRequest request);
+  grpc::Channel& channel_to(const Address& at);
+
+  world::World& world_;
+  ServiceOptions options_;
+  Log log_;
+  ServiceMetrics metrics_;
+  Brain brain_;
+  struct CompiledApplication {
+    std::string name;
+    std::uint8_t priority;
+    std::vector<std::pair<std::regex, std::uint8_t>> urls;
+  };
+  std::vector<CompiledApplication> applications_;
+  std::unordered_map<std::uint32_t, PeerStream*> streams_;  // by the peer's position
+  std::map<Address, std::unique_ptr<grpc::Channel>> channels_;
+  Signal wake_;
+  Scope scope_;
+};
+
+}  // namespace d7y::scheduler

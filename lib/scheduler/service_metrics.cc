@@ -1,0 +1,95 @@
+#include "scheduler/service_metrics.h"
+
+#include <fmt/format.h>
+
+namespace d7y::scheduler {
+namespace {
+
+const std::vector<double> kMilliseconds = {1,   2,    5,    10,   20,    50,    100,   200,
+                                           500, 1000, 2000, 5000, 10000, 30000, 60000, 300000};
+
+double milliseconds(Duration duration) { return std::chrono::duration<double, std::milli>(duration).count(); }
+const char* host_type(const HostRecord& host) { return host.facts.seed ? "super" : "normal"; }
+
+}  // namespace
+
+int task_size_level(std::int64_t length) {
+  if (length < 0) return 0;
+  static constexpr std::int64_t kMiB = 1 << 20, kGiB = 1 << 30;
+  static constexpr std::int64_t kBounds[] = {kMiB,       4 * kMiB,   8 * kMiB,   16 * kMiB,  32 * kMiB,
+                                             64 * kMiB,  128 * kMiB, 256 * kMiB, 512 * kMiB, kGiB,
+                                             4 * kGiB,   8 * kGiB,   16 * kGiB,  32 * kGiB,  64 * kGiB,
+                                             128 * kGiB, 256 * kGiB, 512 * kGiB, 1024 * kGiB};
+  int level = 1;
+  for (const auto bound : kBounds) {
+    if (length < bound) return level;
+    ++level;
+  }
+  return level;
+}
+
+ServiceMetrics::ServiceMetrics(Metrics& metrics)
+    : streams(metrics.gauge("dragonfly_scheduler_concurrent_schedule_total", "Open AnnouncePeer streams.")),
+      seed_triggers(
+          metrics.counter("d7y_scheduler_seed_triggers_total", "Downloads that seeds were asked for.")),
+      seed_failures(metrics.counter("d7y_scheduler_seed_failures_total", "Those that did not end well.")),
+      sent_to_source(metrics.counter("d7y_scheduler_sent_to_source_total", "Peers sent to the origin.")),
+      sent_parents(metrics.counter("d7y_scheduler_sent_parents_total", "Answers with parents.")),
+      metrics_(metrics),
+      hosts_(metrics.gauge("d7y_scheduler_hosts", "Hosts known.")),
+      tasks_(metrics.gauge("d7y_scheduler_tasks", "Tasks known.")),
+      peers_(metrics.gauge("d7y_scheduler_peers", "Peers known.")),
+      waiting_(metrics.gauge("d7y_scheduler_waiting_peers", "Peers that wait for parents.")),
+      schedule_(metrics.histogram("dragonfly_scheduler_schedule_duration_milliseconds",
+                                  "From a peer's request for parents to the answer.", kMilliseconds)) {}
+
+void ServiceMetrics::call(std::string_view name, bool ok) {
+  metrics_.counter(fmt::format("dragonfly_scheduler_{}_total", name), "Calls.").add();
+  if (!ok)
+    metrics_.counter(fmt::format("dragonfly_scheduler_{}_failure_total", name), "Calls that failed.").add();
+}
+
+void ServiceMetrics::peer_event(std::string_view name, const PeerRecord& peer, const HostRecord& host,
+                                bool ok) {
+  const Labels labels = {
+      {"priority", std::to_string(peer.priority)}, {"task_type", "standard"}, {"host_type", host_type(host)}};
+  metrics_
+      .counter(fmt::format("dragonfly_scheduler_{}{}_total", name, ok ? "" : "_failure"), "Events of peers.",
+               labels)
+      .add();
+}
+
+void ServiceMetrics::piece(bool from_source, std::uint64_t bytes, const HostRecord& host) {
+  auto& counters = pieces_[(from_source ? 2 : 0) + (host.facts.seed ? 1 : 0)];
+  if (counters.pieces == nullptr) {
+    const std::string traffic = from_source ? "BACK_TO_SOURCE" : "REMOTE_PEER";
+    const auto labels = [&](const char* name) {
+      return Labels{{name, traffic}, {"task_type", "standard"}, {"host_type", host_type(host)}};
+    };
+    counters.pieces = &metrics_.counter("dragonfly_scheduler_download_piece_finished_total",
+                                        "Pieces that peers reported.", labels("traffic_type"));
+    counters.bytes =
+        &metrics_.counter("dragonfly_scheduler_traffic", "Bytes that peers reported.", labels("type"));
+  }
+  counters.pieces->add();
+  counters.bytes->add(bytes);
+}
+
+void ServiceMetrics::peer_duration(const TaskRecord& task, Duration duration) {
+  const Labels labels = {{"task_size_level", std::to_string(task_size_level(task.content_length))}};
+  metrics_
+      .histogram("dragonfly_scheduler_download_peer_duration_milliseconds", "Whole downloads of peers.",
+                 kMilliseconds, labels)
+      .observe(milliseconds(duration));
+}
+
+void ServiceMetrics::schedule_duration(Duration duration) { schedule_.observe(milliseconds(duration)); }
+
+void ServiceMetrics::show(const Brain& brain) {
+  hosts_.set(static_cast<std::int64_t>(brain.hosts().size()));
+  tasks_.set(static_cast<std::int64_t>(brain.tasks().size()));
+  peers_.set(static_cast<std::int64_t>(brain.peers().size()));
+  waiting_.set(static_cast<std::int64_t>(brain.waiting()));
+}
+
+}  // namespace d7y::scheduler

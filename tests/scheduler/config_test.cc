@@ -1,0 +1,140 @@
+#include "scheduler/config.h"
+
+#include <doctest/doctest.h>
+
+#include <algorithm>
+
+#include "scheduler/service_metrics.h"
+
+using namespace d7y;
+using namespace d7y::scheduler;
+using namespace std::chrono_literals;
+
+namespace {
+bool mentions(const std::vector<std::string>& list, const std::string& what) {
+  return std::any_of(list.begin(), list.end(),
+                     [&](const auto& one) { return one.find(what) != std::string::npos; });
+}
+}  // namespace
+
+TEST_CASE("an empty file means Dragonfly's defaults") {
+  const auto config = SchedulerConfig::parse("", "scheduler.yaml");
+  REQUIRE(config.ok());
+  CHECK(config->port == 8002);
+  CHECK(config->request_rate_limit == 4000);
+  CHECK(config->back_to_source_count == 200);
+  CHECK(config->piece_download_timeout == 30min);
+  CHECK(config->warnings.empty());
+}
+
+TEST_CASE("the keys of Dragonfly's file are read") {
+  const auto config = SchedulerConfig::parse(R"(
+console: true
+server:
+  advertiseIP: 10.1.2.3
+  advertisePort: 18002
+  listenIP: "::"
+  port: 9002
+  host: sched-0
+  requestRateLimit: 100
+  logLevel: debug
+  tls: {caCert: ca.pem, cert: c.pem, key: k.pem}
+scheduler:
+  algorithm: default
+  backToSourceCount: 7
+  retryInterval: 2s
+  gc:
+    pieceDownloadTimeout: 5m
+    peerTTL: 720h
+    hostTTL: 2h
+seedPeer:
+  taskDownloadTimeout: 1h
+metrics:
+  enable: true
+  addr: ":9000"
+manager:
+  schedulerClusterID: 3
+)",
+                                             "scheduler.yaml");
+  REQUIRE_MESSAGE(config.ok(), (config ? "" : config.error().message()));
+  CHECK(config->console);
+  CHECK(config->advertise_ip == "10.1.2.3");
+  CHECK(config->advertise_port == 18002);
+  CHECK(config->listen_ip == "::");
+  CHECK(config->port == 9002);
+  CHECK(config->hostname == "sched-0");
+  CHECK(config->tls.key == "k.pem");
+  CHECK(config->scheduler_cluster_id == 3);
+  CHECK(config->metrics_addr == ":9000");
+  CHECK(config->seed_task_download_timeout == 1h);
+  const auto options = config->brain_options();
+  CHECK(options.back_to_source_count == 7);
+  CHECK(options.piece_timeout == 5min);
+  CHECK(options.peer_ttl == 720h);
+  CHECK(options.host_ttl == 2h);
+  CHECK(mentions(config->warnings, "scheduler.retryInterval has no effect"));
+}
+
+TEST_CASE("keys without effect and unknown keys are named, with their line") {
+  const auto config = SchedulerConfig::parse(
+      "database:\n  redis:\n    addrs: [a:1]\njob:\n  enable: true\nnonsense: 1\n", "s.yaml");
+  REQUIRE_MESSAGE(config.ok(), (config ? "" : config.error().message()));
+  CHECK(mentions(config->warnings, "s.yaml:3: database.redis.addrs has no effect"));
+  CHECK(mentions(config->warnings, "job.enable has no effect"));
+  CHECK(mentions(config->warnings, "nonsense"));
+}
+
+TEST_CASE("all mistakes are told at once, with line and key") {
+  const auto config = SchedulerConfig::parse(
+      "server:\n  port: 99999\n  listenIP: localhost\n  logLevel: loud\n  tls:\n    cert: "
+      "c.pem\nscheduler:\n  gc:\n    hostTTL: 0s\n",
+      "s.yaml");
+  REQUIRE(config.failed_with(ErrorCode::kInvalid));
+  const auto& text = config.error().message();
+  for (const char* key : {"s.yaml:2: server.port", "server.listenIP", "server.logLevel", "server.tls",
+                          "scheduler.gc.hostTTL"}) {
+    CHECK_MESSAGE(text.find(key) != std::string::npos, key, " in ", text);
+  }
+}
+
+TEST_CASE("the dynamic part: limits and priorities of applications") {
+  const auto config = DynamicConfig::parse(R"(
+applications:
+  - name: training
+    priority:
+      value: 4
+      urls:
+        - regex: "\\.safetensors$"
+          value: 6
+schedulerClusterConfig:
+  candidateParentLimit: 5
+  filterParentLimit: 15
+schedulerClusterClientConfig:
+  loadLimit: 50
+  blockList: {task: {}}
+seedPeerClusterConfig:
+  loadLimit: 500
+)",
+                                           "dynconfig.yaml");
+  REQUIRE_MESSAGE(config.ok(), (config ? "" : config.error().message()));
+  CHECK(config->candidate_parents == 5);
+  CHECK(config->load_limit == 50);
+  CHECK(config->seed_load_limit == 500);
+  REQUIRE(config->applications.size() == 1);
+  CHECK(config->applications[0].priority == 4);
+  REQUIRE(config->applications[0].urls.size() == 1);
+  CHECK(config->applications[0].urls[0].priority == 6);
+  CHECK(DynamicConfig::parse("applications:\n  - name: a\n    priority:\n      value: 9\n", "d")
+            .failed_with(ErrorCode::kInvalid));
+  CHECK(DynamicConfig::parse("applications:\n  - priority: {urls: [{regex: '(', value: 1}]}\n", "d")
+            .failed_with(ErrorCode::kInvalid));
+}
+
+TEST_CASE("task size levels are Dragonfly's") {
+  CHECK(task_size_level(-1) == 0);
+  CHECK(task_size_level(0) == 1);
+  CHECK(task_size_level((1 << 20) - 1) == 1);
+  CHECK(task_size_level(1 << 20) == 2);
+  CHECK(task_size_level(100 << 20) == 7);
+  CHECK(task_size_level(std::int64_t{1} << 40) == 20);
+}
