@@ -2,6 +2,7 @@
 #include <d7y/d7y.h>
 #include <doctest/doctest.h>
 #include <unistd.h>
+#include <algorithm>
 
 #include <atomic>
 #include <filesystem>
