@@ -12,6 +12,8 @@ constexpr std::size_t kReadAhead = 4096;
 constexpr std::uint64_t kYieldAfter = std::uint64_t{4} << 20;
 // Requests on a connection from which on a further one is opened.
 constexpr std::size_t kBusy = 2;
+// A parent that vanishes without a word is noticed by probes on quiet connections (as Dragonfly: client 3.7).
+constexpr std::chrono::seconds kKeepalive{5};
 // Connections held ready for a Rust parent.
 constexpr std::size_t kSpares = 2;
 
@@ -111,9 +113,11 @@ Task<Result<std::unique_ptr<world::Stream>>> ParentLink::connect(Deadline deadli
   last_use_ = world_.now();
   ++pool_.stats_.connections_opened;
   auto until = deadline.or_earlier(Deadline::in(pool_.options().connect_timeout, world_.now()));
+  world::ConnectOptions how;
+  how.keepalive = kKeepalive;
   Task<Result<std::unique_ptr<world::Stream>>> connecting =
       pool_.options().connect ? pool_.options().connect(address_, until)
-                              : world_.network().connect(address_, world::ConnectOptions{}, until);
+                              : world_.network().connect(address_, how, until);
   auto stream = co_await connecting;
   if (!stream)
     co_return std::move(stream).error().in(fmt::format("connecting to parent {}", address_.to_string()));

@@ -24,6 +24,8 @@ VortexServer::VortexServer(world::World& world, store::Store& store, VortexServe
 VortexServer::~VortexServer() = default;
 
 Result<Address> VortexServer::listen(const Address& at, world::ListenOptions options) {
+  // Children that vanish without a word (Dragonfly client 3.7).
+  if (options.keepalive == std::chrono::seconds(0)) options.keepalive = std::chrono::seconds(5);
   TRY(auto listener, world_.network().listen(at, options));
   auto real = listener->local();
   listeners_.push_back(std::move(listener));

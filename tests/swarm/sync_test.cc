@@ -329,6 +329,27 @@ SWARM_TEST("a parent that is not there fails the watch within seconds") {
   CHECK(sim.now() - began < 20s);
 }
 
+SWARM_TEST("a parent that vanishes without a word is noticed while it is only watched") {
+  auto& host = sim.add_host();
+  auto& child = sim.add_host();
+  auto making = make_parent(host);
+  auto parent = co_await making;
+  auto stocking = stock(*parent->peer, kTask, made_up(4 * kPiece), kPiece, {0});
+  auto task = co_await stocking;
+  ParentPool pool(child, {}, Log());
+  ParentWatch watch(pool, parent->candidate(), watching({0, 1, 2, 3}, 4 * kPiece), Log());
+  auto began = sim.now();
+  auto first =
+      until(watch, [&] { return watch.has(0) == Availability::kComplete; }, Deadline::in(60s, began));
+  co_await first;
+  sim.fabric().partition({&host}, {&child});
+  began = sim.now();
+  auto failed =
+      until(watch, [&] { return watch.state() == ParentWatch::State::kFailed; }, Deadline::in(300s, began));
+  co_await failed;
+  CHECK(sim.now() - began < 60s);
+}
+
 SWARM_TEST("a broken connection to a d7y parent is taken up again") {
   auto& host = sim.add_host();
   auto& child = sim.add_host();
