@@ -54,6 +54,8 @@ void ParentPhase::offer(const std::vector<swarm::Candidate>& offered) {
 
 Task<void> ParentPhase::follow(Parent& parent) {
   for (;;) {
+    // Bits to bytes.
+    set_.hint(parent.id, static_cast<double>(parent.watch->idle_tx()) / 8);
     if (!co_await parent.watch->changed().wait(Deadline::never())) co_return;
     work_.notify_all();
   }

@@ -47,7 +47,8 @@ double ParentSet::expected_rate(const Parent& parent) const {
   if (parent.rate > 0) return parent.rate;
   double best = 0;
   for (const auto& other : parents_) best = std::max(best, other.rate);
-  return best > 0 ? best : policy_.rate_guess;
+  if (best == 0) best = policy_.rate_guess;
+  return parent.hint > 0 ? std::min(best, parent.hint) : best;
 }
 
 std::uint32_t ParentSet::window(const Parent& parent, std::uint64_t length) const {

@@ -52,6 +52,10 @@ class ParentSet {
   // It is gone; it is picked no more. Its number stays valid for what is still on its way.
   void remove(Id id);
 
+  // What the parent says it could send us, in bytes/s (SyncHost, or the scheduler's word); 0: it does not
+  // say. Believed as an upper bound, and only until the parent was measured.
+  void hint(Id id, double rate) { parents_[id].hint = rate; }
+
   const std::string& peer_id(Id id) const { return parents_[id].peer_id; }
   const std::string& host_id(Id id) const { return parents_[id].host_id; }
   std::size_t size() const { return parents_.size(); }
@@ -94,6 +98,7 @@ class ParentSet {
   struct Parent {
     std::string peer_id, host_id;
     double rate = 0;  // bytes/s, weighted towards the last seconds
+    double hint = 0;  // bytes/s
     std::uint32_t in_flight = 0;
     std::uint64_t on_the_way = 0;  // bytes asked for that have not arrived
     std::uint64_t counted = 0;     // bytes since counting_from

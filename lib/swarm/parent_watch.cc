@@ -66,6 +66,11 @@ void ParentWatch::retract(std::uint32_t number) {
   if (changed) note();
 }
 
+std::uint64_t ParentWatch::idle_tx() const {
+  auto idle = parent_.max_tx - std::min(parent_.max_tx, parent_.tx);
+  return std::max(idle, parent_.max_tx / 10);
+}
+
 void ParentWatch::note() {
   ++version_;
   changed_.notify_all();
@@ -147,6 +152,10 @@ Task<Result<void>> ParentWatch::follow_sync_pieces(bool& moved) {
 
   state_ = State::kFollowing;
   note();
+  if (!host_followed_) {
+    host_followed_ = true;
+    scope_.spawn(follow_host());
+  }
   for (;;) {
     Task<Result<std::optional<api::dfdaemon::SyncPiecesResponse>>> reading = call.read();
     auto read = co_await within(Deadline::in(options_.silence, world.now()), std::move(reading));
@@ -161,6 +170,29 @@ Task<Result<void>> ParentWatch::follow_sync_pieces(bool& moved) {
     if (!address) co_return error(ErrorCode::kProtocol, "it announces pieces at something that is no ip");
     data_.address = *address;
     complete_.set(said.number());
+    note();
+  }
+}
+
+// How busy a Rust parent's network is. Best effort: without it all parents look the same until measured.
+Task<void> ParentWatch::follow_host() {
+  world::World& world = pool_.world();
+  api::dfdaemon::SyncHostRequest request;
+  request.set_host_id(options_.host_id);
+  request.set_peer_id(parent_.peer_id);
+  grpc::CallOptions call_options;
+  call_options.headers_deadline = Deadline::in(options_.answer_timeout, world.now());
+  auto call =
+      pool_.channel(parent_.upload)
+          .server_stream<api::common::Host>(api::method::upload::kSyncHost, request, std::move(call_options));
+  for (;;) {
+    Task<Result<std::optional<api::common::Host>>> reading = call.read();
+    auto read = co_await reading;
+    if (!read || !*read) co_return;
+    const auto& network = (**read).network();
+    if (network.max_tx_bandwidth() == 0) continue;
+    parent_.max_tx = network.max_tx_bandwidth();
+    parent_.tx = network.tx_bandwidth();
     note();
   }
 }

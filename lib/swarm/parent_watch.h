@@ -77,6 +77,10 @@ class ParentWatch {
   // before the origin was asked for the length.
   std::optional<std::uint64_t> content_length() const { return content_length_; }
 
+  // What the parent could send now in bits/s as Dragonfly's peers reckon it, from SyncHost or else the
+  // scheduler's word; 0: nobody says. d7y parents are not asked: their pieces tell.
+  std::uint64_t idle_tx() const;
+
   // Notified when state, availability or facts changed.
   Signal& changed() { return changed_; }
 
@@ -88,6 +92,7 @@ class ParentWatch {
   Task<void> run();
   Task<Result<void>> follow_sync_pieces(bool& moved);
   Task<Result<void>> follow_bitmaps();
+  Task<void> follow_host();
   Result<void> apply(const vortex::Have& have);
   void note();
 
@@ -101,6 +106,7 @@ class ParentWatch {
   std::uint64_t version_ = 0;
   DataAddress data_;
   std::optional<std::uint64_t> content_length_;
+  bool host_followed_ = false;
   bool all_ = false;  // the parent said that its task is complete
   std::uint32_t piece_limit_ = 0;
   Signal changed_;

@@ -48,6 +48,16 @@ TEST_CASE("load spreads over parents of which nothing is known") {
   CHECK(count == std::vector<int>{2, 2, 2});
 }
 
+TEST_CASE("a parent that says it is busy is asked after the others, until it was measured") {
+  Play play(2);
+  play.set.hint(0, 1e6);
+  CHECK(play.set.pick(play.all, kPiece, play.now) == 1u);
+  for (int i = 0; i < 5; ++i) play.deliver(0, 5ms);
+  play.set.hint(0, 1e6);
+  for (int i = 0; i < 5; ++i) play.deliver(1, 500ms);
+  CHECK(play.set.pick(play.all, kPiece, play.now) == 0u);
+}
+
 TEST_CASE("a parent's window bounds what is on its way") {
   Play play(1, {.window_min = 2, .window_max = 4, .rate_guess = 1e6});
   play.set.asked(0, kPiece, play.now);

@@ -219,6 +219,10 @@ SWARM_TEST("a Rust parent is followed by SyncPieces") {
   CHECK(!watch.d7y());
   CHECK(watch.data().address == host.address(4005));
   CHECK(watch.has(0) == Availability::kNone);
+  // Its host is followed as well.
+  co_await sleep_for(3s);
+  CHECK(watch.idle_tx() > 0);
+  CHECK(watch.idle_tx() <= watch.parent().max_tx);
   must(store::put_all(*task, content));
   auto last = until(watch, [&] { return watch.state() == ParentWatch::State::kEnded; }, deadline);
   co_await last;
