@@ -39,6 +39,9 @@ Result<scheduler::SchedulerConfig> config_of(world::Files& files, const d7y_sche
     TRY(auto length, (*file)->read_at(0, as_mutable_bytes(text)));
     text.resize(length);
     TRY(config, scheduler::SchedulerConfig::parse(text, options.config_path));
+    const std::string path = options.config_path;
+    const auto slash = path.rfind('/');
+    config.dynconfig_path = (slash == std::string::npos ? "" : path.substr(0, slash + 1)) + "dynconfig.yaml";
   } else if (options.config_text != nullptr) {
     TRY(config, scheduler::SchedulerConfig::parse(options.config_text, "configuration"));
   }

@@ -59,7 +59,16 @@ void read_applications(const ConfigTree& list, const std::string& file, std::vec
 
 // Keys that Dragonfly reads and that mean nothing here (yet). Named in a warning when they are set.
 constexpr std::string_view kWithoutEffect[] = {
+    "console",
     "pprofPort",
+    "server.advertiseIP",
+    "server.advertisePort",
+    "server.host",
+    "server.logDir",
+    "server.logLevel",
+    "server.logMaxSize",
+    "server.logMaxAge",
+    "server.logMaxBackups",
     "tracing.protocol",
     "tracing.endpoint",
     "tracing.path",
@@ -97,7 +106,6 @@ constexpr std::string_view kWithoutEffect[] = {
     "job.localWorkerNum",
     "job.redis",
     "metrics.enableHost",
-    "dynConfig.refreshInterval",
     "host.idc",
     "host.location",
 };
@@ -168,7 +176,9 @@ Result<SchedulerConfig> SchedulerConfig::parse(std::string_view text, std::strin
 
   for (const auto key : kWithoutEffect) {
     const auto* value = tree.find(key);
-    const bool set = value != nullptr && !value->is_null();
+    const bool off =
+        value != nullptr && value->kind() == ConfigTree::Kind::kScalar && value->scalar() == "false";
+    const bool set = value != nullptr && !value->is_null() && !off;
     reader.accept(key);
     (void)reader.take(key);
     if (set) config.warnings.push_back(fmt::format("{}:{}: {} has no effect here", name, value->line(), key));

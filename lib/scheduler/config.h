@@ -80,6 +80,8 @@ struct SchedulerConfig {
   bool metrics_enable_host = false;
   bool enable_ipv6 = false;
   DynamicConfig dynamic;
+  // Where `dynamic` is read from, again every dynconfig_refresh; empty: nowhere. It may be missing.
+  std::string dynconfig_path;
 
   // About this file, for the log: unknown keys, keys without effect.
   std::vector<std::string> warnings;

@@ -103,6 +103,45 @@ Result<std::shared_ptr<net::TlsContext>> client_context(world::Files& files, con
   return net::TlsContext::client(std::move(options));
 }
 
+constexpr std::size_t kBiggestDynconfig = 4 << 20;  // bytes
+
+// The text of the file; none if there is no such file.
+Result<std::optional<std::string>> read_dynconfig(world::Files& files, const std::string& path) {
+  auto opened = files.open(path, world::OpenMode::kRead);
+  if (opened.failed_with(ErrorCode::kNotFound)) return std::optional<std::string>();
+  if (!opened) return std::move(opened).error();
+  TRY(const auto status, (*opened)->status());
+  if (status.size > kBiggestDynconfig) return error(ErrorCode::kTooLarge, "{} is larger than 4 MiB", path);
+  std::string text(status.size, '\0');
+  TRY(const std::size_t length, (*opened)->read_at(0, as_mutable_bytes(text)));
+  text.resize(length);
+  return std::optional(std::move(text));
+}
+
+// Follows the file's changes; what cannot be read or is wrong leaves things as they are.
+Task<void> follow_dynconfig(world::World& world, Service& service, SchedulerConfig config, std::string text,
+                            Log log) {
+  for (;;) {
+    co_await sleep_for(config.dynconfig_refresh);
+    auto fresh = read_dynconfig(world.files(), config.dynconfig_path);
+    if (!fresh) {
+      log.warn("dynamic configuration stays as it is: {}", fresh.error().message());
+      continue;
+    }
+    std::string now = fresh->value_or("");
+    if (now == text) continue;
+    text = std::move(now);
+    auto parsed = DynamicConfig::parse(text, config.dynconfig_path);
+    if (!parsed) {
+      log.warn("dynamic configuration stays as it is: {}", parsed.error().message());
+      continue;
+    }
+    config.dynamic = std::move(*parsed);
+    service.set_dynamic(config.brain_options(), config.dynamic.applications);
+    log.info("dynamic configuration read again from {}", config.dynconfig_path);
+  }
+}
+
 }  // namespace
 
 // In the order in which they are built; what serves goes first when it ends.
@@ -128,6 +167,12 @@ Result<std::unique_ptr<SchedulerNode>> SchedulerNode::open(world::World& world, 
                                                            Log log, Metrics& metrics) {
   auto parts = std::make_unique<Parts>(world);
   auto* raw = parts.get();
+  std::string dynconfig;
+  if (!config.dynconfig_path.empty()) {
+    TRY(auto text, read_dynconfig(world.files(), config.dynconfig_path));
+    dynconfig = text.value_or("");
+    TRY(config.dynamic, DynamicConfig::parse(dynconfig, config.dynconfig_path));
+  }
   ServiceOptions options;
   options.brain = config.brain_options();
   options.scheduler_cluster_id = config.scheduler_cluster_id;
@@ -186,6 +231,9 @@ Result<std::unique_ptr<SchedulerNode>> SchedulerNode::open(world::World& world, 
   parts->health.set("", grpc::Health::Serving::kYes);
   parts->health.set("scheduler.v2.Scheduler", grpc::Health::Serving::kYes);
   parts->scope.spawn(parts->service->run());
+  if (!config.dynconfig_path.empty()) {
+    parts->scope.spawn(follow_dynconfig(world, *parts->service, config, std::move(dynconfig), log));
+  }
   log.info("scheduler listens at {}", parts->address->to_string());
   return std::unique_ptr<SchedulerNode>(new SchedulerNode(std::move(parts)));
 }

@@ -38,7 +38,13 @@ Service::Service(world::World& world, ServiceOptions options, Log log, Metrics& 
       metrics_(metrics),
       brain_(options_.brain, world.random()),
       scope_(world.loop()) {
-  for (const auto& application : options_.applications) {
+  set_dynamic(options_.brain, options_.applications);
+}
+
+void Service::set_dynamic(BrainOptions options, const std::vector<ApplicationPriority>& applications) {
+  brain_.set_options(options);
+  applications_.clear();
+  for (const auto& application : applications) {
     CompiledApplication compiled{application.name, application.priority, {}};
     for (const auto& url : application.urls) {
       try {

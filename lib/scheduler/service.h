@@ -54,6 +54,9 @@ class Service {
   // Moves the brain's time; for ever.
   Task<void> run();
 
+  // Limits and priorities change while it runs.
+  void set_dynamic(BrainOptions options, const std::vector<ApplicationPriority>& applications);
+
   Brain& brain() { return brain_; }
 
  private:

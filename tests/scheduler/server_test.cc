@@ -441,6 +441,33 @@ SCHEDULER_TEST("draining ends with idle connections and reports not serving") {
   CHECK(cluster.machine().leaks() == "");
 }
 
+SCHEDULER_TEST("limits and priorities follow their file, and a broken file changes nothing") {
+  sim::HostOptions options;
+  options.name = "sched";
+  auto& machine = sim.add_host(options);
+  const auto write = [&](const std::string& text) {
+    auto file = machine.files().open("/dynconfig.yaml", world::OpenMode::kCreate);
+    REQUIRE(file.ok());
+    CHECK((*file)->resize(0).ok());
+    CHECK((*file)->write_at(0, as_bytes(text)).ok());
+  };
+  write("schedulerClusterConfig: {candidateParentLimit: 2}\n");
+  SchedulerConfig config;
+  config.listen_ip = machine.addresses().front().ip();
+  config.dynconfig_path = "/dynconfig.yaml";
+  Metrics metrics;
+  auto opened = SchedulerNode::open(machine, config, machine.log(), metrics);
+  REQUIRE(opened.ok());
+  auto node = std::move(*opened);
+  CHECK(node->service().brain().options().candidate_parents == 2);
+  write("schedulerClusterConfig: {candidateParentLimit: 3}\n");
+  co_await sleep_for(config.dynconfig_refresh + 1s);
+  CHECK(node->service().brain().options().candidate_parents == 3);
+  write("schedulerClusterConfig: {candidateParentLimit: many}\n");
+  co_await sleep_for(config.dynconfig_refresh + 1s);
+  CHECK(node->service().brain().options().candidate_parents == 3);
+}
+
 TEST_CASE("metrics tell what happened") {
   sim::Simulation sim(7);
   struct Run {
