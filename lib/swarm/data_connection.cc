@@ -105,6 +105,7 @@ Task<Result<store::PieceInfo>> DataConnection::fetch(store::PieceClaim claim, co
       (void)co_await request.changed.wait(options.deadline.or_earlier(quiet_until));
     }
   }
+  if (request.wrong) claim.discard();
   if (request.failure) {
     co_return std::move(*request.failure)
         .in(fmt::format("piece {} from parent {}", claim.number(), address_.to_string()));
@@ -302,6 +303,7 @@ Result<void> DataConnection::handle(const vortex::Answer& answer) {
     if (found == requests_.end() || found->second->ended) return {};
     auto& request = *found->second;
     if (end->code != vortex::Code::kOk) {
+      request.wrong = end->code == vortex::Code::kCorrupt;
       request.failure = refusal_of(end->code, end->message);
     } else if (request.claim->remaining() > 0) {
       request.failure =

@@ -56,6 +56,7 @@ class DataConnection : public std::enable_shared_from_this<DataConnection> {
     const FetchOptions* options = nullptr;
     std::uint32_t number = 0;
     bool ended = false;
+    bool wrong = false;  // the parent says that what it forwarded is not the piece
     std::optional<Error> failure;
     std::string digest;
     TimePoint last_byte{};

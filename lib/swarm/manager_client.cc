@@ -1,5 +1,7 @@
 #include "swarm/manager_client.h"
 
+#include <algorithm>
+#include <cctype>
 #include <charconv>
 
 #include "api/manager.h"
@@ -52,7 +54,12 @@ Task<Result<std::unique_ptr<world::Stream>>> ManagerClient::connect(Deadline dea
 Task<Result<std::vector<ListedScheduler>>> ManagerClient::list_schedulers(Deadline deadline) {
   api::manager::ListSchedulersRequest request;
   request.set_source_type(options_.seed ? api::manager::SEED_PEER_SOURCE : api::manager::PEER_SOURCE);
-  request.set_hostname(options_.hostname);
+  // Managers insist on a DNS name (Dragonfly grpc 5.20).
+  auto hostname = options_.hostname;
+  std::replace_if(
+      hostname.begin(), hostname.end(),
+      [](unsigned char c) { return std::isalnum(c) == 0 && c != '-' && c != '.'; }, '-');
+  request.set_hostname(hostname);
   request.set_ip(options_.ip);
   if (!options_.idc.empty()) request.set_idc(options_.idc);
   if (!options_.location.empty()) request.set_location(options_.location);

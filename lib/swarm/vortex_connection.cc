@@ -290,7 +290,8 @@ Task<Result<void>> VortexConnection::stream_piece(vortex::Fetch fetch, Job& job)
       if (!head.empty()) {
         CO_TRY(auto turn, co_await turns_.take(0, Deadline::never()));
         job.in_packet = true;
-        auto told = co_await write(std::exchange(head, {}), false);
+        std::string packet = std::exchange(head, std::string());
+        auto told = co_await write(std::move(packet), false);
         job.in_packet = false;
         if (!told) broken_ = true;
         CO_OK(std::move(told));
@@ -302,8 +303,10 @@ Task<Result<void>> VortexConnection::stream_piece(vortex::Fetch fetch, Job& job)
     auto length = std::min<std::uint64_t>(available - sent, vortex::kChunkSize);
     CO_TRY(auto turn, co_await turns_.take(rank, Deadline::never()));
     job.in_packet = true;
-    auto chunk = vortex::encode(vortex::PieceChunk{fetch.request, static_cast<std::uint32_t>(length)});
-    auto wrote = co_await write(std::exchange(head, {}) + chunk, true);
+    std::string packet =
+        std::exchange(head, std::string()) +
+        vortex::encode(vortex::PieceChunk{fetch.request, static_cast<std::uint32_t>(length)});
+    auto wrote = co_await write(std::move(packet), true);
     if (wrote) {
       Task<Result<void>> sending = send_body(view.file(), view.offset() + sent, length);
       wrote = co_await sending;

@@ -141,6 +141,7 @@ class RustParent {
 
   Address address() const { return listener_->local(); }
   int connections = 0, served = 0;
+  int surplus = 0;  // connections on which more than one request came: closing them is a reset
   // Faults.
   bool flip_a_bit = false, no_digest = false, wrong_length = false, wrong_offset = false, hang_up = false;
   std::optional<std::size_t> stall_after;  // bytes of the body
@@ -192,6 +193,8 @@ class RustParent {
     auto sending = world::write_all(*stream, as_bytes(body), deadline);
     if (auto wrote = co_await sending; !wrote) co_return;
     if (stall_after) co_await sleep_for(3600s);
+    std::byte more[1];
+    if (stream->try_read(more).bytes > 0) ++surplus;
     ++served;
   }
 

@@ -695,7 +695,7 @@ SWARM_TEST("a manager's list feeds the ring; only the first healthy one's cluste
   auto manager_at = must(manager.listen(manager_host.address(65003)));
   ManagerClientOptions who;
   who.address = "http://" + manager_at.to_string();
-  who.hostname = "client";
+  who.hostname = "my_client";
   who.ip = host.address(0).ip();
   who.seed = true;
   ManagerClient client(host, who, Log());
@@ -705,6 +705,7 @@ SWARM_TEST("a manager's list feeds the ring; only the first healthy one's cluste
   auto starting = set.start(Deadline::in(20s, sim.now()));
   must(co_await starting);
   CHECK(asked.source_type() == api::manager::SEED_PEER_SOURCE);
+  CHECK(asked.hostname() == "my-client");
   CHECK(api::validate(asked).ok());
   for (int i = 0; i < 50; ++i) CHECK(must(set.pick(an_id(i * 7919))).address == first.address);
   // The manager goes; what is known stays.

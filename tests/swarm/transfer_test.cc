@@ -164,6 +164,7 @@ SWARM_TEST("all pieces come from a Rust parent, one connection each, opened ahea
   CHECK(task->has_everything());
   CHECK(store::stored_bytes(*task, 0, content.size()) == content);
   CHECK(parent.served == 8);
+  CHECK(parent.surplus == 0);
   // One for each piece, and at most the two that stand ready for more.
   CHECK(parent.connections >= 8);
   CHECK(parent.connections <= 10);
@@ -435,6 +436,11 @@ SWARM_TEST("when what is forwarded in flight turns out wrong, nobody down the ch
   // It is not the second peer's parent that lied.
   CHECK(!results[0].failed_with(ErrorCode::kCorrupt));
   CHECK(!lower->has(0));
+  // Nothing of it is left to spoil the next attempt.
+  must(store::put_piece(*upper, 0, std::string(content)));
+  auto again = fetch_piece(*second, {first->data, vortex::kOurAbilities}, lower, 0);
+  must(co_await again);
+  CHECK(store::stored_piece(*lower, 0) == content);
 }
 
 SWARM_TEST("a child that does not read holds up nobody else, and is dropped") {
