@@ -3,6 +3,8 @@
 #include <array>
 #include <charconv>
 
+#include "base/base64.h"
+
 namespace d7y::http {
 namespace {
 
@@ -187,24 +189,8 @@ Result<WallTime> parse_http_date(std::string_view text) {
   return error(ErrorCode::kInvalid, "not an HTTP date");
 }
 
-std::string to_base64(std::string_view bytes) {
-  constexpr std::string_view kAlphabet = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-  std::string text;
-  text.reserve((bytes.size() + 2) / 3 * 4);
-  for (std::size_t i = 0; i < bytes.size(); i += 3) {
-    std::uint32_t group = 0;
-    for (std::size_t j = 0; j < 3; ++j) {
-      group = group << 8 | (i + j < bytes.size() ? static_cast<unsigned char>(bytes[i + j]) : 0U);
-    }
-    for (std::size_t j = 0; j < 4; ++j) {
-      text += i + j > bytes.size() ? '=' : kAlphabet[group >> (18 - 6 * j) & 63];
-    }
-  }
-  return text;
-}
-
 std::string basic_credentials(std::string_view user, std::string_view password) {
-  return "Basic " + to_base64(fmt::format("{}:{}", user, password));
+  return "Basic " + base64_encode(fmt::format("{}:{}", user, password));
 }
 
 }  // namespace d7y::http

@@ -44,6 +44,5 @@ Result<WallTime> parse_http_date(std::string_view text);
 
 // "Basic ..." for a user and password. A secret.
 std::string basic_credentials(std::string_view user, std::string_view password);
-std::string to_base64(std::string_view bytes);
 
 }  // namespace d7y::http

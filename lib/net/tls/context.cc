@@ -172,9 +172,8 @@ int on_verify(int ok, X509_STORE_CTX* store) {
   return ok;
 }
 
-void on_current_time(const SSL* ssl, timeval* out) {
-  const auto since = TlsStream::Inside::of(ssl).now.time_since_epoch();
-  out->tv_sec = std::chrono::duration_cast<std::chrono::seconds>(since).count();
+void on_current_time(const SSL*, timeval* out) {
+  out->tv_sec = std::chrono::floor<std::chrono::seconds>(TimeOf::current()).time_since_epoch().count();
   out->tv_usec = 0;
 }
 
@@ -216,7 +215,13 @@ Result<bssl::UniquePtr<SSL_CTX>> make_ssl(TlsVersion min_version) {
   return ssl;
 }
 
+thread_local WallTime time_now{};
+
 }  // namespace
+
+TimeOf::TimeOf(const TlsStream::Inside& inside) : outer_(std::exchange(time_now, inside.now)) {}
+TimeOf::~TimeOf() { time_now = outer_; }
+WallTime TimeOf::current() { return time_now; }
 
 void SessionCache::put(const std::string& key, bssl::UniquePtr<SSL_SESSION> session) {
   if (capacity_ == 0) return;

@@ -9,11 +9,16 @@ namespace {
 
 using State = world::Transfer::State;
 
+int step(TlsStream::Inside& inside) {
+  const TimeOf clock(inside);
+  ERR_clear_error();
+  return SSL_do_handshake(inside.ssl.get());
+}
+
 Task<Result<void>> shake_hands(TlsStream::Inside& inside, std::string doing, Deadline deadline) {
   while (true) {
-    ERR_clear_error();
-    const int done = SSL_do_handshake(inside.ssl.get());
     std::optional<Error> refused;
+    const int done = step(inside);
     if (done != 1) {
       const int why = SSL_get_error(inside.ssl.get(), done);
       if (why != SSL_ERROR_WANT_READ) refused = inside.describe_failure(doing, why);

@@ -41,6 +41,20 @@ struct TlsContext::Inside {
   SessionCache sessions{0};
 };
 
+// BoringSSL asks for the time without saying for which connection; this tells it, while it lives, the
+// time of the connection at work on this thread.
+class TimeOf {
+ public:
+  explicit TimeOf(const TlsStream::Inside& inside);
+  ~TimeOf();
+  TimeOf(const TimeOf&) = delete;
+  TimeOf& operator=(const TimeOf&) = delete;
+  static WallTime current();
+
+ private:
+  WallTime outer_;
+};
+
 // What verification found wrong first.
 struct Refusal {
   int code = X509_V_OK;

@@ -164,6 +164,7 @@ Error TlsStream::Inside::describe_failure(std::string_view doing, int ssl_error)
 }
 
 bool TlsStream::Inside::seal(Bytes data) {
+  const TimeOf clock(*this);
   ERR_clear_error();
   const int done = SSL_write(ssl.get(), data.data(), static_cast<int>(data.size()));
   if (done == static_cast<int>(data.size())) return true;
@@ -212,6 +213,7 @@ world::Transfer TlsStream::try_read(MutableBytes buffer) {
       end = State::kFailed;
       break;
     }
+    const TimeOf clock(in);
     ERR_clear_error();
     const auto room = std::min<std::size_t>(buffer.size() - total, 1 << 30);
     const int got = SSL_read(in.ssl.get(), buffer.data() + total, static_cast<int>(room));

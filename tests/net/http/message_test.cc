@@ -69,12 +69,7 @@ TEST_CASE("all three forms of HTTP dates are read") {
   }
 }
 
-TEST_CASE("base64 pads as it should") {
-  CHECK(to_base64("") == "");
-  CHECK(to_base64("f") == "Zg==");
-  CHECK(to_base64("fo") == "Zm8=");
-  CHECK(to_base64("foo") == "Zm9v");
-  CHECK(to_base64("foobar") == "Zm9vYmFy");
+TEST_CASE("basic credentials are as RFC 7617 has them") {
   CHECK(basic_credentials("Aladdin", "open sesame") == "Basic QWxhZGRpbjpvcGVuIHNlc2FtZQ==");
 }
 
