@@ -24,6 +24,8 @@ inline bool operator!=(const char* a, const StringPtr& b) { return !(StringPtr(a
 
 namespace d7y::store {
 
+// Whole, also where there are zero bytes in it, which kj's own conversion ends at.
+inline capnp::Text::Reader to_text(const std::string& text) { return {text.c_str(), text.size()}; }
 inline std::string text_of(capnp::Text::Reader text) { return std::string(text.begin(), text.size()); }
 
 inline Result<void> append_message(capnp::MessageBuilder& message, std::uint64_t generation,

@@ -13,7 +13,7 @@ constexpr std::size_t kLinesPerRecord = 1000;
 
 void put(format::IndexEntry::Builder to, const IndexEntry& entry) {
   const TaskSummary& task = entry.task;
-  to.setId(task.id);
+  to.setId(to_text(task.id));
   to.setKind(static_cast<std::uint8_t>(task.kind));
   to.setPieceLength(task.piece_length);
   to.setHasContentLength(task.content_length.has_value());

@@ -14,22 +14,22 @@ WallTime wall(std::int64_t nanoseconds) { return WallTime(Duration(nanoseconds))
 void put(format::Record::Builder out, const FactsRecord& record) {
   const TaskFacts& facts = record.facts;
   auto to = out.initFacts();
-  to.setId(facts.id);
+  to.setId(to_text(facts.id));
   to.setKind(static_cast<std::uint8_t>(facts.kind));
-  to.setUrl(facts.url);
-  to.setTag(facts.tag);
-  to.setApplication(facts.application);
+  to.setUrl(to_text(facts.url));
+  to.setTag(to_text(facts.tag));
+  to.setApplication(to_text(facts.application));
   to.setPieceLength(facts.piece_length);
   to.setHasContentLength(facts.content_length.has_value());
   to.setContentLength(facts.content_length.value_or(0));
   auto headers = to.initResponseHeaders(static_cast<unsigned>(facts.response_headers.size()));
   for (unsigned i = 0; i < headers.size(); ++i) {
-    headers[i].setName(facts.response_headers[i].first);
-    headers[i].setValue(facts.response_headers[i].second);
+    headers[i].setName(to_text(facts.response_headers[i].first));
+    headers[i].setValue(to_text(facts.response_headers[i].second));
   }
-  to.setEtag(facts.version.etag);
-  to.setLastModified(facts.version.last_modified);
-  to.setDigest(facts.digest);
+  to.setEtag(to_text(facts.version.etag));
+  to.setLastModified(to_text(facts.version.last_modified));
+  to.setDigest(to_text(facts.digest));
   to.setTtl(facts.ttl.count());
   to.setPersistent(facts.persistent);
   to.setPrefetched(facts.prefetched);
@@ -46,13 +46,13 @@ void put(format::Record::Builder out, const PieceInfo& piece) {
   auto micros = std::chrono::duration_cast<std::chrono::microseconds>(piece.cost).count();
   to.setCostMicroseconds(static_cast<std::uint64_t>(std::max<std::int64_t>(micros, 0)));
   to.setCreatedAt(stamp(piece.created_at));
-  to.setParent(piece.parent);
+  to.setParent(to_text(piece.parent));
 }
 
 void put(format::Record::Builder out, const LostRecord& lost) { out.setLost(lost.number); }
 void put(format::Record::Builder out, const SyncedRecord& synced) { out.setSynced(synced.upto); }
 void put(format::Record::Builder out, const FinishedRecord&) { out.setFinished(); }
-void put(format::Record::Builder out, const FailedRecord& failed) { out.setFailed(failed.why); }
+void put(format::Record::Builder out, const FailedRecord& failed) { out.setFailed(to_text(failed.why)); }
 void put(format::Record::Builder out, const AccessedRecord& accessed) { out.setAccessed(stamp(accessed.at)); }
 void put(format::Record::Builder out, const SharedRecord& shared) {
   auto to = out.initShared();
@@ -133,7 +133,11 @@ class Telling {
 
   bool operator()(FactsRecord& record) {
     if (!check_facts(record.facts)) return false;
-    if (has_facts_ && record.facts.id != history_.facts.facts.id) return false;
+    if (has_facts_ && (record.facts.id != history_.facts.facts.id ||
+                       record.facts.piece_length != history_.facts.facts.piece_length)) {
+      return false;  // a reset begins a new journal
+    }
+    if (record.facts.content_length != history_.facts.facts.content_length) history_.finished = false;
     for (auto& [number, piece] : history_.pieces) {
       if (!fits(piece.info, record.facts)) return false;
     }

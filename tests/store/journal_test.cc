@@ -27,7 +27,7 @@ FactsRecord some_facts() {
   record.facts.kind = TaskKind::kPersistentCache;
   record.facts.tag = "tag";
   record.facts.application = "app";
-  record.facts.response_headers = {{"Content-Type", "text/plain"}, {"X", ""}};
+  record.facts.response_headers = {{"Content-Type", "text/plain"}, {"X", ""}, {"Zero", std::string("a\0b", 3)}};
   record.facts.version = {"etag", "last"};
   record.facts.digest = "sha256:" + std::string(64, 'a');
   record.facts.ttl = 3h;
@@ -145,6 +145,20 @@ TEST_CASE("records that contradict the facts end the good part") {
   auto other = some_facts();
   other.facts.id = an_id(2);
   CHECK(records_with(other) == 1);
+  auto longer = some_facts();
+  longer.facts.piece_length = 8192;
+  CHECK(records_with(longer) == 1);
+  Writer endless;
+  endless.add(some_facts())
+      .add(some_piece(0))
+      .add(some_piece(1))
+      .add(some_piece(2, 1808))
+      .add(FinishedRecord{});
+  auto unknown = some_facts();
+  unknown.facts.content_length.reset();
+  CHECK(must(read_journal(as_bytes(endless.file))).finished);
+  endless.add(unknown);
+  CHECK_FALSE(must(read_journal(as_bytes(endless.file))).finished);
   Writer no_facts;
   no_facts.add(some_piece(0)).add(some_facts());
   CHECK_FALSE(read_journal(as_bytes(no_facts.file)).ok());

@@ -1,0 +1,160 @@
+// The hand of garbage collection, in virtual time.
+#include "fixture.h"
+#include "sim/simulation.h"
+
+using namespace d7y;
+using namespace d7y::store;
+
+namespace {
+
+Task<std::unique_ptr<Store>> open_with(world::World& world, GcOptions gc) {
+  StoreOptions options;
+  options.gc = gc;
+  options.folder = "/store";
+  auto opened = co_await Store::open(world, std::move(options), Log());
+  co_return must(std::move(opened));
+}
+
+Task<void> put_finished(Store& store, int number, std::size_t bytes) {
+  auto made = co_await store.create(facts_of(an_id(number), bytes, 100'000));
+  TaskHandle task = must(std::move(made));
+  must(put_all(*task, made_up(bytes, static_cast<std::uint64_t>(number))));
+  must(co_await task->finish());
+}
+
+using Ids = std::vector<std::string>;
+
+Ids ids_of(const Collected& collected) {
+  std::vector<std::string> ids;
+  for (const auto& item : collected.evicted) ids.push_back(item.id);
+  return ids;
+}
+
+Task<Ids> collect(Store& store) {
+  auto collected = co_await store.collect();
+  co_return ids_of(must(std::move(collected)));
+}
+
+void run_simulated(sim::DiskOptions disk, Task<void> (*test)(sim::Host&, bool&)) {
+  sim::Simulation sim(1);
+  auto& host = sim.add_host({.disk = disk});
+  bool done = false;
+  host.spawn(test(host, done));
+  CHECK(sim.run_until([&] { return done; }, 2000h));
+}
+
+Task<void> ages(sim::Host& host, bool& done) {
+  GcOptions aging;
+  aging.standard_ttl = 10h;
+  auto store = co_await open_with(host, aging);
+  co_await put_finished(*store, 1, 1000);
+  co_await put_finished(*store, 2, 1000);
+  co_await put_finished(*store, 3, 1000);
+  auto held = must(co_await store->find(an_id(3)));
+  co_await sleep_for(6h);
+  must(co_await store->find(an_id(2)));  // a use
+  co_await sleep_for(5h);
+  auto first = must(co_await store->collect());
+  CHECK(ids_of(first) == Ids{an_id(1)});
+  CHECK(first.evicted[0].reason == GcReason::kExpired);
+  CHECK(first.evicted[0].bytes == 1000);
+  CHECK_FALSE(store->contains(an_id(1)));
+  held = {};
+  auto second = must(co_await store->collect());
+  CHECK(ids_of(second) == Ids{an_id(3)});
+  CHECK(store->stats().evictions == 2);
+  CHECK(store->stats().evicted_bytes == 2000);
+  // Uses survive a restart.
+  must(co_await store->close());
+  store.reset();
+  store = co_await open_with(host, aging);
+  co_await sleep_for(4h);
+  auto gone = co_await collect(*store);
+  CHECK(gone.empty());
+  co_await sleep_for(2h);
+  gone = co_await collect(*store);
+  CHECK(gone == Ids{an_id(2)});
+  done = true;
+}
+
+Task<void> disk_marks(sim::Host& host, bool& done) {
+  auto store = co_await open_with(host, GcOptions());
+  for (int number = 1; number <= 7; ++number) {
+    co_await put_finished(*store, number, 1'000'000);
+    co_await sleep_for(1min);
+  }
+  auto gone = co_await collect(*store);
+  CHECK(gone.empty());
+  must(co_await store->find(an_id(1)));
+  for (int number = 8; number <= 9; ++number) {
+    co_await put_finished(*store, number, 1'000'000);
+    co_await sleep_for(1min);
+  }
+  auto collected = must(co_await store->collect());
+  // 9 MB and what the file system adds, to 6 MB.
+  CHECK(ids_of(collected) == Ids{an_id(2), an_id(3), an_id(4), an_id(5)});
+  CHECK(collected.evicted[0].reason == GcReason::kDiskUse);
+  co_await sleep_for(1min);  // removal in the background
+  CHECK(host.disk().used() < 6'500'000);
+  gone = co_await collect(*store);
+  CHECK(gone.empty());
+  done = true;
+}
+
+Task<void> own_share(sim::Host& host, bool& done) {
+  GcOptions share;
+  share.disk_threshold = 4'000'000;
+  auto store = co_await open_with(host, share);
+  for (int number = 1; number <= 4; ++number) {
+    co_await put_finished(*store, number, 1'000'000);
+    co_await sleep_for(1min);
+  }
+  auto gone = co_await collect(*store);
+  CHECK(gone == Ids{an_id(1), an_id(2)});
+  done = true;
+}
+
+Task<void> linked_out(sim::Host& host, bool& done) {
+  auto store = co_await open_with(host, GcOptions());
+  for (int number = 1; number <= 9; ++number) {
+    co_await put_finished(*store, number, 1'000'000);
+    co_await sleep_for(1min);
+  }
+  {
+    auto task = must(co_await store->find(an_id(1)));
+    ExportOptions output;
+    output.path = "/out";
+    must(co_await export_content(task, output));
+    co_await sleep_for(1min);
+  }
+  for (int number = 2; number <= 9; ++number) {
+    must(co_await store->find(an_id(number)));
+    co_await sleep_for(1min);
+  }
+  // Deleting 1 would give nothing back: it is the user's as well.
+  auto gone = co_await collect(*store);
+  CHECK(gone == Ids{an_id(2), an_id(3), an_id(4)});
+  must(host.files().remove("/out"));
+  co_await put_finished(*store, 10, 1'000'000);
+  co_await put_finished(*store, 11, 1'000'000);
+  co_await put_finished(*store, 12, 1'000'000);
+  gone = co_await collect(*store);
+  CHECK(gone == Ids{an_id(1), an_id(5), an_id(6)});
+  done = true;
+}
+
+}  // namespace
+
+TEST_CASE("tasks go when their time is over, never while they are held, and uses count") {
+  run_simulated({}, ages);
+}
+
+TEST_CASE("a disk above its high mark is brought below the low one, least recently used first") {
+  run_simulated({.capacity = 10'000'000}, disk_marks);
+}
+
+TEST_CASE("with a threshold of its own the store keeps to its share") { run_simulated({}, own_share); }
+
+TEST_CASE("deleting what a user has a hard link to would free nothing, so it stays") {
+  run_simulated({.capacity = 11'000'000}, linked_out);
+}
