@@ -136,7 +136,7 @@ Duration timeout_of(const api::common::Download& message) {
 }
 
 Error to_task_error(Error error) {
-  if (error.details().empty()) return error;
+  if (error.details().empty() || error.status() == 0) return error;
   return grpc::status_error(grpc::Code::kInternal, error.message(), error.details());
 }
 

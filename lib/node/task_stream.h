@@ -19,8 +19,8 @@ struct TaskStreamOptions {
 Task<Result<void>> stream_download(fetch::Engine& engine, fetch::Wish wish, TaskStreamOptions options,
                                    grpc::Writer<api::dfdaemon::DownloadTaskResponse>& out);
 
-// An error as DownloadTask's clients expect it: a failure of the origin is INTERNAL with its JSON as
-// details; everything else keeps its own code.
+// An error as DownloadTask's clients expect it: what an origin answered is INTERNAL with its JSON as details;
+// everything else keeps its own code.
 Error to_task_error(Error error);
 
 // How long a download may take: what its message says, or two hours.

@@ -4,7 +4,7 @@
 #include <unistd.h>
 #include <algorithm>
 
-#include <atomic>
+#include <algorithm>
 #include <filesystem>
 #include <fstream>
 #include <random>
