@@ -60,7 +60,8 @@ using Connect = std::function<Task<Result<Stream>>(Address, Deadline)>;
 
 Task<Result<Stream>> connect_with_tls(world::World& world, std::shared_ptr<net::TlsContext> context,
                                       Address to, Deadline deadline) {
-  CO_TRY(auto plain, co_await world.network().connect(to, {}, deadline));
+  world::ConnectOptions plain_options;
+  CO_TRY(auto plain, co_await world.network().connect(to, plain_options, deadline));
   net::TlsConnectOptions options;
   options.server_name = to.ip();
   options.now = world.wall_now();
