@@ -1,6 +1,7 @@
 #include "fetch/parent_phase.h"
 
 #include <algorithm>
+#include <bit>
 
 #include "store/claim.h"
 
@@ -61,18 +62,26 @@ Task<void> ParentPhase::follow(Parent& parent) {
   }
 }
 
-void ParentPhase::recount_copies() {
-  bool stale = copies_.size() != conductor_.plan_.pieces();
+void ParentPhase::count_copies() {
+  copies_.resize(conductor_.plan_.pieces(), 0);
   for (auto& parent : parents_) {
-    if (parent.seen_version != parent.watch->version()) stale = true;
+    bool gone = set_.given_up(parent.id);
+    if (parent.seen_version == parent.watch->version() && !gone) continue;
     parent.seen_version = parent.watch->version();
-  }
-  if (!stale) return;
-  copies_.assign(conductor_.plan_.pieces(), 0);
-  for (const auto& parent : parents_) {
-    if (set_.given_up(parent.id)) continue;
-    for (std::uint32_t piece = 0; piece < copies_.size(); ++piece) {
-      if (parent.watch->complete().test(piece) || parent.watch->arriving().test(piece)) ++copies_[piece];
+    const auto& complete = parent.watch->complete().words();
+    const auto& arriving = parent.watch->arriving().words();
+    parent.counted.resize(std::max({parent.counted.size(), complete.size(), arriving.size()}), 0);
+    for (std::size_t i = 0; i < parent.counted.size(); ++i) {
+      std::uint64_t now = 0;
+      if (!gone && i < complete.size()) now |= complete[i];
+      if (!gone && i < arriving.size()) now |= arriving[i];
+      for (auto changed = now ^ parent.counted[i]; changed != 0; changed &= changed - 1) {
+        auto bit = std::countr_zero(changed);
+        auto piece = i * 64 + static_cast<std::size_t>(bit);
+        if (piece >= copies_.size()) continue;
+        copies_[piece] = static_cast<std::uint16_t>(copies_[piece] + ((now >> bit & 1) != 0 ? 1 : -1));
+      }
+      parent.counted[i] = now;
     }
   }
 }
@@ -91,7 +100,7 @@ bool ParentPhase::assign_open(Parent& parent, swarm::AnnounceSession& session) {
 }
 
 void ParentPhase::assign(swarm::AnnounceSession& session) {
-  recount_copies();
+  count_copies();
   // In turns, so that work is spread before anybody's window is full.
   for (bool any = true; any && !failure_;) {
     any = false;

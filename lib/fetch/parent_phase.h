@@ -39,6 +39,7 @@ class ParentPhase {
     bool offered = true;  // by the latest answer
     std::unique_ptr<swarm::ParentWatch> watch;
     std::uint64_t seen_version = 0;
+    std::vector<std::uint64_t> counted;  // its pieces as copies_ counts them, one bit each
   };
   struct Fetch {
     Parent* parent = nullptr;
@@ -53,7 +54,8 @@ class ParentPhase {
   void start(Parent& parent, std::uint32_t piece, bool rival, swarm::AnnounceSession& session);
   Task<void> fetch(Fetch& fetch, store::PieceClaim claim, swarm::AnnounceSession& session);
   Task<void> follow(Parent& parent);
-  void recount_copies();
+  // Brings copies_ up to what the watches say now; costs a look at each word of bits that may have changed.
+  void count_copies();
   bool exhausted() const;
   bool may_bring_something(const Parent& parent) const;
 

@@ -109,14 +109,21 @@ Task<Result<Stream>> accept_with_tls(world::World& world, std::shared_ptr<net::T
 
 }  // namespace
 
+namespace {
+// Dragonfly's default of 50 GB/s means no limit, and is treated as none.
+std::uint64_t limit_of(std::uint64_t bytes_per_second) {
+  return bytes_per_second >= 50'000'000'000 ? 0 : bytes_per_second;
+}
+}  // namespace
+
 Node::Node(world::World& world, NodeOptions options, Metrics& metrics, Log log)
     : world_(world),
       options_(std::move(options)),
       metrics_(metrics),
       log_(log),
-      download_limit_(options_.config.download.bandwidth_limit, 0, world.now()),
-      source_limit_(options_.config.download.back_to_source_bandwidth_limit, 0, world.now()),
-      upload_limit_(options_.config.upload.bandwidth_limit, 0, world.now()),
+      download_limit_(limit_of(options_.config.download.bandwidth_limit), 0, world.now()),
+      source_limit_(limit_of(options_.config.download.back_to_source_bandwidth_limit), 0, world.now()),
+      upload_limit_(limit_of(options_.config.upload.bandwidth_limit), 0, world.now()),
       metrics_page_(metrics, [this] { refresh_metrics(); }),
       health_page_([this] { return !draining_; }),
       scope_(world.loop()) {}

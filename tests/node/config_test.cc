@@ -1,0 +1,92 @@
+#include "node/config.h"
+
+#include <doctest/doctest.h>
+
+#include <algorithm>
+
+using namespace d7y;
+using namespace d7y::node;
+using namespace std::chrono_literals;
+
+TEST_CASE("an empty dfdaemon.yaml has Dragonfly's defaults") {
+  auto config = DaemonConfig::parse("", "dfdaemon.yaml");
+  REQUIRE(config);
+  CHECK(config->download.socket_path == "/var/run/dragonfly/dfdaemon.sock");
+  CHECK(config->upload.server.port == 4000);
+  CHECK(config->storage.server.port == 4005);
+  CHECK(config->metrics.port == 4002);
+  CHECK(config->health.port == 4003);
+  CHECK(config->storage.dir == "/var/lib/dragonfly/");
+  CHECK(!config->storage.keep);
+  CHECK(!config->seed_peer);
+  CHECK(config->scheduler.announce_interval == 300s);
+  CHECK(config->scheduler.max_schedule_count == 5);
+  CHECK(config->gc.task_ttl == 720h);
+  CHECK(config->gc.disk_high_percent == 80);
+  CHECK(config->download.concurrent_piece_count == 8);
+  CHECK(config->warnings.empty());
+}
+
+TEST_CASE("a dfdaemon.yaml of a cluster is read key by key") {
+  auto config = DaemonConfig::parse(R"(
+host: {idc: fra, location: "eu|de", hostname: node-7, ip: 10.0.0.7, schedulerClusterID: 3}
+download: {server: {socketPath: /run/d.sock, requestRateLimit: 100}, bandwidthLimit: 1GB, pieceTimeout: 40s}
+upload: {server: {ip: 127.0.0.1, port: 14000}, bandwidthLimit: 500MB, disableShared: true}
+manager: {addr: "http://manager:65003"}
+scheduler: {announceInterval: 1m, maxScheduleCount: 7}
+seedPeer: {enable: true, type: super}
+storage: {dir: /data, keep: true, server: {tcpPort: 14005}}
+gc: {interval: 10m, policy: {taskTTL: 7d, distHighThresholdPercent: 90, diskLowThresholdPercent: 70}}
+proxy: {rules: [{regex: 'blobs/sha256.*', useTLS: true}]}
+)",
+                                    "dfdaemon.yaml");
+  REQUIRE_MESSAGE(config.ok(), config.error().message());
+  CHECK(*config->host.idc == "fra");
+  CHECK(config->host.scheduler_cluster_id == 3);
+  CHECK(config->download.bandwidth_limit == 1'000'000'000);
+  CHECK(config->download.piece_timeout == 40s);
+  CHECK(config->upload.server.ip == "127.0.0.1");
+  CHECK(config->upload.disable_shared);
+  CHECK(config->manager.addr == "http://manager:65003");
+  CHECK(config->scheduler.max_schedule_count == 7);
+  CHECK(config->seed_peer);
+  CHECK(config->storage.keep);
+  CHECK(config->gc.task_ttl == 168h);
+  CHECK(config->gc.disk_high_percent == 90);
+  REQUIRE(config->proxy.rules.size() == 1);
+  CHECK(config->proxy.rules[0].use_tls);
+}
+
+TEST_CASE("wrong values are named with line and key, all of them at once") {
+  auto config = DaemonConfig::parse(
+      "upload:\n  server:\n    port: 70000\nhost:\n  ip: nowhere\ndownload:\n  protocol: udp\n", "d.yaml");
+  REQUIRE(!config);
+  const auto& message = config.error().message();
+  CHECK(message.find("d.yaml:3: upload.server.port: 70000 is outside 0 to 65535") != std::string::npos);
+  CHECK(message.find("d.yaml:5: host.ip: \"nowhere\" is not an IP address") != std::string::npos);
+  CHECK(message.find("d.yaml:7: download.protocol: \"udp\" is neither tcp nor quic") != std::string::npos);
+}
+
+TEST_CASE("unknown keys, and keys without effect yet, are warned about by name") {
+  auto config = DaemonConfig::parse("colour: red\nsecurity:\n  enable: true\n", "d.yaml");
+  REQUIRE(config);
+  auto has = [&](const std::string& text) {
+    return std::any_of(config->warnings.begin(), config->warnings.end(),
+                       [&](const std::string& w) { return w.find(text) != std::string::npos; });
+  };
+  CHECK(has("d.yaml:1: key \"colour\" is not known"));
+  CHECK(has("d.yaml:3: security.enable has no effect"));
+}
+
+TEST_CASE("certificates come in threes") {
+  CHECK(!DaemonConfig::parse("upload: {server: {caCert: /ca.pem}}", "d.yaml"));
+  CHECK(DaemonConfig::parse("upload: {server: {caCert: /ca.pem, cert: /c.pem, key: /k.pem}}", "d.yaml"));
+}
+
+TEST_CASE("dynconfig.yaml names the schedulers of a daemon without a manager") {
+  auto config = DynamicConfig::parse(
+      "scheduler:\n  addrs: [10.0.0.1:8002, 10.0.0.2:8002]\nclientConfig: {}\n", "dynconfig.yaml");
+  REQUIRE(config);
+  CHECK(config->scheduler_addrs == std::vector<std::string>{"10.0.0.1:8002", "10.0.0.2:8002"});
+  REQUIRE(config->warnings.size() == 1);
+}
