@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Checks that no co_await expression holds a braced initialiser.
+"""Checks that no co_await expression holds a braced initialiser, and no braced initialiser a co_await.
 
     .ci/coroutines.py ROOT [--stamp FILE --depfile FILE]
 
@@ -14,6 +14,7 @@ import re
 import sys
 
 EXPRESSION = re.compile(r'(?<!operator )\bco_await\b[^;{}]*\{[^;]*;')
+INSIDE = re.compile(r'[\w>]\{[^{};]*\bco_await\b[^;]*;')
 BRACED = re.compile(r'(?:[(,]\s*|\b[A-Za-z_]\w*(?:<[^;<>]*>)?)\{\s*[^\s}]')
 # Where a body begins, the expression has ended: "while (co_await x) {", "if (...) {", "for (...) {".
 BODY = re.compile(r'\)\s*(?:const\s*|noexcept\s*|->\s*[\w:<>]+\s*)*\{\s*\n')
@@ -24,6 +25,8 @@ AREAS = ('lib', 'capi', 'tests')
 def offences(text):
     """Line and text of each wrong expression."""
     text = COMMENT.sub(lambda m: re.sub(r'[^\n]', ' ', m.group(0)), text)
+    for match in INSIDE.finditer(text):
+        yield text.count('\n', 0, match.start()) + 1, ' '.join(match.group(0).split())[:100]
     for match in EXPRESSION.finditer(text):
         expression = BODY.split(match.group(0))[0]
         if BRACED.search(expression):

@@ -265,7 +265,8 @@ Task<Result<std::string>> failed(Error error) { co_return std::move(error); }
 
 Task<Channel::Reply> full_answer(RawCall call) {
   Task<Result<std::string>> reading = detail::only_message(call);
-  Channel::Reply reply{co_await reading, {}, {}};
+  Result<std::string> message = co_await reading;
+  Channel::Reply reply{std::move(message), {}, {}};
   reply.headers = call.headers();
   reply.trailers = call.trailers();
   co_return std::move(reply);
