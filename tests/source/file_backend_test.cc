@@ -92,7 +92,9 @@ TEST_CASE("a file that changed is noticed, before and while it is read") {
   auto during = [](Disk& d) -> Task<Result<void>> {
     Request request;
     request.url = "file:///data/a%20b";
-    CO_TRY(auto body, co_await d.backend.read(request, {}, {}, Deadline::never()));
+    Span whole;
+    Version any;
+    CO_TRY(auto body, co_await d.backend.read(request, whole, any, Deadline::never()));
     std::vector<std::byte> buffer(5);
     CO_TRY(auto first, co_await body->read(buffer, Deadline::never()));
     if (first != 5) co_return error(ErrorCode::kInternal, "{} bytes", first);

@@ -27,7 +27,8 @@ FactsRecord some_facts() {
   record.facts.kind = TaskKind::kPersistentCache;
   record.facts.tag = "tag";
   record.facts.application = "app";
-  record.facts.response_headers = {{"Content-Type", "text/plain"}, {"X", ""}, {"Zero", std::string("a\0b", 3)}};
+  record.facts.response_headers = {
+      {"Content-Type", "text/plain"}, {"X", ""}, {"Zero", std::string("a\0b", 3)}};
   record.facts.version = {"etag", "last"};
   record.facts.digest = "sha256:" + std::string(64, 'a');
   record.facts.ttl = 3h;

@@ -60,7 +60,8 @@ class Files : public Handler {
     const auto size = (*file)->status()->size;
     std::optional<std::uint64_t> announced;
     if (request.query() != "chunked") announced = size;
-    (void)co_await responder.begin({}, announced);
+    ResponseHead head;
+    (void)co_await responder.begin(head, announced);
     (void)co_await responder.send_file(**file, 0, size);
     (void)co_await responder.finish();
   }

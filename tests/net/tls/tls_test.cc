@@ -348,7 +348,8 @@ class Hello : public http::Handler {
     const std::string kind = request.over_tls() ? "tls" : "plain";
     if (request.path() == "/until-close") {
       responder.close_after();
-      (void)co_await responder.begin({}, std::nullopt);
+      http::ResponseHead head;
+      (void)co_await responder.begin(head, std::nullopt);
       (void)co_await responder.write(as_bytes(content));
       (void)co_await responder.finish();
     } else {
