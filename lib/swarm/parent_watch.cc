@@ -288,7 +288,9 @@ Result<void> ParentWatch::apply(const vortex::Have& have) {
       arriving_.clear_all();
       break;
     case What::kEnd:
-      return error(have.code == vortex::Code::kNotFound ? ErrorCode::kNotFound : ErrorCode::kInternal,
+      return error(have.code == vortex::Code::kNotFound ? ErrorCode::kNotFound
+                   : have.code == vortex::Code::kBusy   ? ErrorCode::kExhausted
+                                                        : ErrorCode::kInternal,
                    "it says: {}", have.message);
   }
   note();

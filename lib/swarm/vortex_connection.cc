@@ -82,7 +82,7 @@ Task<Result<void>> VortexConnection::serve() {
     sweep(subscriptions_);
     if (broken_) co_return error(ErrorCode::kReset, "an answer could not be sent");
     if (draining_ && busy() == 0) co_return Result<void>{};
-    if (busy() >= server_.options_.max_requests) {
+    if (busy() >= server_.options_.max_requests || subscribed_ > 2 * server_.options_.max_subscriptions) {
       CO_OK(co_await job_ended_.wait(Deadline::never()));
       continue;
     }
@@ -152,9 +152,6 @@ Task<Result<void>> VortexConnection::handle(vortex::Request request) {
     auto number = subscribe->subscription;
     if (subscriptions_.contains(number))
       co_return error(ErrorCode::kProtocol, "two subscriptions {}", number);
-    if (subscribed_ >= server_.options_.max_subscriptions) {
-      co_return error(ErrorCode::kProtocol, "more than {} subscriptions", server_.options_.max_subscriptions);
-    }
     auto& job = *(subscriptions_[number] = std::make_unique<Job>(world_.loop()));
     ++subscribed_;
     job.scope.spawn(run_subscription(std::move(*subscribe), job));
@@ -357,6 +354,10 @@ Task<void> VortexConnection::run_subscription(vortex::Subscribe subscribe, Job& 
 
 Task<Result<void>> VortexConnection::follow_task(vortex::Subscribe subscribe, Job& job) {
   using What = vortex::Have::What;
+  if (subscribed_ > server_.options_.max_subscriptions) {
+    co_return error(ErrorCode::kExhausted, "{} subscriptions on one connection are the limit",
+                    server_.options_.max_subscriptions);
+  }
   auto statement = [&subscribe](What what) {
     vortex::Have have;
     have.subscription = subscribe.subscription;

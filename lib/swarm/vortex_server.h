@@ -29,8 +29,9 @@ struct VortexServerOptions {
   std::uint32_t max_connections = 4096;
   std::uint32_t max_connections_per_host = 256;
   // Outstanding extension requests on one connection; more are left unread.
-  std::uint32_t max_requests = 64;
-  std::uint32_t max_subscriptions = 64;
+  std::uint32_t max_requests = 256;
+  // Subscriptions on one connection; more are told to come back later.
+  std::uint32_t max_subscriptions = 1024;
   // A new connection must send its first request in this time.
   std::chrono::nanoseconds first_request_timeout = std::chrono::seconds(30);
   // A kept connection without requests and subscriptions is closed after this.

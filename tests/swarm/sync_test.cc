@@ -333,6 +333,35 @@ SWARM_TEST("a parent that is not there fails the watch within seconds") {
   CHECK(sim.now() - began < 20s);
 }
 
+SWARM_TEST("one subscription too many is told so and harms no other") {
+  auto& host = sim.add_host();
+  auto& child = sim.add_host();
+  VortexServerOptions few;
+  few.max_subscriptions = 1;
+  auto making = make_peer(host, host.address(4005), few);
+  auto peer = co_await making;
+  auto content = made_up(2 * kPiece);
+  auto stocking = stock(*peer, kTask, content, kPiece, {0});
+  auto task = co_await stocking;
+  ParentPool pool(child, {}, Log());
+  Candidate candidate;
+  candidate.peer_id = "peer";
+  candidate.upload = host.address(4000);
+  pool.remember(candidate.upload, {peer->data, vortex::kOurAbilities});
+  ParentWatch first(pool, candidate, watching({0, 1}, content.size()), Log());
+  auto deadline = Deadline::in(60s, sim.now());
+  auto following = until(first, [&] { return first.has(0) == Availability::kComplete; }, deadline);
+  co_await following;
+  {
+    ParentWatch second(pool, candidate, watching({0, 1}, content.size()), Log());
+    auto failed = until(second, [&] { return second.state() == ParentWatch::State::kFailed; }, deadline);
+    co_await failed;
+  }
+  must(store::put_piece(*task, 1, content));
+  auto ended = until(first, [&] { return first.state() == ParentWatch::State::kEnded; }, deadline);
+  co_await ended;
+}
+
 SWARM_TEST("a parent that vanishes without a word is noticed while it is only watched") {
   auto& host = sim.add_host();
   auto& child = sim.add_host();
