@@ -200,6 +200,7 @@ Result<PeerHandle> Brain::register_peer(const Registration& registration, TimePo
   peer.need_back_to_source = registration.need_back_to_source;
   peer.disable_back_to_source = registration.disable_back_to_source;
   peer.has_stream = true;
+  peer.takes_offers = registration.takes_offers;
   peer_ids_.insert(registration.peer_id, handle.index);
   link(handle);
   if (task.state != TaskState::kSucceeded) task.state = TaskState::kRunning;

@@ -17,6 +17,7 @@
 //  * A cold task is fetched once: by a seed if one works, else by one peer that holds the task's token for
 //    the origin. Everyone else waits for that one, and is woken the moment it starts.
 //  * Upload slots are reserved when a parent is chosen, and released when the child ends, fails or is lost.
+//  * Whoever got few parents because few were there is offered more a little later, if it listens.
 //  * Parents: same site first, then spare capacity, observed rate, progress and depth; those who register
 //    together become each other's parents, since pieces only ever flow from has to has-not.
 #pragma once
@@ -49,6 +50,7 @@ struct BrainOptions {
   std::uint32_t back_to_source_at_once = 1;     // tokens of a task
   std::uint32_t back_to_source_count = 200;     // how many peers of a task are sent to the origin at most
   std::uint32_t origin_tokens = 200;            // tokens of all tasks of one origin
+  std::uint8_t offers = 2;                      // of more parents to one that takes them
   Duration patience = std::chrono::seconds(8);  // of a child for its first parents
   Duration reschedule_patience = std::chrono::seconds(2);
   Duration last_resort = std::chrono::seconds(30);  // after which the origin limit is all that counts
@@ -73,6 +75,8 @@ struct Registration {
   std::uint8_t priority = 0;  // 0 to 6, applications already resolved
   std::uint16_t concurrent_pieces = 8;
   bool need_back_to_source = false, disable_back_to_source = false, metadata_only = false;
+  // Listens for better parents while it downloads, as ours do; Dragonfly's clients do not.
+  bool takes_offers = false;
   std::string_view download;  // serialized, for the seed
 };
 
@@ -83,7 +87,8 @@ struct PieceReport {
   std::optional<std::uint32_t> crc32;
 };
 
-// Actions. A peer gets at most one of the first four for each of its requests.
+// Actions. A peer gets one of the first four for each of its requests; one that takes offers may get
+// SendParents unasked, with all that it should use from then on.
 struct SendParents {
   PeerHandle peer;
   std::vector<PeerHandle> parents;
@@ -247,6 +252,9 @@ class Brain {
   void answer_those_the_origin_refuses(TaskRecord& task, TimePoint now);
   void add_siblings(const std::vector<PeerHandle>& served, TimePoint now);
   void answer(PeerHandle child, TimePoint now);
+  void settle_shares(PeerHandle child);
+  void look_later(PeerHandle child, TimePoint now);
+  void offer_more(PeerHandle child, TimePoint now);
   bool provider_expected(const TaskRecord& task) const;
   bool finished_copy_for(const PeerRecord& child, TimePoint now) const;
   void find_provider(TaskHandle handle, TimePoint now);

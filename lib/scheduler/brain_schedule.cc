@@ -10,7 +10,11 @@ namespace {
 
 constexpr std::size_t kLookAtOnce = 256;   // waiting peers looked at in one go for one task
 constexpr std::size_t kTasksAtOnce = 256;  // tasks in one call of take_actions
-constexpr std::size_t kTokenSearch = 64;   // waiting peers among which the furthest gets the token
+// When more parents are looked for after an answer with few.
+constexpr Duration kLookAfter[] = {std::chrono::milliseconds(150), std::chrono::milliseconds(500),
+                                   std::chrono::seconds(2), std::chrono::seconds(5),
+                                   std::chrono::seconds(15)};
+constexpr std::size_t kTokenSearch = 64;  // waiting peers among which the furthest gets the token
 
 }  // namespace
 
@@ -130,28 +134,90 @@ void Brain::add_siblings(const std::vector<PeerHandle>& served, TimePoint now) {
   }
 }
 
-// `child` has its edges; settles what each of them costs and sends them.
-void Brain::answer(PeerHandle handle, TimePoint now) {
+// A child's demand is spread evenly over the parents it has now.
+void Brain::settle_shares(PeerHandle handle) {
   auto& child = *peers_.find(handle);
   const auto edges = child.progress->parents;
   release_parents(child);
   const auto share = static_cast<std::uint32_t>(kChildUnits / edges.size());
-  SendParents action{handle, {}};
   std::uint32_t depth = 255;
   for (const auto& edge : edges) {
     reserve(handle, edge.parent, share);
-    action.parents.push_back(edge.parent);
+    child.progress->parents.back().pieces = edge.pieces;
+    child.progress->parents.back().failed = edge.failed;
     const auto& parent = *peers_.find(edge.parent);
     if (parent.counted_usable)
       depth = std::min<std::uint32_t>(depth, parent.counted_root ? 1 : parent.depth + 1U);
   }
   child.depth = static_cast<std::uint8_t>(std::min<std::uint32_t>(depth, 255));
+}
+
+// `child` has its edges; settles what each of them costs and sends them.
+void Brain::answer(PeerHandle handle, TimePoint now) {
+  auto& child = *peers_.find(handle);
+  settle_shares(handle);
+  SendParents action{handle, {}};
+  for (const auto& edge : child.progress->parents) action.parents.push_back(edge.parent);
   unpark(child);
   child.updated = now;
   child.progress->rescheduling = false;
   child.progress->last_piece = now;
+  child.progress->looks = 0;
   ++child.progress->responses;
   actions_.push_back(std::move(action));
+  look_later(handle, now);
+}
+
+// Few were there when it asked; there may be more in a moment.
+void Brain::look_later(PeerHandle handle, TimePoint now) {
+  auto& peer = *peers_.find(handle);
+  auto& progress = *peer.progress;
+  progress.look_again = {};
+  const std::size_t wanted = std::min<std::size_t>(options_.candidate_parents, kMaxParents);
+  if (!peer.takes_offers || progress.parents.size() >= wanted || progress.offers >= options_.offers) return;
+  if (progress.looks == std::size(kLookAfter)) return;
+  progress.look_again = now + kLookAfter[progress.looks++];
+  alarms_.push({progress.look_again, handle});
+}
+
+void Brain::offer_more(PeerHandle handle, TimePoint now) {
+  auto& child = *peers_.find(handle);
+  auto& progress = *child.progress;
+  const std::size_t wanted = std::min<std::size_t>(options_.candidate_parents, kMaxParents);
+  // Parents that are gone make room.
+  std::vector<HostHandle> known;
+  std::size_t there = 0;
+  for (const auto& edge : progress.parents) {
+    const auto* parent = peers_.find(edge.parent);
+    if (parent == nullptr || parent->state == PeerState::kFailed) continue;
+    known.push_back(parent->host);
+    ++there;
+  }
+  std::vector<PeerHandle> more;
+  for (const auto parent : choose(handle, false, now)) {
+    const bool new_host = std::find(known.begin(), known.end(), peers_.find(parent)->host) == known.end();
+    if (new_host && there + more.size() < wanted) more.push_back(parent);
+  }
+  if (!more.empty() && child.state == PeerState::kRunning) {
+    auto edges = progress.parents;
+    std::erase_if(edges, [&](const ParentEdge& edge) {
+      const auto* parent = peers_.find(edge.parent);
+      return parent == nullptr || parent->state == PeerState::kFailed;
+    });
+    release_parents(child);
+    for (const auto& edge : edges) {
+      reserve(handle, edge.parent, edge.units);
+      progress.parents.back().pieces = edge.pieces;
+      progress.parents.back().failed = edge.failed;
+    }
+    for (const auto parent : more) reserve(handle, parent, kChildUnits / kMaxParents);
+    settle_shares(handle);
+    SendParents action{handle, {}};
+    for (const auto& edge : progress.parents) action.parents.push_back(edge.parent);
+    ++progress.offers;
+    actions_.push_back(std::move(action));
+  }
+  look_later(handle, now);
 }
 
 void Brain::answer_those_the_origin_refuses(TaskRecord& task, TimePoint now) {
@@ -284,8 +350,12 @@ void Brain::tick(TimePoint now) {
     const auto alarm = alarms_.top();
     alarms_.pop();
     const auto* peer = peers_.find(alarm.peer);
-    if (peer == nullptr || !peer->waiting || peer->progress->deadline > now) continue;
-    wait_ran_out(alarm.peer, now);
+    if (peer == nullptr || !peer->progress) continue;
+    if (peer->waiting) {
+      if (peer->progress->deadline <= now) wait_ran_out(alarm.peer, now);
+    } else if (peer->progress->look_again != TimePoint{} && peer->progress->look_again <= now) {
+      offer_more(alarm.peer, now);
+    }
   }
   if (now >= next_clean_) clean(now);
 }

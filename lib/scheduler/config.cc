@@ -61,9 +61,6 @@ void read_applications(const ConfigTree& list, const std::string& file, std::vec
 constexpr std::string_view kWithoutEffect[] = {
     "console",
     "pprofPort",
-    "server.advertiseIP",
-    "server.advertisePort",
-    "server.host",
     "server.logDir",
     "server.logLevel",
     "server.logMaxSize",

@@ -35,7 +35,7 @@ std::string origin_of_url(std::string_view url) {
 }
 
 void fill_registration(const api::scheduler::AnnouncePeerRequest& request, std::uint8_t priority,
-                       RegistrationParts& out) {
+                       bool takes_offers, RegistrationParts& out) {
   const auto& download = request.register_peer_request().download();
   out.origin = origin_of_url(download.url());
   out.bytes = download.SerializeAsString();
@@ -60,6 +60,7 @@ void fill_registration(const api::scheduler::AnnouncePeerRequest& request, std::
     r.range_length = download.range().length();
   }
   r.priority = priority;
+  r.takes_offers = takes_offers;
   r.concurrent_pieces = static_cast<std::uint16_t>(
       download.has_concurrent_piece_count() ? std::min(download.concurrent_piece_count(), 1024U) : 8);
   r.need_back_to_source = download.need_back_to_source();

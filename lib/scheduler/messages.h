@@ -22,7 +22,7 @@ struct RegistrationParts {
   std::string origin, bytes;
 };
 void fill_registration(const api::scheduler::AnnouncePeerRequest& request, std::uint8_t priority,
-                       RegistrationParts& out);
+                       bool takes_offers, RegistrationParts& out);
 
 PieceReport piece_report(const api::common::Piece& piece);
 

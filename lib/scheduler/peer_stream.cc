@@ -17,7 +17,9 @@ Result<void> check_ids(const api::scheduler::AnnouncePeerRequest& request) {
 
 }  // namespace
 
-PeerStream::PeerStream(Service& service) : service_(service) { service_.metrics_.streams.add(1); }
+PeerStream::PeerStream(Service& service, bool takes_offers) : service_(service), takes_offers_(takes_offers) {
+  service_.metrics_.streams.add(1);
+}
 
 PeerStream::~PeerStream() {
   service_.metrics_.streams.add(-1);
@@ -116,7 +118,8 @@ Result<void> PeerStream::take_register(const Request& request) {
   if (peer_) return error(ErrorCode::kPrecondition, "peer {} is registered already on this stream", peer_id_);
   const auto now = service_.world_.now();
   RegistrationParts parts;
-  fill_registration(request, service_.priority_of(request.register_peer_request().download()), parts);
+  fill_registration(request, service_.priority_of(request.register_peer_request().download()), takes_offers_,
+                    parts);
   auto registered = service_.brain_.register_peer(parts.registration, now);
   service_.metrics_.call("announce_peer", registered.ok());
   if (!registered) return std::move(registered).error();
@@ -187,7 +190,10 @@ Task<void> read_messages(PeerStream& stream, grpc::Reader<PeerStream::Request>& 
 Task<Result<void>> Service::announce_peer(grpc::ServerCall& call, grpc::Reader<AnnounceRequest>& in,
                                           grpc::Writer<AnnounceResponse>& out) {
   call.send_headers();  // clients give up after 10 s without them (Dragonfly grpc 5.2)
-  PeerStream stream(*this);
+  // Our own clients read while they download; an unmodified one would find an offer when it is out of date,
+  // and count it as one of its five answers (Dragonfly scheduler 0.10).
+  const bool takes_offers = call.metadata().get("user-agent").value_or("").starts_with("d7y");
+  PeerStream stream(*this, takes_offers);
   Scope reading(call.loop());
   reading.spawn(read_messages(stream, in));
   for (;;) {

@@ -15,7 +15,8 @@ class PeerStream {
   using Request = api::scheduler::AnnouncePeerRequest;
   using Response = api::scheduler::AnnouncePeerResponse;
 
-  explicit PeerStream(Service& service);
+  // `takes_offers`: the client reads answers that it did not ask for.
+  PeerStream(Service& service, bool takes_offers);
   ~PeerStream();
   PeerStream(const PeerStream&) = delete;
   PeerStream& operator=(const PeerStream&) = delete;
@@ -39,6 +40,7 @@ class PeerStream {
   void note(std::string_view event, bool ok = true);
 
   Service& service_;
+  bool takes_offers_;
   PeerHandle peer_;
   std::string host_id_, task_id_, peer_id_;
   std::deque<Response> outbox_;

@@ -99,6 +99,9 @@ struct Progress {
   TimePoint deadline{};  // when waiting ends somehow; only while waiting
   TimePoint last_piece{};
   std::uint8_t responses = 0;  // sent on its stream
+  std::uint8_t offers = 0;     // of those, the ones that nobody asked for
+  std::uint8_t looks = 0;      // how often more parents were looked for
+  TimePoint look_again{};      // when they are looked for next; zero: not
   bool rescheduling = false;   // waits for other parents, not for its first
   bool last_resort = false;    // waited its patience out already
 };
@@ -125,6 +128,7 @@ struct PeerRecord {
   bool need_back_to_source : 1 = false;
   bool disable_back_to_source : 1 = false;
   bool has_stream : 1 = false;
+  bool takes_offers : 1 = false;    // listens while it downloads
   bool counted_root : 1 = false;    // among its task's roots
   bool counted_usable : 1 = false;  // among its task's usable peers
 

@@ -84,7 +84,9 @@ Task<void> Service::run() {
   for (;;) {
     const auto due = brain_.next_wakeup();
     if (due > world_.now()) {
+      sleeping_until_ = due;
       (void)co_await wake_.wait(Deadline::at(due));
+      sleeping_until_ = TimePoint{};
     } else {
       // More than one turn's work: let the sockets have theirs.
       co_await sleep_until(world_.now());
@@ -139,7 +141,7 @@ void Service::pump() {
       scope_.spawn(trigger(seed->task, seed->attempt, task->id, host->facts.id, *at, seed_request(*task)));
     }
   }
-  if (brain_.pending()) wake_.notify_all();
+  if (brain_.next_wakeup() < sleeping_until_) wake_.notify_all();
 }
 
 std::uint8_t Service::priority_of(const api::common::Download& download) const {

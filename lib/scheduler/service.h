@@ -101,6 +101,7 @@ class Service {
   std::vector<CompiledApplication> applications_;
   std::unordered_map<std::uint32_t, PeerStream*> streams_;  // by the peer's position
   std::map<Address, std::unique_ptr<grpc::Channel>> channels_;
+  TimePoint sleeping_until_{};  // of run()
   Signal wake_;
   Scope scope_;
 };

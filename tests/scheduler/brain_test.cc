@@ -121,6 +121,56 @@ TEST_CASE("those who are answered together become each other's parents") {
   }
 }
 
+TEST_CASE("whoever got few parents is offered more when they are there, if it listens") {
+  for (const bool listens : {true, false}) {
+    CAPTURE(listens);
+    Script s;
+    s.hosts("h", 6);
+    s.add("h0");
+    s.source_started("h0-p");
+    s.add("h1", {}, listens ? [](Registration& r) { r.takes_offers = true; } : nullptr);
+    s.started("h1-p");
+    CHECK(s.last("h1-p").parents == std::vector<std::string>{"h0-p"});
+    s.piece("h1-p", 0, "h0-p");
+    for (int i = 2; i < 6; ++i) {
+      s.add("h" + std::to_string(i));
+      s.started(peer_of(i));
+    }
+    s.pass(10s);
+    if (listens) {
+      REQUIRE(s.answers["h1-p"].size() == 2);
+      CHECK(s.last("h1-p").parents.size() == 4);
+      CHECK(has(s.last("h1-p").parents, "h0-p"));
+      CHECK(s.record("h1-p").progress->parents[0].pieces == 1);
+    } else {
+      CHECK(s.answers["h1-p"].size() == 1);
+    }
+    CHECK(s.record("h1-p").progress->responses == 1);
+  }
+}
+
+TEST_CASE("offers are few, and replace parents that are gone") {
+  Script s;
+  s.hosts("h", 12);
+  s.replica("h0");
+  s.add("h1", {}, [](Registration& r) { r.takes_offers = true; });
+  s.started("h1-p");
+  s.replica("h2");
+  s.pass(200ms);
+  CHECK(s.answers["h1-p"].size() == 1);
+  CHECK(s.last("h1-p").parents.size() == 2);
+  s.replica("h3");
+  s.brain.delete_peer("h0-p", s.now);
+  s.replica("h4");
+  s.pass(600ms);
+  const auto parents = s.last("h1-p").parents;
+  CHECK(parents.size() == 3);
+  CHECK_FALSE(has(parents, "h0-p"));
+  for (int i = 5; i < 12; ++i) s.replica("h" + std::to_string(i));
+  s.pass(60s);
+  CHECK(s.answers["h1-p"].empty());  // two were enough
+}
+
 TEST_CASE("slots are reserved when given and come back however the child ends") {
   BrainOptions options;
   options.children_per_peer = 1;

@@ -103,11 +103,18 @@ class DownloadStream {
 
 class Daemon {
  public:
-  Daemon(sim::Host& machine, Address scheduler, bool seed)
+  // As a Rust daemon calls itself, or as ours.
+  static grpc::ChannelOptions options(bool ours) {
+    grpc::ChannelOptions made;
+    made.user_agent = ours ? "d7y/0.1.0" : "tonic/0.14.2";
+    return made;
+  }
+
+  Daemon(sim::Host& machine, Address scheduler, bool seed, bool ours = false)
       : machine_(machine),
         seed_(seed),
         host_id_(machine.addresses().front().ip() + "-" + machine.name() + (seed ? "-seed" : "")),
-        channel_(machine, std::move(scheduler)) {}
+        channel_(machine, std::move(scheduler), options(ours)) {}
 
   sim::Host& machine() { return machine_; }
   const std::string& host_id() const { return host_id_; }
@@ -184,10 +191,10 @@ class TestCluster {
   void stop() { node_.reset(); }
 
   // A daemon that has announced itself.
-  Task<std::unique_ptr<Daemon>> daemon(std::string name, bool seed = false) {
+  Task<std::unique_ptr<Daemon>> daemon(std::string name, bool seed = false, bool ours = false) {
     sim::HostOptions options;
     options.name = std::move(name);
-    auto made = std::make_unique<Daemon>(sim_.add_host(options), node_->address(), seed);
+    auto made = std::make_unique<Daemon>(sim_.add_host(options), node_->address(), seed, ours);
     auto announcing = made->announce();
     auto announced = co_await announcing;
     CHECK_MESSAGE(announced.ok(), (announced ? "" : announced.error().message()));

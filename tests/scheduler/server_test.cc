@@ -320,6 +320,38 @@ SCHEDULER_TEST("rescheduling gives others, with the whole list echoed back") {
   CHECK(better->normal_task_response().candidate_parents(0).id() == other->peer_id());
 }
 
+SCHEDULER_TEST("our own clients are offered more parents while they download, Dragonfly's are not") {
+  for (const bool ours : {true, false}) {
+    TestCluster cluster(sim);
+    std::vector<std::unique_ptr<Daemon>> daemons;
+    for (int i = 0; i < 3; ++i) {
+      auto making = cluster.daemon((ours ? "o" : "r") + std::to_string(i), false, ours);
+      daemons.push_back(co_await making);
+    }
+    MUST(auto first, daemons[0]->open(kTask));
+    MUST(auto told, first->read());
+    DONE(first->source_started());
+    MUST(auto early, daemons[1]->open(kTask));
+    MUST(auto answer, early->read());
+    CHECK(answer->normal_task_response().candidate_parents_size() == 1);
+    DONE(early->started());
+    co_await sleep_for(100ms);
+    MUST(auto late, daemons[2]->open(kTask));
+    MUST(auto both, late->read());
+    CHECK(both->normal_task_response().candidate_parents_size() == 2);
+    DONE(late->started());
+    auto reading = early->read(30s);
+    auto offer = co_await reading;
+    if (ours) {
+      REQUIRE(offer.ok());
+      REQUIRE(is_normal(*offer));
+      CHECK((*offer)->normal_task_response().candidate_parents_size() == 2);
+    } else {
+      CHECK(offer.failed_with(ErrorCode::kTimeout));
+    }
+  }
+}
+
 SCHEDULER_TEST("hosts are listed, forgotten and cleaned up with their peers") {
   TestCluster cluster(sim);
   auto making_a = cluster.daemon("a");
