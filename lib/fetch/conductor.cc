@@ -50,6 +50,8 @@ Task<void> Conductor::run() {
   if (!worked) {
     failure_ = std::move(worked).error();
     log_.info("task {} failed: {}", task_id_, failure_->message());
+    // The stored part is of a version that the origin no longer has: nobody can complete it.
+    if (failure_->code() == ErrorCode::kChanged) (void)parts_.store.remove(task_id_);
     if (task_) task_->fail(failure_->clone());
   }
   working_ = false;
@@ -95,9 +97,16 @@ source::Request Conductor::source_request() const {
 
 Task<Result<void>> Conductor::learn() {
   auto found = co_await parts_.store.find(task_id_);
-  if (found && (*found)->content_length()) co_return co_await learn_from_store(std::move(*found));
   if (!found && !found.failed_with(ErrorCode::kNotFound)) co_return std::move(found).error();
-  co_return co_await learn_from_source();
+  bool known = found && (*found)->content_length();
+  // What is complete is served as it is. What was begun goes on only if the origin still has the same.
+  bool trusted = known && ((*found)->finished() || !source_allowed_);
+  if (!trusted) {
+    auto learned = co_await learn_from_source(known);
+    bool origin_is_away = known && !learned && source::is_retryable(learned.error()) && peers_possible();
+    if (!origin_is_away) co_return learned;
+  }
+  co_return co_await learn_from_store(std::move(*found));
 }
 
 Task<Result<void>> Conductor::learn_from_store(store::TaskHandle found) {
@@ -114,14 +123,14 @@ Task<Result<void>> Conductor::learn_from_store(store::TaskHandle found) {
   co_return Result<void>{};
 }
 
-Task<Result<void>> Conductor::learn_from_source() {
+Task<Result<void>> Conductor::learn_from_source(bool begun) {
   auto request = source_request();
   auto deadline = Deadline::in(options_.stat_timeout, parts_.world.now());
   source::Info info;
   source::Retry retry(options_.retry);
   for (;;) {
     Result<void> answered;
-    if (peers_possible() || wish_.message.has_range()) {
+    if (peers_possible() || begun || wish_.message.has_range()) {
       auto stat = co_await parts_.sources.stat(request, deadline);
       if (stat) {
         info = std::move(*stat);
@@ -287,8 +296,9 @@ Task<Result<void>> Conductor::verify(std::string digest) {
 
 Task<Result<void>> Conductor::round() {
   auto length = task_->content_length();
+  const auto& message = wish_.message;
   bool small = length && (*length <= options_.small_content ||
-                          plan_.missing() * task_->piece_length() <= options_.small_content);
+                          (message.has_range() && message.range().length() <= options_.small_content));
   if (peers_possible() && length && !(small && source_allowed_)) co_return co_await round_with_scheduler();
   if (!source_allowed_) {
     co_return error(ErrorCode::kUnavailable,

@@ -74,7 +74,8 @@ class Conductor {
   // Finds out what the content is: task_ is set and the plan begun.
   Task<Result<void>> learn();
   Task<Result<void>> learn_from_store(store::TaskHandle found);
-  Task<Result<void>> learn_from_source();
+  // `begun`: part of it is stored, so the first request asks for no bytes.
+  Task<Result<void>> learn_from_source(bool begun);
   store::TaskFacts facts_of(const source::Info& info) const;
   void begin_plan();
   // One round: everything wanted now, by scheduler and parents or from the origin.

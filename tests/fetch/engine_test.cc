@@ -218,3 +218,53 @@ TEST_CASE("what a cancelled download left is not fetched again") {
   CHECK(rig.file("/a") == content);
   CHECK(rig.last->progress().from_local > 0);
 }
+
+TEST_CASE("a download that was begun starts anew when the origin has another version by now") {
+  Rig rig(31);
+  auto& file = rig.origin.serve("/a", sim::random_bytes(40_MiB, 31));
+  file.rate = 10'000'000;
+  {
+    auto started = rig.engine->start(rig.wish("/a"), Deadline::in(60s, rig.host.now()));
+    REQUIRE(started.ok());
+    rig.sim.run_for(1s);
+  }
+  rig.sim.run_for(1s);
+  auto fresh = sim::random_bytes(30_MiB, 32);
+  file.change(fresh, "\"v2\"");
+  auto wish = rig.wish("/a");
+  wish.output_path = "/a";
+  auto done = rig.download(std::move(wish));
+  REQUIRE_MESSAGE(done.ok(), done.error().message());
+  CHECK(rig.file("/a") == fresh);
+}
+
+TEST_CASE("after content changed during a download the next one gets the new content") {
+  Rig rig(37);
+  auto& file = rig.origin.serve("/a", sim::random_bytes(64_MiB, 37));
+  file.rate = 10'000'000;
+  auto started = rig.engine->start(rig.wish("/a"), Deadline::in(120s, rig.host.now()));
+  REQUIRE(started.ok());
+  rig.last = std::move(*started);
+  rig.sim.run_for(1s);
+  auto fresh = sim::random_bytes(64_MiB, 38);
+  file.change(fresh, "\"v2\"");
+  CHECK(rig.sim.run(rig.last->ended(), 130s).failed_with(ErrorCode::kChanged));
+  auto wish = rig.wish("/a");
+  wish.output_path = "/a";
+  auto done = rig.download(std::move(wish));
+  REQUIRE_MESSAGE(done.ok(), done.error().message());
+  CHECK(rig.file("/a") == fresh);
+}
+
+TEST_CASE("complete content is served without asking the origin again") {
+  Rig rig(41);
+  auto content = sim::random_bytes(9_MiB, 41);
+  rig.origin.serve("/a", content);
+  REQUIRE(rig.download(rig.wish("/a")).ok());
+  auto requests = rig.origin.requests();
+  auto wish = rig.wish("/a");
+  wish.output_path = "/a";
+  REQUIRE(rig.download(std::move(wish)).ok());
+  CHECK(rig.file("/a") == content);
+  CHECK(rig.origin.requests() == requests);
+}
