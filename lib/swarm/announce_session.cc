@@ -8,8 +8,10 @@ namespace d7y::swarm {
 
 namespace {
 
-// Answers that nobody has taken yet; more is a flood.
+// Answers that nobody has taken yet; newer ones take the place of older ones.
 constexpr std::size_t kMostWaiting = 8;
+// Offers that nobody asked for; more is a flood.
+constexpr std::uint32_t kMostUnasked = 64;
 // Reports that a scheduler has not taken yet; more are dropped, it can do without them.
 constexpr std::size_t kMostQueued = 100'000;
 constexpr std::size_t kLongestDescription = 1024;
@@ -98,6 +100,7 @@ Task<Result<Verdict>> AnnounceSession::register_peer(const api::common::Download
                                                       std::move(call_options));
   auto request = envelope();
   *request.mutable_register_peer_request()->mutable_download() = download;
+  ++asked_;
   urgent_ = true;
   queue(std::move(request));
   scope_.spawn(write_forever());
@@ -181,11 +184,12 @@ Task<Result<Verdict>> AnnounceSession::reschedule(std::string description, Deadl
   if (broken_) co_return broken_->clone();
   // Better parents may have come unasked.
   if (inbox_.empty()) {
-    if (verdicts_ >= options_.max_verdicts) {
+    if (asked_ >= options_.max_verdicts) {
       co_return error(ErrorCode::kExhausted,
                       "scheduler {} has answered {} times for this download; that is the limit",
-                      scheduler_.address.to_string(), verdicts_);
+                      scheduler_.address.to_string(), asked_);
     }
+    ++asked_;
     auto request = envelope();
     auto& reschedule = *request.mutable_reschedule_peer_request();
     reschedule.mutable_candidate_parents()->Assign(offered_.begin(), offered_.end());
@@ -306,10 +310,12 @@ Task<void> AnnounceSession::read_forever() {
       }
       co_return;
     }
-    // What it says after our last word is of no interest.
-    if (ending_) {
-      if (++verdicts_ > options_.max_verdicts + kMostWaiting)
-        break_off(error(ErrorCode::kProtocol, "it talks without end"));
+    if (verdicts_ >= asked_ + kMostUnasked) {
+      break_off(error(ErrorCode::kProtocol, "it talks without being asked, and without end"));
+      co_return;
+    }
+    if (ending_) {  // what it says after our last word is of no interest
+      ++verdicts_;
       continue;
     }
     auto verdict = understand(**read);
@@ -318,10 +324,7 @@ Task<void> AnnounceSession::read_forever() {
       co_return;
     }
     ++verdicts_;
-    if (inbox_.size() >= kMostWaiting) {
-      break_off(error(ErrorCode::kProtocol, "it sends answers that nobody asked for"));
-      co_return;
-    }
+    if (inbox_.size() >= kMostWaiting) inbox_.pop_front();
     inbox_.push_back(std::move(*verdict));
     arrived_.notify_all();
   }

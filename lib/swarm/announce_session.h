@@ -54,7 +54,7 @@ struct AnnounceOptions {
   std::string task_id;
   // Makes a fresh peer id; called once for each stream that is opened (Dragonfly grpc 5.16).
   std::function<std::string()> new_peer_id;
-  // Answers that a scheduler may give to one download (Dragonfly's scheduler.maxScheduleCount).
+  // How often a scheduler is asked for one download (Dragonfly's scheduler.maxScheduleCount).
   std::uint32_t max_verdicts = 5;
   // Wait for the response headers; Rust clients give 10 s.
   std::chrono::nanoseconds headers_timeout = std::chrono::seconds(10);
@@ -131,7 +131,8 @@ class AnnounceSession {
   Log log_;
   std::string peer_id_;
   bool metadata_only_ = false;
-  std::uint32_t verdicts_ = 0;
+  std::uint32_t asked_ = 0;     // registered and rescheduled
+  std::uint32_t verdicts_ = 0;  // received
   Verdict verdict_;
   std::vector<api::common::Peer> offered_;  // of the latest list of parents, as received
   std::deque<Verdict> inbox_;
