@@ -191,6 +191,7 @@ Result<PeerHandle> Brain::register_peer(const Registration& registration, TimePo
   peer.host = host_handle;
   peer.task = task_handle;
   peer.progress = std::make_unique<Progress>();
+  peer.progress->parents.reserve(kMaxParents);
   peer.progress->last_piece = now;
   peer.created = peer.updated = now;
   peer.range_start = registration.range_start;

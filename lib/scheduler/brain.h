@@ -287,6 +287,7 @@ class Brain {
   std::deque<TaskHandle> dirty_;
   std::priority_queue<Alarm, std::vector<Alarm>, std::greater<>> alarms_;
   std::vector<Action> actions_;
+  std::vector<ParentEdge> edges_;      // of the child that is being answered
   std::vector<Candidate> candidates_;  // of the choice that is being made
   std::size_t waiting_ = 0;
   std::uint32_t attempts_ = 0;

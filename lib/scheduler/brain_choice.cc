@@ -11,10 +11,8 @@ constexpr std::size_t kSampleHere = 24;       // open parents looked at in the c
 constexpr std::size_t kSampleElsewhere = 12;  // and in all others together
 constexpr std::size_t kSampleHard = 512;      // of all usable ones, when soft limits no longer count
 
-// How far apart two sites are: 0 the same, 1 to 4 ever less of the location in common.
+// How far apart two different sites are: 1 to 4, the less of the location in common the more.
 double distance(const Site& a, const Site& b) {
-  if (&a == &b) return 0;
-  if (!a.idc.empty() && a.idc == b.idc) return 0.5;
   int common = 0;
   std::string_view x = a.location, y = b.location;
   while (!x.empty() && !y.empty() && common < 5) {
@@ -63,9 +61,9 @@ bool Brain::may_be_parent(const PeerRecord& child, const PeerRecord& parent, boo
 // Less is better. One unit is about what one level of distance or a full parent is worth.
 double Brain::score(const PeerRecord& child, const PeerRecord& parent, TimePoint now) {
   const auto& host = *hosts_.find(parent.host);
-  const auto& child_host = *hosts_.find(child.host);
   const auto& task = *tasks_.find(parent.task);
-  double points = 3 * distance(sites_[child_host.site], sites_[host.site]);
+  const auto from = host.site, to = hosts_.find(child.host)->site;
+  double points = from == to ? 0 : 3 * distance(sites_[to], sites_[from]);
   points += 2.0 * parent.children_units / soft_limit(host);
   if (parent.state != PeerState::kSucceeded) points += 0.5 + 0.15 * parent.depth;
   if (task.piece_count > 0) points -= 0.5 * parent.finished_pieces / task.piece_count;

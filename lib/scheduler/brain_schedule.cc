@@ -9,6 +9,7 @@ namespace d7y::scheduler {
 namespace {
 
 constexpr std::size_t kLookAtOnce = 256;   // waiting peers looked at in one go for one task
+constexpr std::size_t kLookInVain = 4;     // of them, ones that nobody can serve
 constexpr std::size_t kTasksAtOnce = 256;  // tasks in one call of take_actions
 // When more parents are looked for after an answer with few.
 constexpr Duration kLookAfter[] = {std::chrono::milliseconds(150), std::chrono::milliseconds(500),
@@ -85,20 +86,28 @@ bool Brain::serve(TaskHandle handle, TimePoint now) {
     find_provider(handle, now);
   }
 
+  // Those whom nobody could serve are not looked at over and over: the search stops after a few of them and
+  // goes on behind them the next time.
   std::vector<PeerHandle> served;
-  std::size_t looked = 0;
-  for (std::size_t at = task.waiting_from; at < task.waiting.size() && looked < kLookAtOnce; ++at) {
+  const std::size_t count = task.waiting.size() - task.waiting_from;
+  std::size_t step = task.look_from < count ? task.look_from : 0;
+  std::size_t looked = 0, in_vain = 0;
+  for (std::size_t i = 0; i < count && looked < kLookAtOnce && in_vain < kLookInVain; ++i, ++step) {
     const bool open =
         std::any_of(task.sites.begin(), task.sites.end(), [](const auto& s) { return !s.open.empty(); });
     if (!open) break;
-    const auto child = task.waiting[at];
+    const auto child = task.waiting[task.waiting_from + step % count];
     if (!waits(child)) continue;
     ++looked;
     const auto parents = choose(child, false, now);
-    if (parents.empty()) continue;
+    if (parents.empty()) {
+      ++in_vain;
+      continue;
+    }
     for (const auto parent : parents) reserve(child, parent, kChildUnits / kMaxParents);
     served.push_back(child);
   }
+  task.look_from = served.empty() ? static_cast<std::uint32_t>(step % count) : 0;
   add_siblings(served, now);
   for (const auto child : served) answer(child, now);
   return !served.empty();
@@ -137,8 +146,9 @@ void Brain::add_siblings(const std::vector<PeerHandle>& served, TimePoint now) {
 // A child's demand is spread evenly over the parents it has now.
 void Brain::settle_shares(PeerHandle handle) {
   auto& child = *peers_.find(handle);
-  const auto edges = child.progress->parents;
+  edges_ = child.progress->parents;
   release_parents(child);
+  const auto& edges = edges_;
   const auto share = static_cast<std::uint32_t>(kChildUnits / edges.size());
   std::uint32_t depth = 255;
   for (const auto& edge : edges) {
