@@ -24,7 +24,11 @@ ParentPhase::ParentPhase(Conductor& conductor)
       watching_(conductor.parts_.world.loop()),
       fetching_(conductor.parts_.world.loop()) {}
 
-ParentPhase::~ParentPhase() = default;
+ParentPhase::~ParentPhase() {
+  // What is cut off here is free for whoever comes next.
+  fetching_.cancel();
+  conductor_.plan_.release_all();
+}
 
 void ParentPhase::offer(const std::vector<swarm::Candidate>& offered) {
   auto now = conductor_.parts_.world.now();
@@ -101,6 +105,8 @@ bool ParentPhase::assign_open(Parent& parent, swarm::AnnounceSession& session) {
 
 void ParentPhase::assign(swarm::AnnounceSession& session) {
   count_copies();
+  // Whoever held these outside of this download may be done with them.
+  for (auto piece : std::exchange(busy_, {})) conductor_.plan_.released(piece);
   // In turns, so that work is spread before anybody's window is full.
   for (bool any = true; any && !failure_;) {
     any = false;
@@ -146,7 +152,11 @@ void ParentPhase::start(Parent& parent, std::uint32_t piece, bool rival, swarm::
     return;
   }
   if (claimed->state == store::ClaimState::kHave) return plan.completed(piece);
-  if (claimed->state == store::ClaimState::kBusy) return plan.taken(piece);
+  if (claimed->state == store::ClaimState::kBusy) {
+    if (rival) return;
+    busy_.push_back(piece);
+    return plan.taken(piece);
+  }
   auto claim = std::move(*claimed->claim);
   auto length = claim.length();
   if (!rival) plan.taken(piece);

@@ -64,6 +64,7 @@ class ParentPhase {
   std::list<Parent> parents_;
   std::list<Fetch> fetches_;
   std::vector<std::uint16_t> copies_;
+  std::vector<std::uint32_t> busy_;  // pieces that somebody else had claimed at the last look
   std::optional<Error> failure_;
   Signal work_;
   Scope watching_, fetching_;

@@ -81,6 +81,12 @@ void PiecePlan::released(std::uint32_t piece) {
   recount(piece);
 }
 
+void PiecePlan::release_all() {
+  for (auto piece = taken_.first_set(0, pieces_); piece; piece = taken_.first_set(*piece + 1, pieces_)) {
+    released(*piece);
+  }
+}
+
 void PiecePlan::completed(std::uint32_t piece) {
   taken_.clear(piece);
   if (here_.set(piece) && wanted_.test(piece)) --missing_;

@@ -41,6 +41,7 @@ class PiecePlan {
 
   void taken(std::uint32_t piece);     // a fetch begins
   void released(std::uint32_t piece);  // it ended without the piece
+  void release_all();                  // nobody fetches anything any more
   void completed(std::uint32_t piece);
   void lost(std::uint32_t piece);  // it was here and is not any more
 

@@ -5,6 +5,12 @@
 #include "store/claim.h"
 
 namespace d7y::fetch {
+namespace {
+
+// How long a piece in other hands is left alone at most.
+constexpr auto kBusyPause = std::chrono::milliseconds(500);
+
+}  // namespace
 
 SourcePhase::SourcePhase(Conductor& conductor) : conductor_(conductor) {}
 
@@ -115,7 +121,12 @@ Task<Result<void>> SourcePhase::fetch_run(Run run) {
       hold.done_with(number);
       continue;
     }
-    if (claimed->state == store::ClaimState::kBusy) co_return Result<void>{};  // a parent brings it
+    if (claimed->state == store::ClaimState::kBusy) {
+      // In other hands (read again after a crash, or a parent's): worth a look when something changed.
+      auto woken = co_await task->changed().wait(Deadline::in(kBusyPause, world.now()));
+      if (!woken && !woken.failed_with(ErrorCode::kTimeout)) co_return std::move(woken).error();
+      co_return Result<void>{};
+    }
     auto claim = std::move(*claimed->claim);
     auto began = world.now();
     claim.from_origin();

@@ -274,6 +274,12 @@ std::size_t Disk::read(const Inode& inode, std::uint64_t offset, MutableBytes bu
   return total;
 }
 
+void Disk::spoil(const std::string& path, MutableBytes bytes) {
+  if (!rot_ || bytes.empty() || path.find(rot_->path) == std::string::npos) return;
+  auto at = random_.below(rot_->one_in);
+  for (; at < bytes.size(); at += 1 + random_.below(2 * rot_->one_in)) bytes[at] ^= std::byte{1};
+}
+
 void Disk::resize(Inode& inode, std::uint64_t length) {
   if (length < inode.size) {
     auto last = (length + kPage - 1) / kPage;  // the first page that goes away

@@ -137,7 +137,13 @@ class Disk {
   std::size_t open_files() const { return open_files_; }
 
   void inject(DiskFault fault) { faults_.push_back(std::move(fault)); }
-  void clear_faults() { faults_.clear(); }
+  void clear_faults() {
+    faults_.clear();
+    rot_.reset();
+  }
+  // From now on what is read from files whose path contains `path` has a flipped bit in about one of
+  // `one_in` bytes. What is on the disk stays right.
+  void rot(std::string path, std::uint64_t one_in) { rot_ = Rot{std::move(path), one_in}; }
 
   // Changes (writes, resizes, reservations, syncs, renames, links, removals, creations) so far.
   std::uint64_t changes() const { return changes_; }
@@ -195,6 +201,7 @@ class Disk {
                      bool* partly = nullptr);
   Result<void> write(Inode& inode, std::uint64_t offset, Bytes bytes, const std::string& path);
   std::size_t read(const Inode& inode, std::uint64_t offset, MutableBytes buffer) const;
+  void spoil(const std::string& path, MutableBytes bytes);
   void resize(Inode& inode, std::uint64_t length);
   Result<void> pay(Inode::Slot& slot, std::uint16_t blocks, const std::string& path);
   void sync_now(Inode& inode);
@@ -217,6 +224,11 @@ class Disk {
   std::uint64_t next_inode_ = 1;
   std::vector<MetaOp> pending_names_;
   std::vector<DiskFault> faults_;
+  struct Rot {
+    std::string path;
+    std::uint64_t one_in = 0;
+  };
+  std::optional<Rot> rot_;
   std::uint64_t changes_ = 0, power_off_at_ = 0;
   std::uint64_t boot_ = 1;
   std::size_t open_files_ = 0;

@@ -34,7 +34,9 @@ Result<void> SimFile::check(bool writing) const {
 Result<std::size_t> SimFile::read_at(std::uint64_t offset, MutableBytes buffer) {
   TRY_OK(check(false));
   TRY_OK(disk_.begin(FileOp::kRead, path_, offset, buffer.size()));
-  return disk_.read(*inode_, offset, buffer);
+  auto got = disk_.read(*inode_, offset, buffer);
+  disk_.spoil(path_, buffer.first(got));
+  return got;
 }
 
 Result<void> SimFile::write_at(std::uint64_t offset, Bytes bytes) {

@@ -8,7 +8,7 @@ namespace d7y::sim {
 
 namespace {
 // Rounds of ready work at one moment before we say that the code under test never waits.
-constexpr std::uint64_t kLivelock = 2'000'000;
+constexpr std::uint64_t kLivelock = 200'000;
 constexpr std::size_t kBatch = 64;
 }  // namespace
 
@@ -48,6 +48,7 @@ bool Simulation::turn(const std::function<bool()>& done) {
       auto& host = *hosts_[(first + i) % count];
       if (!host.loop().has_ready() || !host.runnable()) continue;
       any = true;
+      if (round + 3 > kLivelock) std::fprintf(stderr, "sim: %s is still busy\n", host.name().c_str());
       host.in_turn(true);
       host.loop().run_ready(kBatch);
       host.in_turn(false);

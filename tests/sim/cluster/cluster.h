@@ -1,0 +1,144 @@
+// A whole cluster of the real code in one process: an origin, schedulers, seeds and peers, each on a
+// simulated machine of its own.
+//
+//   sim::Cluster cluster(seed);
+//   auto& file = cluster.origin().serve("/model.bin", sim::random_bytes(32_MiB));
+//   cluster.add_scheduler();
+//   cluster.add_seed();
+//   auto peers = cluster.add_peers(10);
+//   cluster.start();
+//   auto fetches = cluster.fetch_everywhere(peers, "/model.bin");
+//   REQUIRE(cluster.wait(fetches, 60s));
+//   for (auto& fetch : fetches) CHECK(fetch->right());
+//   CHECK(cluster.origin().body_bytes() <= 32_MiB * 1.02);
+//
+// Machines can be killed, cut off, slowed down and started again at any moment of it.
+#pragma once
+
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "base/metrics.h"
+#include "node/node.h"
+#include "scheduler/node.h"
+#include "sim/origin.h"
+#include "sim/simulation.h"
+
+namespace d7y::sim {
+
+class Cluster;
+class Peer;
+
+struct FetchOptions {
+  std::string output;  // empty: "/out/<number>"
+  std::string digest;
+  std::optional<std::pair<std::uint64_t, std::uint64_t>> range;  // offset, length
+  Duration timeout = std::chrono::seconds(120);
+  bool overwrite = false;
+  bool disable_back_to_source = false;
+};
+
+// One download on one peer, and what became of it. Outlives a crash of the peer.
+struct Fetch {
+  Peer* peer = nullptr;
+  std::string path, output;
+  bool begun = false, over = false;  // a crash leaves it not over
+  std::optional<Error> failure;
+  fetch::Progress progress;
+  TimePoint began{}, ended{};
+  std::shared_ptr<const std::string> expected;  // what the origin had when it began
+  std::uint64_t boot = 0;                       // of the peer's machine
+  bool equal = false;                           // the output held just that when it ended
+
+  bool ok() const { return over && !failure; }
+  // It ended well and the output held exactly the origin's bytes.
+  bool right() const { return ok() && equal; }
+  // Its process is gone, so it will never be over.
+  bool crashed() const;
+  // How it ended, in a word, for messages.
+  std::string verdict() const;
+};
+using FetchPtr = std::shared_ptr<Fetch>;
+
+// A real node on a simulated host.
+class Peer {
+ public:
+  Peer(Cluster& cluster, Host& host, node::DaemonConfig config);
+
+  Host& host() { return host_; }
+  node::Node* node() { return node_; }  // null while it is not open
+  node::DaemonConfig& config() { return config_; }
+  const std::optional<Error>& failure() const { return failure_; }  // why it could not open
+
+  void start();  // on a running host
+  // Drains and closes the node, as SIGTERM does; run the simulation until stopped().
+  void stop() {
+    stopping_.notify_all();
+    stop_ = true;
+  }
+  bool stopped() const { return stopped_; }
+  void kill();       // host().kill()
+  void power_off();  // host().power_off()
+  void restart();    // host().start() and start()
+
+  FetchPtr fetch(const std::string& path, FetchOptions options = {});
+  // Gives up the fetch, as a caller who hangs up does.
+  void cancel(const FetchPtr& fetch);
+
+ private:
+  Task<void> live();
+  Task<void> run_fetch(FetchPtr fetch, FetchOptions options);
+  Task<Result<void>> work(Fetch& fetch, FetchOptions options);
+
+  Cluster& cluster_;
+  Host& host_;
+  node::DaemonConfig config_;
+  node::Node* node_ = nullptr;
+  std::optional<Error> failure_;
+  bool stop_ = false, stopped_ = false;
+  Signal opened_, stopping_;
+  std::map<Fetch*, std::shared_ptr<Scope>> scopes_;
+  int outputs_ = 0;
+};
+
+class Cluster {
+ public:
+  explicit Cluster(std::uint64_t seed, SimulationOptions options = {});
+  ~Cluster();
+
+  Simulation& sim() { return sim_; }
+  Origin& origin() { return *origin_; }
+
+  Host& add_scheduler(scheduler::SchedulerConfig config = {});
+  Peer& add_seed(HostOptions host = {});
+  Peer& add_peer(HostOptions host = {});
+  std::vector<Peer*> add_peers(std::size_t count, HostOptions host = {});
+  std::vector<Host*> schedulers() { return schedulers_; }
+  void start_scheduler(Host& host);
+  // Starts everything; peers know the schedulers added so far. Seeds come first, as in life.
+  void start(Duration settle = std::chrono::seconds(2));
+
+  std::vector<FetchPtr> fetch_everywhere(const std::vector<Peer*>& peers, const std::string& path,
+                                         const FetchOptions& options = {});
+  // Runs until all are over or cannot become so (their machines are down); false at the limit.
+  bool wait(const std::vector<FetchPtr>& fetches, Duration limit);
+  void run_for(Duration time) { sim_.run_for(time); }
+
+  // Stops all peers properly and says what they left behind; empty when nothing.
+  std::string shut_down();
+
+ private:
+  friend class Peer;
+  Peer& add(HostOptions host, bool seed);
+  Task<void> run_scheduler(Host& host, scheduler::SchedulerConfig config);
+
+  Simulation sim_;
+  std::unique_ptr<Origin> origin_;
+  std::vector<Host*> schedulers_;
+  std::map<Host*, scheduler::SchedulerConfig> scheduler_configs_;
+  std::vector<std::unique_ptr<Peer>> peers_;
+};
+
+}  // namespace d7y::sim

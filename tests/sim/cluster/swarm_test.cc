@@ -1,0 +1,408 @@
+// One file through the whole house, with everything going wrong that can.
+#include <doctest/doctest.h>
+
+#include <set>
+
+#include "sim/cluster/cluster.h"
+
+using namespace d7y;
+using namespace std::chrono_literals;
+
+namespace {
+
+constexpr std::uint64_t kSize = 24_MiB + 12'345;  // 7 pieces
+
+std::string verdicts(const std::vector<sim::FetchPtr>& fetches) {
+  std::string all;
+  for (auto& fetch : fetches) {
+    all += fmt::format("{}: {} ({} s; source {}, seeds {}, peers {}, local {})\n", fetch->peer->host().name(),
+                       fetch->verdict(), (fetch->ended - fetch->began) / 1ms / 1000.0,
+                       fetch->progress.from_source, fetch->progress.from_seeds, fetch->progress.from_peers,
+                       fetch->progress.from_local);
+  }
+  return all;
+}
+
+void check_all_right(const std::vector<sim::FetchPtr>& fetches) {
+  for (auto& fetch : fetches)
+    CHECK_MESSAGE(fetch->right(), fetch->peer->host().name() << ": " << fetch->verdict());
+}
+
+// Right, or a clear end by then; never wrong bytes under a final name.
+void check_none_wrong(const std::vector<sim::FetchPtr>& fetches) {
+  for (auto& fetch : fetches) {
+    if (fetch->ok()) {
+      CHECK(fetch->right());
+    } else if (!fetch->crashed()) {
+      CHECK_MESSAGE(fetch->over, fetch->peer->host().name() << ": " << fetch->verdict());
+      CHECK(!fetch->peer->host().disk().exists(fetch->output));
+    }
+  }
+}
+
+// The usual cluster: one scheduler, one seed, some peers, one file.
+struct House {
+  explicit House(std::uint64_t seed, std::size_t count = 6, sim::SimulationOptions options = {})
+      : cluster(seed, options), random(sim::mix(seed ^ 0x401c)) {
+    file = &cluster.origin().serve("/model.bin", sim::random_bytes(kSize, seed));
+    scheduler = &cluster.add_scheduler();
+    seed_peer = &cluster.add_seed();
+    peers = cluster.add_peers(count);
+  }
+  std::vector<sim::FetchPtr> fetch_all(const sim::FetchOptions& options = {}) {
+    return cluster.fetch_everywhere(peers, "/model.bin", options);
+  }
+  // Some moment of the usual download, which takes about half a second.
+  Duration moment() { return random.up_to(600ms); }
+
+  sim::Cluster cluster;
+  sim::Random random;
+  sim::OriginFile* file = nullptr;
+  sim::Host* scheduler = nullptr;
+  sim::Peer* seed_peer = nullptr;
+  std::vector<sim::Peer*> peers;
+};
+
+}  // namespace
+
+TEST_CASE("many peers download one file and the origin is read once") {
+  for (auto seed : sim::seeds(4)) {
+    CAPTURE(seed);
+    House house(seed, 8);
+    house.cluster.start();
+    auto fetches = house.fetch_all();
+    REQUIRE_MESSAGE(house.cluster.wait(fetches, 120s), verdicts(fetches));
+    check_all_right(fetches);
+    CHECK(house.cluster.origin().body_bytes() <= kSize * 1.02);
+    std::uint64_t from_others = 0;
+    for (auto& fetch : fetches) from_others += fetch->progress.from_seeds + fetch->progress.from_peers;
+    CHECK(from_others >= kSize * 7);
+    // Once more: everything is here already.
+    auto again = house.fetch_all();
+    REQUIRE(house.cluster.wait(again, 60s));
+    check_all_right(again);
+    for (auto& fetch : again) CHECK(fetch->progress.from_local == kSize);
+    CHECK(house.cluster.origin().body_bytes() <= kSize * 1.02);
+    CHECK(house.cluster.shut_down() == "");
+  }
+}
+
+TEST_CASE("the same seed runs a whole cluster the same way") {
+  auto run = [](std::uint64_t seed) {
+    House house(seed, 4);
+    house.cluster.start();
+    auto fetches = house.fetch_all();
+    CHECK(house.cluster.wait(fetches, 120s));
+    return house.cluster.sim().fingerprint();
+  };
+  auto once = run(1);
+  CHECK(once == run(1));
+  CHECK(once != run(2));
+}
+
+TEST_CASE("without any scheduler everybody goes to the origin and ends right") {
+  for (auto seed : sim::seeds(5)) {
+    CAPTURE(seed);
+    House house(seed, 3);
+    house.scheduler->power_off();
+    for (auto* peer : house.peers) peer->start();
+    auto fetches = house.fetch_all();
+    REQUIRE_MESSAGE(house.cluster.wait(fetches, 120s), verdicts(fetches));
+    check_all_right(fetches);
+    CHECK(house.cluster.shut_down() == "");
+  }
+}
+
+TEST_CASE("a scheduler that dies midway, or is killed and comes back, stops nobody") {
+  for (auto seed : sim::seeds(8)) {
+    CAPTURE(seed);
+    House house(seed);
+    house.cluster.start();
+    auto fetches = house.fetch_all();
+    house.cluster.run_for(house.moment());
+    bool silent = house.random.chance(0.5), comes_back = house.random.chance(0.5);
+    CAPTURE(silent);
+    CAPTURE(comes_back);
+    if (silent) {
+      house.scheduler->power_off();
+    } else {
+      house.scheduler->kill();
+    }
+    if (comes_back) {
+      house.cluster.run_for(house.random.up_to(3s));
+      house.scheduler->start();
+      house.cluster.start_scheduler(*house.scheduler);
+    }
+    REQUIRE_MESSAGE(house.cluster.wait(fetches, 120s), verdicts(fetches));
+    check_all_right(fetches);
+    CHECK(house.cluster.shut_down() == "");
+  }
+}
+
+TEST_CASE("parents may crash: children go on with others or with the origin") {
+  for (auto seed : sim::seeds(10)) {
+    CAPTURE(seed);
+    House house(seed);
+    house.cluster.start();
+    auto fetches = house.fetch_all();
+    std::set<sim::Peer*> dead;
+    for (int i = 0; i < 3; ++i) {
+      house.cluster.run_for(house.moment() / 2);
+      auto* victim = i == 0 && house.random.chance(0.5) ? house.seed_peer
+                                                        : house.peers[house.random.below(house.peers.size())];
+      if (house.random.chance(0.5)) {
+        victim->kill();
+      } else {
+        victim->power_off();
+      }
+      dead.insert(victim);
+    }
+    REQUIRE_MESSAGE(house.cluster.wait(fetches, 120s), verdicts(fetches));
+    for (auto& fetch : fetches) {
+      if (!dead.contains(fetch->peer)) {
+        CHECK_MESSAGE(fetch->right(), fetch->peer->host().name() << ": " << fetch->verdict());
+      }
+    }
+    CHECK(house.cluster.shut_down() == "");
+  }
+}
+
+TEST_CASE("a crashed peer resumes what it had") {
+  for (auto seed : sim::seeds(8)) {
+    CAPTURE(seed);
+    House house(seed, 3);
+    house.cluster.start();
+    // Slow enough that the crash comes in the middle.
+    for (auto* peer : house.peers) peer->host().set_bandwidth(20'000'000, 20'000'000);
+    auto fetches = house.fetch_all();
+    house.cluster.run_for(200ms + house.moment());
+    auto* victim = house.peers[0];
+    bool power = house.random.chance(0.5);
+    if (power) {
+      victim->power_off();
+    } else {
+      victim->kill();
+    }
+    auto rest = std::vector(fetches.begin() + 1, fetches.end());
+    REQUIRE_MESSAGE(house.cluster.wait(rest, 120s), verdicts(fetches));
+    check_all_right(rest);
+    victim->restart();
+    auto again = victim->fetch("/model.bin");
+    REQUIRE_MESSAGE(house.cluster.wait({again}, 120s), verdicts({again}));
+    check_all_right({again});
+    CHECK(house.cluster.origin().body_bytes() <= kSize * 1.02);
+    CHECK(house.cluster.shut_down() == "");
+  }
+}
+
+TEST_CASE("an origin that breaks off, stalls, is busy or slow is read to the end") {
+  for (auto seed : sim::seeds(8)) {
+    CAPTURE(seed);
+    House house(seed, 4);
+    auto& faults = house.file->faults;
+    faults.push_back({.status = 503, .retry_after = 1, .probability = 0.15, .count = 4});
+    faults.push_back({.reset_after = house.random.below(8_MiB), .probability = 0.2, .count = 6});
+    faults.push_back({.close_after = house.random.below(8_MiB), .probability = 0.2, .count = 3});
+    faults.push_back({.stall_after = house.random.below(8_MiB), .probability = 0.1, .count = 1});
+    house.cluster.start();
+    auto fetches = house.fetch_all({.timeout = 300s});
+    REQUIRE_MESSAGE(house.cluster.wait(fetches, 310s), verdicts(fetches));
+    check_none_wrong(fetches);
+    auto right = std::count_if(fetches.begin(), fetches.end(), [](auto& fetch) { return fetch->right(); });
+    CHECK_MESSAGE(right >= 3, verdicts(fetches));
+    CHECK(house.cluster.shut_down() == "");
+  }
+}
+
+TEST_CASE("what the origin refuses everybody is told, with its status") {
+  for (int status : {403, 404}) {
+    CAPTURE(status);
+    House house(1, 3);
+    house.file->faults.push_back({.status = status, .count = sim::kAlways});
+    house.cluster.start();
+    auto fetches = house.fetch_all();
+    REQUIRE_MESSAGE(house.cluster.wait(fetches, 130s), verdicts(fetches));
+    for (auto& fetch : fetches) {
+      REQUIRE(fetch->failure);
+      CHECK_MESSAGE(fetch->failure->status() == status, fetch->failure->message());
+      CHECK(fetch->ended - fetch->began < 60s);
+    }
+    check_none_wrong(fetches);
+    CHECK(house.cluster.shut_down() == "");
+  }
+}
+
+TEST_CASE("content that changes in mid-download is never mixed") {
+  for (auto seed : sim::seeds(6)) {
+    CAPTURE(seed);
+    House house(seed, 4);
+    house.file->rate = 10'000'000;
+    house.cluster.start();
+    auto old = house.file->content;
+    auto fetches = house.fetch_all();
+    house.cluster.run_for(house.random.up_to(2s));
+    house.file->change(sim::random_bytes(kSize, seed + 1000), "\"v2\"");
+    REQUIRE_MESSAGE(house.cluster.wait(fetches, 130s), verdicts(fetches));
+    for (auto& fetch : fetches) {
+      auto got = fetch->peer->host().disk().content(fetch->output);
+      if (fetch->ok()) {
+        CHECK((got == *old || got == *house.file->content));
+      } else {
+        CHECK(got.empty());
+      }
+    }
+    CHECK(house.cluster.shut_down() == "");
+  }
+}
+
+TEST_CASE("a cluster cut in two ends right on both sides") {
+  for (auto seed : sim::seeds(6)) {
+    CAPTURE(seed);
+    House house(seed);
+    house.cluster.start();
+    auto fetches = house.fetch_all();
+    house.cluster.run_for(house.moment());
+    // The origin is reachable by all, the scheduler and the seed only by one half.
+    std::vector<sim::Host*> one{house.scheduler, &house.seed_peer->host()}, other;
+    for (std::size_t i = 0; i < house.peers.size(); ++i)
+      (i % 2 ? one : other).push_back(&house.peers[i]->host());
+    house.cluster.sim().fabric().partition(one, other);
+    if (house.random.chance(0.5)) {
+      house.cluster.run_for(house.random.up_to(20s));
+      house.cluster.sim().fabric().heal();
+    }
+    REQUIRE_MESSAGE(house.cluster.wait(fetches, 130s), verdicts(fetches));
+    check_all_right(fetches);
+  }
+}
+
+TEST_CASE("a lying parent is found out, left, and the bytes are right") {
+  for (auto seed : sim::seeds(6)) {
+    CAPTURE(seed);
+    House house(seed);
+    auto& liar = house.cluster.add_peer({.name = "liar"});
+    house.cluster.start();
+    auto first = liar.fetch("/model.bin");
+    REQUIRE(house.cluster.wait({first}, 60s));
+    REQUIRE(first->right());
+    liar.host().disk().rot("content", 1_MiB);
+    if (house.random.chance(0.5)) house.seed_peer->kill();  // nobody else has it
+    auto fetches = house.fetch_all();
+    REQUIRE_MESSAGE(house.cluster.wait(fetches, 130s), verdicts(fetches));
+    check_all_right(fetches);
+  }
+}
+
+TEST_CASE("a peer with a full disk fails alone and clearly") {
+  for (auto seed : sim::seeds(5)) {
+    CAPTURE(seed);
+    House house(seed, 4);
+    auto& full = house.cluster.add_peer({.name = "full", .disk = {.capacity = 10_MiB}});
+    house.cluster.start();
+    auto fetches = house.fetch_all();
+    auto doomed = full.fetch("/model.bin");
+    REQUIRE_MESSAGE(house.cluster.wait(fetches, 130s), verdicts(fetches));
+    REQUIRE_MESSAGE(house.cluster.wait({doomed}, 130s), verdicts({doomed}));
+    check_all_right(fetches);
+    REQUIRE(doomed->failure);
+    CHECK_MESSAGE(doomed->failure->code() == ErrorCode::kDiskFull, doomed->failure->message());
+    CHECK(!full.host().disk().exists(doomed->output));
+    CHECK(house.cluster.shut_down() == "");
+  }
+}
+
+TEST_CASE("readers that hang up disturb nobody, and what they leave can be fetched again") {
+  for (auto seed : sim::seeds(8)) {
+    CAPTURE(seed);
+    House house(seed);
+    house.cluster.start();
+    auto fetches = house.fetch_all();
+    auto more = house.fetch_all();
+    house.cluster.run_for(house.moment());
+    for (auto* list : {&fetches, &more}) {
+      for (auto& fetch : *list) {
+        if (!fetch->over && house.random.chance(0.4)) fetch->peer->cancel(fetch);
+      }
+    }
+    REQUIRE_MESSAGE(house.cluster.wait(fetches, 130s), verdicts(fetches));
+    REQUIRE_MESSAGE(house.cluster.wait(more, 130s), verdicts(more));
+    for (auto* list : {&fetches, &more}) {
+      for (auto& fetch : *list) {
+        bool cancelled = fetch->failure && fetch->failure->code() == ErrorCode::kCancelled;
+        if (!cancelled) CHECK_MESSAGE(fetch->right(), fetch->verdict());
+        if (cancelled) CHECK(!fetch->peer->host().disk().exists(fetch->output));
+      }
+    }
+    auto again = house.fetch_all();
+    REQUIRE_MESSAGE(house.cluster.wait(again, 130s), verdicts(again));
+    check_all_right(again);
+    CHECK(house.cluster.shut_down() == "");
+  }
+}
+
+TEST_CASE("a digest that is right passes, one that is wrong leaves nothing") {
+  House house(1, 3);
+  house.cluster.start();
+  auto bad = house.peers[0]->fetch("/model.bin", {.digest = "sha256:" + std::string(64, '0')});
+  REQUIRE_MESSAGE(house.cluster.wait({bad}, 130s), verdicts({bad}));
+  REQUIRE(bad->failure);
+  CHECK_MESSAGE(bad->failure->code() == ErrorCode::kCorrupt, bad->failure->message());
+  CHECK(!house.peers[0]->host().disk().exists(bad->output));
+}
+
+TEST_CASE("ranges come from peers as well, and are exact") {
+  for (auto seed : sim::seeds(5)) {
+    CAPTURE(seed);
+    House house(seed, 4);
+    house.cluster.start();
+    std::vector<sim::FetchPtr> fetches;
+    for (auto* peer : house.peers) {
+      auto offset = house.random.below(kSize);
+      auto length = 1 + house.random.below(kSize - offset);
+      fetches.push_back(peer->fetch("/model.bin", {.range = {{offset, length}}}));
+    }
+    REQUIRE_MESSAGE(house.cluster.wait(fetches, 130s), verdicts(fetches));
+    check_all_right(fetches);
+    CHECK(house.cluster.shut_down() == "");
+  }
+}
+
+TEST_CASE("chaos: machines and links fail at random, bytes are never wrong and everything ends") {
+  for (auto seed : sim::seeds(10)) {
+    CAPTURE(seed);
+    House house(seed, 8, {.fabric = {.link = {.latency = 2ms, .jitter = 3ms, .loss = 0.002}}});
+    house.cluster.start();
+    auto fetches = house.fetch_all();
+    auto& fabric = house.cluster.sim().fabric();
+    for (int i = 0; i < 15; ++i) {
+      house.cluster.run_for(house.random.up_to(400ms));
+      auto& peer = *house.peers[house.random.below(house.peers.size())];
+      switch (house.random.below(7)) {
+        case 0: peer.kill(); break;
+        case 1: peer.power_off(); break;
+        case 2:
+          if (!peer.host().running()) peer.restart();
+          break;
+        case 3: fabric.isolate(peer.host()); break;
+        case 4: fabric.heal(); break;
+        case 5: peer.host().burn(house.random.up_to(2s)); break;
+        default:
+          peer.host().disk().inject({.op = sim::FileOp::kWrite, .path = "content", .probability = 0.3});
+          break;
+      }
+    }
+    fabric.heal();
+    REQUIRE_MESSAGE(house.cluster.wait(fetches, 130s), verdicts(fetches));
+    check_none_wrong(fetches);
+    // When all is well again, everybody gets it.
+    for (auto* peer : house.peers) {
+      peer->host().disk().clear_faults();
+      if (!peer->host().running()) peer->restart();
+    }
+    house.cluster.run_for(5s);
+    auto again = house.fetch_all();
+    REQUIRE_MESSAGE(house.cluster.wait(again, 130s), verdicts(again));
+    check_all_right(again);
+    CHECK(house.cluster.shut_down() == "");
+  }
+}
