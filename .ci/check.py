@@ -52,7 +52,7 @@ class Build:
 GCC = ('gcc', 'g++')
 CLANG = ('clang-19', 'clang++-19')
 ORDINARY = (
-    Build('check', GCC, ('-Dwerror=true',)),
+    Build('check', GCC, ('-Dwerror=true', '-Dabi=true')),
     # Proof that clang builds it too, and the build for clang-tidy. Not optimised, because it is not run.
     Build('clang', CLANG, ('-Dbuildtype=plain', '-Doptimization=0', '-Dwerror=true'), run_tests=False),
 )

@@ -54,7 +54,10 @@ class Stopped(Exception):
 
 
 def say(text=''):
-    print(text, flush=True)
+    try:
+        print(text, flush=True)
+    except BrokenPipeError:  # nobody reads any more; that must not keep us from stopping what we started
+        sys.stdout = open(os.devnull, 'w')
 
 
 def tail(path, lines=15):

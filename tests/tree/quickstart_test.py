@@ -61,13 +61,14 @@ class Quickstart(unittest.TestCase):
         self.assertEqual(list(pathlib.Path(self.place.name).glob('peer-*')), [])
 
     def stopped_by(self, number, code):
-        process = subprocess.Popen(self.command('--size', '512', '--peers', '4'), cwd='/', stdout=subprocess.PIPE,
+        process = subprocess.Popen(self.command('--size', '256', '--peers', '4'), cwd='/', stdout=subprocess.PIPE,
                                    stderr=subprocess.STDOUT, text=True)
         said = ''
         for line in process.stdout:
             said += line
             if line.startswith('downloading'):
                 process.send_signal(number)
+        process.stdout.close()
         self.assertEqual(process.wait(timeout=60), code, said + self.logs())
         self.assertIn('everything is stopped; logs are in', said)
         self.nothing_runs()
@@ -76,13 +77,14 @@ class Quickstart(unittest.TestCase):
         self.stopped_by(signal.SIGINT, 130)
 
     def test_being_killed_outright_stops_everything_too(self):
-        process = subprocess.Popen(self.command('--size', '512'), cwd='/', stdout=subprocess.PIPE,
+        process = subprocess.Popen(self.command('--size', '256'), cwd='/', stdout=subprocess.PIPE,
                                    stderr=subprocess.STDOUT, text=True)
         said = ''
         for line in process.stdout:
             said += line
             if line.startswith('downloading'):
                 process.kill()
+        process.stdout.close()
         process.wait()
         until = time.monotonic() + 60
         while time.monotonic() < until:
@@ -103,6 +105,12 @@ class Quickstart(unittest.TestCase):
         self.assertEqual(done.returncode, 1)
         self.assertIn('d7ysched ended with code 3', done.stdout)
         self.assertIn('I would rather not', done.stdout)
+        self.nothing_runs()
+
+    def test_nobody_reading_does_not_keep_it_from_stopping(self):
+        done = subprocess.run(f'{ROOT}/quickstart --no-install --tools {BUILD} --place {self.place.name} --size 1 --peers 1'
+                              ' | head -n 1', shell=True, capture_output=True, text=True, check=False, timeout=120)
+        self.assertEqual(done.stderr, '')
         self.nothing_runs()
 
     def test_wrong_arguments(self):
