@@ -181,6 +181,23 @@ class Resumption : public Event {
   TaskRoot* root_ = nullptr;
 };
 
+// Lets everything else that is ready run first: `co_await yield();`. For work that could go on for long
+// without ever having to wait, such as reading from a stream that is never empty.
+class Yield {
+ public:
+  bool await_ready() const noexcept { return false; }
+  template <detail::TaskPromise P>
+  void await_suspend(std::coroutine_handle<P> handle) {
+    resumption_.bind(handle);
+    resumption_.resume_later();
+  }
+  void await_resume() const noexcept {}
+
+ private:
+  Resumption resumption_;
+};
+inline Yield yield() { return {}; }
+
 // The loop that runs the awaiting coroutine: `Loop& loop = co_await this_loop();`. Never suspends.
 struct ThisLoop {
   Loop* loop = nullptr;

@@ -201,3 +201,32 @@ TEST_CASE("timers due together fire in the order they were set") {
   world.advance(2ms);
   CHECK(order == "abcdef");
 }
+
+TEST_CASE("who yields goes on only after everything else that was ready, and can be cancelled there") {
+  Turner world;
+  std::string order;
+  auto eager = [](std::string& out) -> Task<void> {
+    for (int i = 0; i < 3; ++i) {
+      out += 'e';
+      co_await yield();
+    }
+  };
+  auto other = [](std::string& out) -> Task<void> {
+    out += 'o';
+    co_return;
+  };
+  {
+    Scope scope(world.loop);
+    scope.spawn(eager(order));
+    scope.spawn(other(order));
+    world.settle();
+  }
+  CHECK(order == "eoee");
+  {
+    Scope scope(world.loop);
+    scope.spawn(eager(order));
+    world.loop.run_ready(1);
+  }
+  world.settle();
+  CHECK(order == "eoeee");
+}

@@ -66,6 +66,7 @@ Task<Result<std::size_t>> Response::read(MutableBytes buffer, Deadline deadline)
   auto got = co_await connection_->wire().read_body(buffer, until);
   if (got) {
     settle();
+    if (turn_.spent(*got, loop.now())) co_await yield();
     co_return got;
   }
   Error why = std::move(got).error();

@@ -31,6 +31,7 @@
 #include "net/http/codec.h"
 #include "net/http/http_url.h"
 #include "net/http/proxy_settings.h"
+#include "net/http/turn.h"
 #include "net/tls/tls.h"
 #include "world/world.h"
 
@@ -133,6 +134,7 @@ class Response {
   std::optional<Error> failed_;  // why the body broke off
   bool reused_ = false;
   bool complete_ = false;
+  detail::Turn turn_;
   std::unique_ptr<detail::Connection> connection_;  // until the body is complete or broken
 };
 

@@ -161,6 +161,7 @@ Task<Result<std::size_t>> ServerConnection::read_body(MutableBytes buffer, Deadl
     co_return got;
   }
   body_read_ += *got;
+  if (turn_.spent(*got, server_.world_.now())) co_await yield();
   if (body_read_ > server_.options_.max_body) {
     co_return error(ErrorCode::kTooLarge, "the body is longer than {} bytes", server_.options_.max_body)
         .with_status(413);
@@ -197,6 +198,7 @@ Task<Result<void>> ServerConnection::send(std::span<const Bytes> parts) {
       continue;
     }
     if (sent.state != State::kMoved) co_return stream.error();
+    if (turn_.spent(sent.bytes, server_.world_.now())) co_await yield();
     for (auto moved = sent.bytes; moved > 0;) {
       const auto step = std::min(moved, left[first].size());
       left[first] = left[first].subspan(step);
@@ -216,6 +218,7 @@ Task<Result<void>> ServerConnection::send_file(world::File& file, std::uint64_t 
       case State::kMoved:
         offset += sent.bytes;
         length -= sent.bytes;
+        if (turn_.spent(sent.bytes, server_.world_.now())) co_await yield();
         break;
       case State::kWouldBlock: {
         auto woken = co_await stream.writable().wait(in(server_.options_.stall_timeout));

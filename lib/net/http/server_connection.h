@@ -4,6 +4,7 @@
 #include <optional>
 
 #include "net/http/server.h"
+#include "net/http/turn.h"
 #include "net/http/wire.h"
 
 namespace d7y::http::detail {
@@ -43,6 +44,7 @@ class ServerConnection {
   Server& server_;
   Wire wire_;
   bool tls_;
+  Turn turn_;
   bool first_ = true;          // no request has come yet
   bool continue_due_ = false;  // the client waits for "100 Continue"
   std::uint64_t body_read_ = 0;

@@ -11,6 +11,8 @@ using namespace std::chrono_literals;
 
 namespace {
 
+const world::ConnectOptions kConnect;
+
 // Answers by path.
 class Example : public Handler {
  public:
@@ -97,7 +99,7 @@ struct Net {
   Result<std::string> raw(std::string request, bool finish = true) {
     auto talk = [](Net& n, std::string bytes, bool end) -> Task<Result<std::string>> {
       const auto deadline = Deadline::in(500s, n.sim.now());
-      CO_TRY(auto stream, co_await n.client_host.network().connect(n.host.address(80), {}, deadline));
+      CO_TRY(auto stream, co_await n.client_host.network().connect(n.host.address(80), kConnect, deadline));
       CO_OK(co_await world::write_all(*stream, as_bytes(bytes), deadline));
       if (end) stream->finish_writing();
       std::string all;
@@ -245,7 +247,8 @@ TEST_CASE("a client that does not read holds the server no longer than the stall
   auto file = net.host.files().open("content", world::OpenMode::kCreate);
   REQUIRE((*file)->resize(100'000'000).ok());
   auto ask = [](Net& n) -> Task<Result<void>> {
-    CO_TRY(auto stream, co_await n.client_host.network().connect(n.host.address(80), {}, Deadline::never()));
+    CO_TRY(auto stream,
+           co_await n.client_host.network().connect(n.host.address(80), kConnect, Deadline::never()));
     CO_OK(co_await world::write_all(*stream, as_bytes("GET /file HTTP/1.1\r\nHost: a\r\n\r\n"),
                                     Deadline::never()));
     while (n.server.numbers().connections > 0 || n.handler.requests.empty()) co_await sleep_for(1s);
@@ -279,8 +282,8 @@ TEST_CASE("CONNECT and Upgrade hand the raw stream over with what came after the
 TEST_CASE("draining lets running requests end, closes idle connections and takes no new ones") {
   Net net;
   auto drained = [](Net& n, Result<void>& outcome, std::string& answer) -> Task<void> {
-    auto idle = co_await n.client_host.network().connect(n.host.address(80), {}, Deadline::never());
-    auto busy = co_await n.client_host.network().connect(n.host.address(80), {}, Deadline::never());
+    auto idle = co_await n.client_host.network().connect(n.host.address(80), kConnect, Deadline::never());
+    auto busy = co_await n.client_host.network().connect(n.host.address(80), kConnect, Deadline::never());
     (void)co_await world::write_all(**busy, as_bytes("GET /slow HTTP/1.1\r\nHost: a\r\n\r\n"),
                                     Deadline::never());
     co_await sleep_for(1s);
@@ -308,7 +311,7 @@ TEST_CASE("connections beyond the limit wait until others end") {
   Net net(options);
   auto many = [](Net& n, int& served) -> Task<void> {
     auto one = [](Net& m, int& count) -> Task<void> {
-      auto stream = co_await m.client_host.network().connect(m.host.address(80), {}, Deadline::never());
+      auto stream = co_await m.client_host.network().connect(m.host.address(80), kConnect, Deadline::never());
       (void)co_await world::write_all(**stream, as_bytes("GET / HTTP/1.1\r\nHost: a\r\n\r\n"),
                                       Deadline::never());
       std::vector<std::byte> buffer(1000);

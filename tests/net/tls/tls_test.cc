@@ -34,7 +34,8 @@ struct Net {
 
   static Task<Result<std::pair<StreamPtr, StreamPtr>>> plain(Net& n) {
     const auto deadline = Deadline::in(100s, n.sim.now());
-    auto client = co_await n.a.network().connect(n.b.address(443), {}, deadline);
+    const world::ConnectOptions options;
+    auto client = co_await n.a.network().connect(n.b.address(443), options, deadline);
     if (!client) co_return std::move(client).error();
     auto server = co_await n.listener->accept(deadline);
     if (!server) co_return std::move(server).error();
