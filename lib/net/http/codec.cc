@@ -38,7 +38,7 @@ struct MessageReader::State {
   const char* what() const { return is_request() ? "request" : "response"; }
   Headers& fields() { return in_trailers ? trailers : is_request() ? request.headers : response.headers; }
   Error refuse(ErrorCode code, int status, std::string message);
-  Error refused_by_parser(Bytes bytes);
+  Error refused_by_parser();
   Result<void> finish_head();
   Result<void> decide_framing(bool chunked, bool has_length);
 
@@ -145,7 +145,7 @@ Error MessageReader::State::refuse(ErrorCode code, int status, std::string messa
   return Error(code, fmt::format("HTTP {}: {}", what(), message)).with_status(status);
 }
 
-Error MessageReader::State::refused_by_parser(Bytes bytes) {
+Error MessageReader::State::refused_by_parser() {
   if (limit_status == 414) {
     return refuse(ErrorCode::kTooLarge, 414, fmt::format("target over {} bytes", limits.target_bytes));
   }
@@ -159,7 +159,8 @@ Error MessageReader::State::refused_by_parser(Bytes bytes) {
   switch (llhttp_get_errno(&parser)) {
     case HPE_INVALID_METHOD: {
       // A word that could be a method is one we do not know; anything else is not HTTP at all.
-      const bool word = !bytes.empty() && bytes[0] >= std::byte{'A'} && bytes[0] <= std::byte{'Z'};
+      const char* at = llhttp_get_error_pos(&parser);
+      const bool word = at != nullptr && *at >= 'A' && *at <= 'Z';
       return refuse(ErrorCode::kProtocol, word ? 501 : 400, word ? "unknown method" : "not HTTP/1");
     }
     case HPE_INVALID_VERSION:
@@ -277,11 +278,11 @@ Result<std::size_t> MessageReader::feed_head(Bytes bytes) {
     s.head_used += given.size();
     if (given.size() < bytes.size()) {
       s.limit_status = 431;
-      return s.refused_by_parser(bytes);
+      return s.refused_by_parser();
     }
     return given.size();
   }
-  if (outcome != HPE_PAUSED || !s.head_done) return s.refused_by_parser(bytes);
+  if (outcome != HPE_PAUSED || !s.head_done) return s.refused_by_parser();
   const auto used = static_cast<std::size_t>(llhttp_get_error_pos(&s.parser) - text);
   TRY_OK(s.finish_head());
   return used;
@@ -314,7 +315,7 @@ Result<MessageReader::Decoded> MessageReader::decode(Bytes in, MutableBytes out)
     decoded.consumed = static_cast<std::size_t>(llhttp_get_error_pos(&s.parser) - text);
     for (auto& header : s.trailers.list()) header.value = std::string(trimmed(header.value));
   } else {
-    return s.refused_by_parser(in);
+    return s.refused_by_parser();
   }
   decoded.produced = static_cast<std::size_t>(s.produced - before);
   s.consumed += decoded.consumed;
