@@ -102,7 +102,9 @@ std::vector<Entry> entries_of_html(const http::HttpUrl& page, std::string_view t
 
 // [{"name":"a","type":"directory"|"file","size":1}] of nginx; Caddy says "is_dir" instead of a type.
 Result<std::vector<Entry>> entries_of_json(const http::HttpUrl& page, std::string_view text) {
-  const auto list = nlohmann::json::parse(text, nullptr, false);
+  // Deeper than a list of objects there is nothing of interest, and depth would cost memory.
+  const auto shallow = [](int depth, nlohmann::json::parse_event_t, nlohmann::json&) { return depth <= 2; };
+  const auto list = nlohmann::json::parse(text, shallow, false);
   const auto none = [] {
     return error(ErrorCode::kUnsupported, "the page is JSON, but no directory listing");
   };

@@ -75,4 +75,8 @@ TEST_CASE("a page that is no listing is not mistaken for one") {
     CAPTURE(text);
     CHECK(parse_listing(page, type, text).failed_with(ErrorCode::kUnsupported));
   }
+  CHECK(parse_listing(page, "application/json", std::string(1'000'000, '['))
+            .failed_with(ErrorCode::kUnsupported));
+  const auto deep = "[{\"name\":\"a\",\"x\":" + std::string(1000, '[') + std::string(1000, ']') + "}]";
+  CHECK(parse_listing(page, "application/json", deep)->size() == 1);
 }

@@ -98,7 +98,8 @@ Task<Result<std::unique_ptr<TlsStream>>> tls_connect(std::unique_ptr<world::Stre
   if (auto session = context->inside().sessions.take(inside->session_key))
     SSL_set_session(ssl, session.get());
   SSL_set_connect_state(ssl);
-  auto done = co_await shake_hands(*inside, "TLS handshake with " + options.server_name, deadline);
+  std::string doing = "TLS handshake with " + options.server_name;
+  auto done = co_await shake_hands(*inside, std::move(doing), deadline);
   if (!done) co_return std::move(done).error();
   co_return std::make_unique<TlsStream>(std::move(inside));
 }
@@ -115,7 +116,8 @@ Task<Result<std::unique_ptr<TlsStream>>> tls_accept(std::unique_ptr<world::Strea
   inside->now = now;
   set_time(inside->ssl.get(), now);
   SSL_set_accept_state(inside->ssl.get());
-  auto done = co_await shake_hands(*inside, "TLS handshake with " + from, deadline);
+  std::string doing = "TLS handshake with " + from;
+  auto done = co_await shake_hands(*inside, std::move(doing), deadline);
   if (!done) co_return std::move(done).error();
   co_return std::make_unique<TlsStream>(std::move(inside));
 }
