@@ -479,7 +479,7 @@ TEST_CASE("garbage instead of the preface is an error that says so") {
 
 TEST_CASE("PRIORITY for stream 0 is a connection error") {
   Bare bare;
-  bare.say(frame(kPriority, 0, 0, be(0, 5)));
+  bare.say(frame(kPriority, 0, 0, std::string(5, '\0')));
   CHECK(bare.ended_with() == static_cast<int>(H2Error::kProtocol));
 }
 
