@@ -1,7 +1,5 @@
 #include "net/grpc/metadata.h"
 
-#include <algorithm>
-
 namespace d7y::grpc {
 
 Metadata::Metadata(std::initializer_list<Entry> entries) {
@@ -9,25 +7,30 @@ Metadata::Metadata(std::initializer_list<Entry> entries) {
 }
 
 void Metadata::add(std::string_view key, std::string_view value) {
-  Entry& entry = entries_.emplace_back();
-  entry.key.assign(key);
-  for (char& c : entry.key) {
-    if (c >= 'A' && c <= 'Z') c = static_cast<char>(c - 'A' + 'a');
+  if (places_.empty()) {
+    places_.reserve(4);
+    text_.reserve(120);
   }
-  entry.value.assign(value);
+  places_.push_back({static_cast<std::uint32_t>(text_.size()), static_cast<std::uint32_t>(key.size()),
+                     static_cast<std::uint32_t>(value.size())});
+  text_.append(key);
+  for (auto c = text_.end() - static_cast<std::ptrdiff_t>(key.size()); c != text_.end(); ++c) {
+    if (*c >= 'A' && *c <= 'Z') *c = static_cast<char>(*c - 'A' + 'a');
+  }
+  text_.append(value);
 }
 
 std::optional<std::string_view> Metadata::get(std::string_view key) const {
-  auto found =
-      std::find_if(entries_.begin(), entries_.end(), [&](const Entry& entry) { return entry.key == key; });
-  if (found == entries_.end()) return std::nullopt;
-  return found->value;
+  for (Entry entry : *this) {
+    if (entry.key == key) return entry.value;
+  }
+  return std::nullopt;
 }
 
 std::vector<std::string_view> Metadata::get_all(std::string_view key) const {
   std::vector<std::string_view> values;
-  for (const Entry& entry : entries_) {
-    if (entry.key == key) values.emplace_back(entry.value);
+  for (Entry entry : *this) {
+    if (entry.key == key) values.push_back(entry.value);
   }
   return values;
 }

@@ -13,7 +13,12 @@ Server::Server(Server&&) noexcept = default;
 Server& Server::operator=(Server&&) noexcept = default;
 
 void Server::method(std::string path, MethodKind kind, Handler handler, MethodOptions options) {
-  core_->add(std::make_unique<Method>(Method{std::move(path), kind, std::move(handler), options}));
+  core_->add(std::make_unique<Method>(Method{std::move(path), kind, std::move(handler), nullptr, options}));
+}
+
+void Server::unary_bytes(std::string path, UnaryHandler handler, MethodOptions options) {
+  core_->add(std::make_unique<Method>(
+      Method{std::move(path), MethodKind::kUnary, nullptr, std::move(handler), options}));
 }
 
 std::vector<std::string> Server::services() const { return core_->services(); }
@@ -60,6 +65,8 @@ Task<Result<std::string>> only_request(ServerCall& call) {
   }
   co_return std::move(*message);
 }
+
+Task<Result<std::string>> no_reply(Error error) { co_return std::move(error); }
 
 }  // namespace detail
 

@@ -85,6 +85,7 @@ class ServerCore;
 class Server {
  public:
   using Handler = std::function<Task<Result<void>>(ServerCall&)>;
+  using UnaryHandler = std::function<Task<Result<std::string>>(ServerCall&, std::string)>;
 
   explicit Server(world::World& world, ServerOptions options = {}, Log log = {});
   // Cancels all calls and closes all connections. Not from inside a handler.
@@ -108,7 +109,9 @@ class Server {
   void bidi(std::string path,
             std::function<Task<Result<void>>(ServerCall&, Reader<Request>&, Writer<Response>&)> handler,
             MethodOptions options = {});
-  // The same in serialized messages: the handler uses call.read_bytes() and call.write_bytes().
+  // The same in serialized messages: one in and one out, or as many as the handler moves with
+  // call.read_bytes() and call.write_bytes().
+  void unary_bytes(std::string path, UnaryHandler handler, MethodOptions options = {});
   void method(std::string path, MethodKind kind, Handler handler, MethodOptions options = {});
 
   // Names of the services that have methods, sorted.
@@ -135,17 +138,13 @@ namespace detail {
 
 Task<Result<std::string>> only_request(ServerCall& call);
 
-template <class Request, class Response>
-Task<Result<void>> run_unary(ServerCall& call,
-                             const std::function<Task<Result<Response>>(ServerCall&, Request)>& handler) {
-  CO_TRY(std::string bytes, co_await only_request(call));
-  CO_TRY(Request request, parse<Request>(bytes));
-  Task<Result<Response>> work = handler(call, std::move(request));
-  CO_TRY(Response response, co_await work);
-  CO_TRY(std::string reply, serialize(response));
-  Task<Result<void>> written = call.write_bytes(std::move(reply));
-  co_return co_await written;
+template <class Response>
+Task<Result<std::string>> serialize_later(Task<Result<Response>> work) {
+  auto response = co_await work;
+  if (!response) co_return std::move(response).error();
+  co_return serialize(*response);
 }
+Task<Result<std::string>> no_reply(Error error);
 
 template <class Request, class Response>
 Task<Result<void>> run_server_stream(
@@ -184,10 +183,12 @@ Task<Result<void>> run_bidi(
 template <class Request, class Response>
 void Server::unary(std::string path, std::function<Task<Result<Response>>(ServerCall&, Request)> handler,
                    MethodOptions options) {
-  method(
-      std::move(path), MethodKind::kUnary,
-      [handler = std::move(handler)](ServerCall& call) {
-        return detail::run_unary<Request, Response>(call, handler);
+  unary_bytes(
+      std::move(path),
+      [handler = std::move(handler)](ServerCall& call, const std::string& bytes) {
+        auto request = detail::parse<Request>(bytes);
+        if (!request) return detail::no_reply(std::move(request).error());
+        return detail::serialize_later<Response>(handler(call, std::move(*request)));
       },
       options);
 }

@@ -131,7 +131,7 @@ Result<void> ServerExchange::accept() {
 
 void ServerExchange::start() {
   if (std::exchange(started_, true)) return;
-  scope().spawn(run());
+  scope().spawn(method_->unary_handler ? run_unary() : run());
   if (method_->kind != MethodKind::kUnary && method_->options.headers_at_once)
     loop().make_ready(headers_event_);
 }
@@ -141,6 +141,23 @@ Task<void> ServerExchange::run() {
   auto result = co_await work;
   if (scope_->size() > 1) scope_->cancel();  // what the handler left running beside itself
   finish(std::move(result));
+}
+
+Task<void> ServerExchange::run_unary() {
+  auto request = inbox_.take(*this);
+  if (!request) {
+    finish(status_error(Code::kUnimplemented, fmt::format("{} takes one request message; none came", path_)));
+    co_return;
+  }
+  Task<Result<std::string>> work = method_->unary_handler(call_, std::move(*request));
+  auto reply = co_await work;
+  if (scope_->size() > 1) scope_->cancel();
+  if (!reply) {
+    finish(std::move(reply).error());
+  } else if (!done_) {
+    queue(std::move(*reply));
+    finish(Result<void>{});
+  }
 }
 
 void ServerExchange::on_data(Bytes bytes) {
@@ -185,19 +202,27 @@ Task<Result<std::optional<std::string>>> ServerExchange::read() {
 
 Task<Result<void>> ServerExchange::write(std::string message) {
   if (done_) co_return Error(ErrorCode::kClosed, "the call has ended");
+  queue(std::move(message));
+  while (!done_ && unsent() > kWriteAhead) CO_OK(co_await writable_.wait(Deadline::never()));
+  co_return Result<void>{};
+}
+
+void ServerExchange::queue(std::string message) {
   send_headers();
   bool compressed = compress_ && !message.empty();
   if (compressed) message = gzip_compress(message);
   auto prefix = message_prefix(message.size(), compressed);
   send(Bytes(prefix));
   send(std::move(message));
-  while (!done_ && unsent() > kWriteAhead) CO_OK(co_await writable_.wait(Deadline::never()));
-  co_return Result<void>{};
 }
 
 void ServerExchange::send_headers() {
   if (headers_sent_ || done_ || !attached()) return;
   headers_sent_ = true;
+  if (!compress_ && initial_metadata_.empty()) {
+    static constexpr http2::Field kUsual[] = {kStatus200, kContentType};
+    return session()->respond(*this, kUsual, true);
+  }
   std::vector<http2::Field> fields;
   std::vector<std::string> storage;
   fields.reserve(4 + initial_metadata_.size());
@@ -224,6 +249,10 @@ void ServerExchange::finish(Result<void> result) {
   headers_event_.unqueue();
   inbox_.clear(*this);
   if (!attached()) return;
+  if (headers_sent_ && result.ok() && trailing_metadata_.empty()) {
+    static constexpr http2::Field kUsual[] = {kStatusOk};
+    return http2::Stream::finish_lasting(kUsual);
+  }
   std::size_t most = std::min<std::size_t>(kMostHeaders, session()->remote_max_header_list());
   std::vector<http2::Field> fields;
   std::vector<std::string> storage;

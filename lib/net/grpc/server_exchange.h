@@ -19,7 +19,8 @@ class ServerConnection;
 struct Method {
   std::string path;
   MethodKind kind = MethodKind::kUnary;
-  Server::Handler handler;
+  Server::Handler handler;  // one of the two
+  Server::UnaryHandler unary_handler;
   MethodOptions options;
 };
 
@@ -73,6 +74,8 @@ class ServerExchange final : public http2::Stream {
   Result<void> accept();
   void start();
   Task<void> run();
+  Task<void> run_unary();
+  void queue(std::string message);
   void refuse_http(std::string_view status);
   // Ends the call with `result`, once.
   void finish(Result<void> result);

@@ -101,7 +101,7 @@ bool is_reserved(std::string_view key) {
 void add_metadata(const Metadata& metadata, std::vector<http2::Field>& fields,
                   std::vector<std::string>& storage) {
   storage.reserve(storage.size() + metadata.size());  // views into it must stay
-  for (const auto& entry : metadata) {
+  for (Metadata::Entry entry : metadata) {
     if (is_reserved(entry.key) || !std::all_of(entry.key.begin(), entry.key.end(), is_key_character))
       continue;
     if (entry.key.ends_with("-bin")) {

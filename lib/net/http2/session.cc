@@ -118,9 +118,15 @@ void Stream::finish() {
 
 void Stream::finish(std::span<const Field> trailers) {
   if (finished_) return;
-  auto& kept = trailers_.emplace();
-  kept.reserve(trailers.size());
-  for (const Field& field : trailers) kept.push_back({std::string(field.name), std::string(field.value)});
+  trailers_.reserve(trailers.size());
+  for (const Field& field : trailers)
+    trailers_.push_back({std::string(field.name), std::string(field.value)});
+  finish();
+}
+
+void Stream::finish_lasting(std::span<const Field> trailers) {
+  if (finished_) return;
+  lasting_trailers_ = trailers;
   finish();
 }
 
@@ -128,7 +134,8 @@ void Stream::rewind() {
   chunks_.clear();
   head_ = offset_ = unsent_ = 0;
   finished_ = false;
-  trailers_.reset();
+  trailers_.clear();
+  lasting_trailers_ = {};
   rewind_unsent();
 }
 
@@ -349,10 +356,11 @@ struct Callbacks {
     if (count > 0) *flags |= NGHTTP2_DATA_FLAG_NO_COPY;
     if (stream->finished_ && count == stream->unsent_) {
       *flags |= NGHTTP2_DATA_FLAG_EOF;
-      if (stream->trailers_) {
+      if (!stream->trailers_.empty() || !stream->lasting_trailers_.empty()) {
         *flags |= NGHTTP2_DATA_FLAG_NO_END_STREAM;
-        NameValues fields(stream->trailers_->size());
-        for (const auto& trailer : *stream->trailers_) fields.add({trailer.name, trailer.value});
+        NameValues fields(stream->trailers_.size() + stream->lasting_trailers_.size());
+        for (const auto& trailer : stream->trailers_) fields.add({trailer.name, trailer.value});
+        for (const auto& trailer : stream->lasting_trailers_) fields.add(trailer);
         if (nghttp2_submit_trailer(session.session_, id, fields.data(), fields.size()) != 0) {
           return NGHTTP2_ERR_TEMPORAL_CALLBACK_FAILURE;
         }

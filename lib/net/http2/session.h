@@ -84,6 +84,8 @@ class Stream {
   // Nothing more follows the queued bytes: END_STREAM, or trailers that carry it.
   void finish();
   void finish(std::span<const Field> trailers);
+  // The same with trailers that are constants, span and all.
+  void finish_lasting(std::span<const Field> trailers);
   bool finished() const { return finished_; }
   // Queued bytes that did not yet go to an Output.
   std::size_t unsent() const { return unsent_; }
@@ -145,7 +147,8 @@ class Stream {
   struct Trailer {
     std::string name, value;
   };
-  std::optional<std::vector<Trailer>> trailers_;
+  std::vector<Trailer> trailers_;
+  std::span<const Field> lasting_trailers_;
   bool finished_ = false;
   bool deferred_ = false;  // nghttp2 waits for resume_data
   bool sent_any_ = false;

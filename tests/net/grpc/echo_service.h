@@ -26,10 +26,10 @@ struct EchoService {
 
   // Metadata "x-..." comes back, in the headers and as "t-..." in the trailers.
   static void mirror(ServerCall& call) {
-    for (const auto& entry : call.metadata()) {
+    for (grpc::Metadata::Entry entry : call.metadata()) {
       if (!entry.key.starts_with("x-")) continue;
       call.initial_metadata().add(entry.key, entry.value);
-      call.trailing_metadata().add("t-" + entry.key.substr(2), entry.value);
+      call.trailing_metadata().add(fmt::format("t-{}", entry.key.substr(2)), entry.value);
     }
   }
 
