@@ -124,16 +124,14 @@ Task<Result<void>> ServerCore::drain(Deadline deadline) {
   draining = true;
   listening_.cancel();
   for (ServerConnection* connection : connections) connection->retire(Duration{0});
-  while (serving_.size() > 0) {
+  while (!connections.empty()) {
     auto waited = co_await changed.wait(deadline);
-    if (!waited) {
-      if (waited.failed_with(ErrorCode::kClosed)) co_return std::move(waited).error();
-      serving_.cancel();
-      co_return error(ErrorCode::kTimeout, "{} calls did not end in time and were cancelled", open_calls);
-    }
-    // The task of the connection that has just ended is still counted.
-    if (connections.empty()) serving_.cancel();
+    if (waited) continue;
+    if (waited.failed_with(ErrorCode::kClosed)) co_return std::move(waited).error();
+    serving_.cancel();
+    co_return error(ErrorCode::kTimeout, "{} calls did not end in time and were cancelled", open_calls);
   }
+  serving_.cancel();  // handshakes that have not become connections
   co_return Result<void>{};
 }
 
