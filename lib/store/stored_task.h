@@ -104,7 +104,8 @@ class StoredTask {
   bool has_everything() const;
   std::optional<PieceInfo> piece(std::uint32_t number) const;
   std::uint64_t stored() const { return stored_; }  // bytes of complete pieces
-  bool finished() const { return finished_; }       // everything is here and verified
+  // Everything is here and verified.
+  bool finished() const { return finished_ && doubts_.empty(); }
   // Why the download failed; null if it did not. Cleared by the next claim or reset().
   const Error* failure() const { return failure_ ? &*failure_ : nullptr; }
   // remove() was called: nobody finds this task any more, its bytes stay until the last handle goes.

@@ -204,6 +204,7 @@ Task<Result<void>> StoredTask::keep_good_privately() {
   CO_OK(take_journal(std::move(fresh)));
   content_ = std::move(copy);
   reserved_from_ = reserved_to_ = 0;
+  CO_OK(co_await files.sync_folder(folder_));
   if (auto gone = files.remove(old_path); !gone) {
     store_.log_.debug("task {}: {} is left over: {}", facts_.id, old_path, gone.error().message());
   }
@@ -316,7 +317,13 @@ Task<Result<void>> StoredTask::finish() {
     }
     StoredTask& task;
   };
-  while (finishing_ || settling_) CO_OK(co_await changed_.wait(Deadline::never()));
+  while (finishing_ || settling_ || !doubts_.empty()) {
+    if (finishing_) {
+      CO_OK(co_await changed_.wait(Deadline::never()));
+    } else {
+      CO_OK(co_await settle());
+    }
+  }
   if (finished_) co_return Result<void>{};
   if (!has_everything()) {
     co_return error(ErrorCode::kPrecondition, "task {} is not complete: {} of {} pieces are here", facts_.id,
