@@ -57,14 +57,14 @@ void PieceClaim::release() {
   task_->changed_.notify_all();
 }
 
-std::uint64_t PieceClaim::offset() const { return flight_->offset; }
+std::uint64_t PieceClaim::offset() const { return flight_ ? flight_->offset : 0; }
 std::uint64_t PieceClaim::length() const { return flight_ ? flight_->length : 0; }
-std::uint64_t PieceClaim::already() const { return flight_->written; }
+std::uint64_t PieceClaim::already() const { return flight_ ? flight_->written : 0; }
 bool PieceClaim::superseded() const { return !flight_ || flight_->state != Flight::kOpen; }
 Signal& PieceClaim::changed() { return flight_->moved; }
 
 bool PieceClaim::skip_already() {
-  if (position_ > 0 || flight_->state != Flight::kOpen) return false;
+  if (position_ > 0 || superseded()) return false;
   if (from_origin_ && flight_->peer_bytes) return false;
   if (flight_->written == 0) return true;
   position_ = flight_->written;

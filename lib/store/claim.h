@@ -80,7 +80,7 @@ class PieceClaim {
   void discard();
   // A rival completed the piece, or the task was reset: stop.
   bool superseded() const;
-  // Notified when superseded() may have changed; valid as long as the claim.
+  // Notified when superseded() may have changed. Only until the claim is over.
   Signal& changed();
 
  private:

@@ -13,7 +13,7 @@
 namespace d7y::store {
 namespace {
 
-// How far ahead space is taken while the length is not known.
+// How far ahead space is taken at most while the length is not known.
 constexpr std::uint64_t kReserveAhead = std::uint64_t{64} << 20;
 
 }  // namespace
@@ -261,7 +261,8 @@ Result<void> StoredTask::take_space(std::uint64_t offset, std::uint64_t length) 
 Result<void> StoredTask::reserve_for(const PieceExtent& extent) {
   if (extent.offset >= reserved_from_ && extent.offset + extent.length <= reserved_to_) return {};
   if (facts_.content_length) return take_space(extent.offset, extent.length);
-  auto length = std::max(extent.length, kReserveAhead);
+  // As much again as is there, so that short content does not take long content's room.
+  auto length = std::max(extent.length, std::min(kReserveAhead, stored_));
   // Room for the piece itself is what counts; room ahead is only for speed.
   if (auto ahead = content_->reserve(extent.offset, length); !ahead)
     return take_space(extent.offset, extent.length);

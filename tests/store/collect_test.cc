@@ -143,7 +143,53 @@ Task<void> linked_out(sim::Host& host, bool& done) {
   done = true;
 }
 
+Task<void> short_content(sim::Host& host, bool& done) {
+  auto store = co_await open_with(host, GcOptions());
+  std::vector<TaskHandle> tasks;
+  for (int number = 1; number <= 20; ++number) {
+    auto made = co_await store->create(facts_of(an_id(number), std::nullopt, 100'000));
+    tasks.push_back(must(std::move(made)));
+    must(put_piece(*tasks.back(), 0, made_up(100'000)));
+  }
+  CHECK(host.disk().used() < 3'000'000);
+  done = true;
+}
+
+struct Finding {
+  static Task<void> run(Store& store, std::string id, bool& found) {
+    auto task = co_await store.find(std::move(id));
+    found = task.ok() && (*task)->pieces().count() == 10;
+  }
+};
+
+Task<void> doubted(sim::Host& host, bool& done) {
+  {
+    auto store = co_await open_with(host, GcOptions());
+    co_await put_finished(*store, 1, 1'000'000);
+  }
+  auto store = co_await open_with(host, GcOptions());
+  bool first = false, second = false;
+  Scope cancelled(host.loop()), patient(host.loop());
+  cancelled.spawn(Finding::run(*store, an_id(1), first));
+  patient.spawn(Finding::run(*store, an_id(1), second));
+  co_await sleep_for(300us);  // some of the pieces were read
+  CHECK_FALSE(first);
+  cancelled.cancel();
+  must(co_await patient.idle(soon(host)));
+  CHECK(second);
+  CHECK_FALSE(first);
+  done = true;
+}
+
 }  // namespace
+
+TEST_CASE("content of unknown length takes no more room ahead than it has") {
+  run_simulated({.capacity = 10'000'000}, short_content);
+}
+
+TEST_CASE("several may want a task whose pieces are in doubt; one reads them, and may be cancelled") {
+  run_simulated({}, doubted);
+}
 
 TEST_CASE("tasks go when their time is over, never while they are held, and uses count") {
   run_simulated({}, ages);

@@ -344,3 +344,47 @@ STORE_TEST("tasks that nobody uses are closed, and found again as they were") {
   CHECK(store->summary(an_id(3))->finished);
   CHECK(store->stats().bytes == 20 * 5000);
 }
+
+STORE_TEST("damaged tasks are given up at the next start, all others stay") {
+  auto content = made_up(5000);
+  {
+    auto store = co_await open_store(world, folder);
+    for (int i = 0; i < 5; ++i) {
+      auto task = co_await make_task(*store, facts_of(an_id(i), content.size(), 4096));
+      must(put_all(*task, content));
+      must(co_await task->finish());
+    }
+  }
+  auto folder_of = [&](int i) {
+    return fmt::format("{}/tasks/{}/{}", folder, an_id(i).substr(0, 2), an_id(i));
+  };
+  must(world.files().remove(folder_of(0) + "/content.1"));
+  must(world.files().remove(folder_of(1) + "/journal"));
+  {
+    auto journal = must(world.files().open(folder_of(2) + "/journal", world::OpenMode::kReadWrite));
+    must(journal->write_at(10, as_bytes("garbage")));
+  }
+  must(world.files().rename(folder_of(3),
+                            fmt::format("{}/tasks/{}/{}", folder, an_id(3).substr(0, 2), an_id(33))));
+  must(world.files().make_folders(folder + "/tasks/lost+found"));
+  {
+    auto stray = must(world.files().open(folder + "/tasks/stray", world::OpenMode::kCreate));
+    must(stray->write_at(0, as_bytes("?")));
+  }
+  auto store = co_await open_store(world, folder);
+  for (int i : {0, 1, 2, 3, 33}) {
+    CAPTURE(i);
+    auto found = co_await store->find(an_id(i));
+    CHECK(found.failed_with(ErrorCode::kNotFound));
+  }
+  CHECK(store->list().size() == 1);
+  auto whole = must(co_await store->find(an_id(4)));
+  CHECK(whole->finished());
+  // Their places can be taken again.
+  for (int i : {0, 1, 2, 3}) {
+    auto task = co_await make_task(*store, facts_of(an_id(i), content.size(), 4096));
+    must(put_all(*task, content));
+    must(co_await task->finish());
+  }
+  CHECK(store->list().size() == 5);
+}
