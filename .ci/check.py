@@ -19,7 +19,9 @@ import json
 import os
 import pathlib
 import re
+import resource
 import shutil
+import signal
 import subprocess
 import sys
 import time
@@ -96,13 +98,32 @@ def environment(build):
     return env
 
 
+def cpu_of_children():
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
+
+
+def run(command, **options):
+    """subprocess.run, but when we are stopped the command may stop its own children before it goes."""
+    with subprocess.Popen(command, stdin=subprocess.DEVNULL, cwd=ROOT, **options) as process:
+        try:
+            out, err = process.communicate()
+        except KeyboardInterrupt:
+            process.terminate()
+            try:
+                process.communicate(timeout=10)
+            except subprocess.TimeoutExpired:
+                process.kill()
+            raise
+    return subprocess.CompletedProcess(command, process.returncode, out, err)
+
+
 def run_logged(command, env, log):
     """Runs a command with all its output in the file `log`; true if it ended well."""
     with open(log, 'ab') as out:
         out.write(f'\n$ {" ".join(map(str, command))}\n'.encode())
         out.flush()
-        return subprocess.run(command, env=env, stdin=subprocess.DEVNULL, stdout=out, stderr=subprocess.STDOUT,
-                              cwd=ROOT, check=False).returncode == 0
+        return run(command, env=env, stdout=out, stderr=subprocess.STDOUT).returncode == 0
 
 
 def tail_of(log, wanted=re.compile(r'error: |^ERROR|undefined (reference|symbol)|^floors: |\d+: #include')):
@@ -114,7 +135,7 @@ def tail_of(log, wanted=re.compile(r'error: |^ERROR|undefined (reference|symbol)
 
 def make(build, tally):
     """Configures and builds; true if it worked."""
-    started = time.monotonic()
+    started, used = time.monotonic(), cpu_of_children()
     folder = build.folder
     folder.parent.mkdir(exist_ok=True)
     log = folder.parent / f'{build.name}.log'
@@ -132,11 +153,11 @@ def make(build, tally):
         ok = run_logged(setup, env, log)
     ok = ok and run_logged(['ninja', '-C', folder, '-j', str(CORES), '-k', '20'], env, log)
     tally.one(ok)
-    took = time.monotonic() - started
+    took = f'{time.monotonic() - started:.0f} s ({cpu_of_children() - used:.0f} s of CPU)'
     if ok:
-        say(f'build {build.name} ({build.compiler[1]}): ok, {took:.0f} s')
+        say(f'build {build.name} ({build.compiler[1]}): ok, {took}')
     else:
-        say(f'build {build.name} ({build.compiler[1]}): FAILED after {took:.0f} s\n{tail_of(log)}\n  all of it: {log}')
+        say(f'build {build.name} ({build.compiler[1]}): FAILED after {took}\n{tail_of(log)}\n  all of it: {log}')
     return ok
 
 
@@ -158,8 +179,8 @@ def count(result):
 
 def test(build, names, tally):
     env = environment(build)
-    listed = subprocess.run(['meson', 'test', '-C', build.folder, '--list', '--no-rebuild'], env=env,
-                            capture_output=True, text=True, check=False).stdout.split('\n')
+    listed = run(['meson', 'test', '-C', build.folder, '--list', '--no-rebuild'], env=env, text=True,
+                 stdout=subprocess.PIPE, stderr=subprocess.DEVNULL).stdout.split('\n')
     chosen = [line.split(' / ')[-1].strip() for line in listed if line.strip()]
     chosen = [line for line in chosen if not names or any(name in line for name in names)]
     if not chosen:
@@ -170,7 +191,7 @@ def test(build, names, tally):
                '--timeout-multiplier', str(build.slower), *chosen]
     log = build.folder / 'meson-logs' / 'testlog.json'
     log.unlink(missing_ok=True)
-    done = subprocess.run(command, env=env, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False)
+    done = run(command, env=env, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
     results = [json.loads(line) for line in log.read_text().splitlines()] if log.exists() else []
     if not results:
         say(f'the tests of {build.name} did not run:\n{done.stdout[-2000:]}{done.stderr[-2000:]}')
@@ -207,7 +228,7 @@ def main():
     started = time.monotonic()
     tally = Tally()
     if not arguments.no_install:
-        if subprocess.run([ROOT / '.ci' / 'dependencies', 'check'], stdin=subprocess.DEVNULL, check=False).returncode:
+        if run([ROOT / '.ci' / 'dependencies', 'check']).returncode:
             tally.one(False)
             say(f'{tally.passed} passed, {tally.failed} failed')
             return 1
@@ -220,7 +241,13 @@ def main():
     return 1 if tally.failed else 0
 
 
+def stop(_number, _frame):
+    raise KeyboardInterrupt
+
+
 if __name__ == '__main__':
+    signal.signal(signal.SIGTERM, stop)
+    signal.signal(signal.SIGINT, stop)
     try:
         sys.exit(main())
     except KeyboardInterrupt:
