@@ -37,12 +37,9 @@ std::uint64_t Brain::random() {
 }
 
 bool Brain::may_be_parent(const PeerRecord& child, const PeerRecord& parent, bool hard, TimePoint now) const {
+  // What the peer's own record says first: most of those that are out are out by it, and the host's is
+  // elsewhere in memory.
   if (parent.host == child.host || !parent.counted_usable) return false;
-  const auto& host = *hosts_.find(parent.host);
-  const auto health = host.health.state(now);
-  if (health == HostHealth::State::kQuarantined) return false;
-  if (health == HostHealth::State::kProbation && host.used_units >= kChildUnits) return false;
-  if (host.used_units + kChildUnits / kMaxParents > hard_limit(host)) return false;
   if (parent.partial() &&
       (parent.range_start != child.range_start || parent.range_length != child.range_length)) {
     return false;
@@ -52,6 +49,11 @@ bool Brain::may_be_parent(const PeerRecord& child, const PeerRecord& parent, boo
       parent.finished_pieces <= child.finished_pieces) {
     return false;  // it waits for the same pieces
   }
+  const auto& host = *hosts_.find(parent.host);
+  const auto health = host.health.state(now);
+  if (health == HostHealth::State::kQuarantined) return false;
+  if (health == HostHealth::State::kProbation && host.used_units >= kChildUnits) return false;
+  if (host.used_units + kChildUnits / kMaxParents > hard_limit(host)) return false;
   for (const auto& block : child.progress->blocked) {
     if (block.until > now && peers_.find(block.parent) == &parent) return false;
   }

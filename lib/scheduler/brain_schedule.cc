@@ -91,13 +91,16 @@ bool Brain::serve(TaskHandle handle, TimePoint now) {
   std::vector<PeerHandle> served;
   const std::size_t count = task.waiting.size() - task.waiting_from;
   std::size_t step = task.look_from < count ? task.look_from : 0;
-  std::size_t looked = 0, in_vain = 0;
+  std::size_t looked = 0, in_vain = 0, stale = 0;
   for (std::size_t i = 0; i < count && looked < kLookAtOnce && in_vain < kLookInVain; ++i, ++step) {
     const bool open =
         std::any_of(task.sites.begin(), task.sites.end(), [](const auto& s) { return !s.open.empty(); });
     if (!open) break;
     const auto child = task.waiting[task.waiting_from + step % count];
-    if (!waits(child)) continue;
+    if (!waits(child)) {
+      ++stale;
+      continue;
+    }
     ++looked;
     const auto parents = choose(child, false, now);
     if (parents.empty()) {
@@ -108,6 +111,11 @@ bool Brain::serve(TaskHandle handle, TimePoint now) {
     served.push_back(child);
   }
   task.look_from = served.empty() ? static_cast<std::uint32_t>(step % count) : 0;
+  if (stale > kLookAtOnce) {
+    std::erase_if(task.waiting, [&](PeerHandle peer) { return !waits(peer); });
+    task.waiting_from = 0;
+    task.look_from = 0;
+  }
   add_siblings(served, now);
   for (const auto child : served) answer(child, now);
   return !served.empty();

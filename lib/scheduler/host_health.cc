@@ -5,11 +5,6 @@
 
 namespace d7y::scheduler {
 
-HostHealth::State HostHealth::state(TimePoint now) const {
-  if (!suspect_) return State::kTrusted;
-  return now < until_ ? State::kQuarantined : State::kProbation;
-}
-
 void HostHealth::decay(const HealthLimits& limits, TimePoint now) {
   const double halves =
       static_cast<double>((now - decayed_at_).count()) / static_cast<double>(limits.half_life.count());

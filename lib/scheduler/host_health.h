@@ -27,7 +27,9 @@ class HostHealth {
  public:
   enum class State : std::uint8_t { kTrusted, kQuarantined, kProbation };
 
-  State state(TimePoint now) const;
+  State state(TimePoint now) const {
+    return !suspect_ ? State::kTrusted : now < until_ ? State::kQuarantined : State::kProbation;
+  }
   bool may_serve(TimePoint now) const { return state(now) != State::kQuarantined; }
 
   // A child got a piece of `bytes` from this host in `cost`; `usual` is the rate one normally sees,
