@@ -3,6 +3,8 @@
 
     .ci/coroutines.py ROOT [--stamp FILE --depfile FILE]
 
+Nor may a function that returns a Task have a braced default argument: write `Options options = Options()`.
+
 g++ 12 destroys such a temporary twice (or copies it byte by byte) when the coroutine is suspended in the middle of its
 expression: memory is corrupted without a warning. Give the object a name in a statement of its own, also when the
 braces are empty. Part of every build (meson.build).
@@ -21,6 +23,8 @@ AWAITER = re.compile(r'co_await [\w:]+\{\}')  # "co_await Yield{}": the awaiter 
 BODY = re.compile(r'\)\s*(?:const\s*|noexcept\s*|->\s*[\w:<>]+\s*)*\{\s*\n')
 # What connect() takes is plain data, which survives being copied byte by byte.
 PLAIN = re.compile(r'\b(connect|connect_any)\((.*?), \{\},\s', re.DOTALL)
+# A default argument is part of every expression that leaves it out.
+DEFAULT = re.compile(r'\bTask<[^;{}()]*>\s+\w+\([^;{}]*=\s*\{\}')
 COMMENT = re.compile(r'"(?:[^"\\\n]|\\.)*"|//[^\n]*|/\*.*?\*/', re.DOTALL)
 AREAS = ('lib', 'capi', 'tests')
 
@@ -29,6 +33,8 @@ def offences(text):
     """Line and text of each wrong expression."""
     # Comments and strings may hold anything; they become spaces, so that lines keep their numbers.
     text = COMMENT.sub(lambda m: re.sub(r'[^\n]', ' ', m.group(0)), text)
+    for match in DEFAULT.finditer(text):
+        yield text.count('\n', 0, match.end()) + 1, ' '.join(match.group(0).split())[:100]
     for match in INSIDE.finditer(text):
         yield text.count('\n', 0, match.start()) + 1, ' '.join(match.group(0).split())[:100]
     for match in EXPRESSION.finditer(text):

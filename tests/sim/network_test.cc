@@ -63,7 +63,7 @@ Task<Result<std::string>> transfer(world::Stream& from, world::Stream& to, std::
 }
 
 Task<Result<StreamPtr>> dial(sim::Host& from, Address to, Deadline deadline,
-                             world::ConnectOptions options = {}) {
+                             world::ConnectOptions options = world::ConnectOptions()) {
   co_return co_await from.network().connect(to, options, deadline);
 }
 

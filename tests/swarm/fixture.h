@@ -35,8 +35,8 @@ struct TestPeer {
 };
 
 inline Task<std::unique_ptr<TestPeer>> make_peer(world::World& world, Address at,
-                                                 VortexServerOptions serving = {},
-                                                 ParentPoolOptions asking = {},
+                                                 VortexServerOptions serving = VortexServerOptions(),
+                                                 ParentPoolOptions asking = ParentPoolOptions(),
                                                  std::string folder = "/store") {
   auto peer = std::make_unique<TestPeer>(world);
   auto opening = store::open_store(world, std::move(folder));
@@ -49,7 +49,8 @@ inline Task<std::unique_ptr<TestPeer>> make_peer(world::World& world, Address at
 
 // A task on `peer` with all pieces of `content`, or only those of `pieces`.
 inline Task<store::TaskHandle> stock(TestPeer& peer, std::string id, std::string content,
-                                     std::uint64_t piece_length, std::vector<std::uint32_t> pieces = {}) {
+                                     std::uint64_t piece_length,
+                                     std::vector<std::uint32_t> pieces = std::vector<std::uint32_t>()) {
   auto making = store::make_task(*peer.store, facts_of(std::move(id), content.size(), piece_length));
   auto task = co_await making;
   if (pieces.empty()) must(store::put_all(*task, content));

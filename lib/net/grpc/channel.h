@@ -1,9 +1,9 @@
 // A gRPC client's way to one server.
 //
 //   Channel channel(world, *Address::parse("10.0.0.1:8002"));
-//   CO_TRY(auto reply, co_await channel.unary<HealthCheckResponse>("/grpc.health.v1.Health/Check", request,
-//                                                                  {.deadline = Deadline::in(2s,
-//                                                                  world.now())}));
+//   CallOptions options;
+//   options.deadline = Deadline::in(2s, world.now());
+//   CO_TRY(auto reply, co_await channel.unary<HealthCheckResponse>(kCheck, request, options));
 //
 // Connects when the first call needs it, keeps the connection, reconnects after it broke (with back-
 // off while the server is away), and leaves one that announces its end (GOAWAY) as soon as its calls
@@ -57,9 +57,10 @@ class Channel {
   // Makes one connected stream; called for each connection.
   using Connect = std::function<Task<Result<std::unique_ptr<world::Stream>>>(Deadline)>;
 
-  Channel(world::World& world, Address address, ChannelOptions options = {}, Log log = {});
+  Channel(world::World& world, Address address, ChannelOptions options = ChannelOptions(), Log log = Log());
   // `name` says in errors what `connect` connects to, and is the :authority unless options give one.
-  Channel(world::World& world, std::string name, Connect connect, ChannelOptions options = {}, Log log = {});
+  Channel(world::World& world, std::string name, Connect connect, ChannelOptions options = ChannelOptions(),
+          Log log = Log());
   // Running calls end with kClosed. May be destroyed by one of its callers' tasks.
   ~Channel();
   Channel(Channel&&) noexcept;
@@ -67,27 +68,30 @@ class Channel {
 
   // `path` is "/package.Service/Method". All four return at once; requests are serialized before that.
   template <class Response, class Request>
-  Task<Result<Response>> unary(std::string_view path, const Request& request, CallOptions options = {}) {
+  Task<Result<Response>> unary(std::string_view path, const Request& request,
+                               CallOptions options = CallOptions()) {
     return detail::parse_later<Response>(unary_bytes(path, detail::serialize(request), std::move(options)));
   }
   template <class Response, class Request>
-  ReadCall<Response> server_stream(std::string_view path, const Request& request, CallOptions options = {}) {
+  ReadCall<Response> server_stream(std::string_view path, const Request& request,
+                                   CallOptions options = CallOptions()) {
     return ReadCall<Response>(server_stream_bytes(path, detail::serialize(request), std::move(options)));
   }
   template <class Request, class Response>
-  WriteCall<Request, Response> client_stream(std::string_view path, CallOptions options = {}) {
+  WriteCall<Request, Response> client_stream(std::string_view path, CallOptions options = CallOptions()) {
     return WriteCall<Request, Response>(start(path, std::move(options)));
   }
   template <class Request, class Response>
-  BidiCall<Request, Response> bidi(std::string_view path, CallOptions options = {}) {
+  BidiCall<Request, Response> bidi(std::string_view path, CallOptions options = CallOptions()) {
     return BidiCall<Request, Response>(start(path, std::move(options)));
   }
 
   // The same in serialized messages.
   Task<Result<std::string>> unary_bytes(std::string_view path, Result<std::string> request,
-                                        CallOptions options = {});
-  RawCall server_stream_bytes(std::string_view path, Result<std::string> request, CallOptions options = {});
-  RawCall start(std::string_view path, CallOptions options = {});
+                                        CallOptions options = CallOptions());
+  RawCall server_stream_bytes(std::string_view path, Result<std::string> request,
+                              CallOptions options = CallOptions());
+  RawCall start(std::string_view path, CallOptions options = CallOptions());
 
   // Unary with what the server sent around the message.
   struct Reply {
@@ -95,7 +99,7 @@ class Channel {
     Metadata headers, trailers;
   };
   Task<Reply> unary_with_metadata(std::string_view path, Result<std::string> request,
-                                  CallOptions options = {});
+                                  CallOptions options = CallOptions());
 
   // Connects if there is no connection; ok as soon as there is one.
   Task<Result<void>> connect(Deadline deadline);

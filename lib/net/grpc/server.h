@@ -87,7 +87,7 @@ class Server {
   using Handler = std::function<Task<Result<void>>(ServerCall&)>;
   using UnaryHandler = std::function<Task<Result<std::string>>(ServerCall&, std::string)>;
 
-  explicit Server(world::World& world, ServerOptions options = {}, Log log = {});
+  explicit Server(world::World& world, ServerOptions options = ServerOptions(), Log log = Log());
   // Cancels all calls and closes all connections. Not from inside a handler.
   ~Server();
   Server(Server&&) noexcept;
@@ -96,30 +96,30 @@ class Server {
   // Registration: before or after listen(); a second handler for a path replaces the first.
   template <class Request, class Response>
   void unary(std::string path, std::function<Task<Result<Response>>(ServerCall&, Request)> handler,
-             MethodOptions options = {});
+             MethodOptions options = MethodOptions());
   template <class Request, class Response>
   void server_stream(std::string path,
                      std::function<Task<Result<void>>(ServerCall&, Request, Writer<Response>&)> handler,
-                     MethodOptions options = {});
+                     MethodOptions options = MethodOptions());
   template <class Request, class Response>
   void client_stream(std::string path,
                      std::function<Task<Result<Response>>(ServerCall&, Reader<Request>&)> handler,
-                     MethodOptions options = {});
+                     MethodOptions options = MethodOptions());
   template <class Request, class Response>
   void bidi(std::string path,
             std::function<Task<Result<void>>(ServerCall&, Reader<Request>&, Writer<Response>&)> handler,
-            MethodOptions options = {});
+            MethodOptions options = MethodOptions());
   // The same in serialized messages: one in and one out, or as many as the handler moves with
   // call.read_bytes() and call.write_bytes().
-  void unary_bytes(std::string path, UnaryHandler handler, MethodOptions options = {});
-  void method(std::string path, MethodKind kind, Handler handler, MethodOptions options = {});
+  void unary_bytes(std::string path, UnaryHandler handler, MethodOptions options = MethodOptions());
+  void method(std::string path, MethodKind kind, Handler handler, MethodOptions options = MethodOptions());
 
   // Names of the services that have methods, sorted.
   std::vector<std::string> services() const;
 
   // Accepts connections at `at` (TCP or Unix socket) from now on; the real address, with the real port
   // where 0 was asked for. May be called several times.
-  Result<Address> listen(const Address& at, ListenerOptions options = {});
+  Result<Address> listen(const Address& at, ListenerOptions options = ListenerOptions());
   // Serves one connection that somebody else accepted.
   void serve(std::unique_ptr<world::Stream> stream);
 

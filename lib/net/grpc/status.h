@@ -66,7 +66,7 @@ Code to_grpc_code(ErrorCode code);
 Code code_of(const Error& error);
 
 // An error with a chosen gRPC code; for handlers that need one which the table above does not give.
-Error status_error(Code code, std::string message, std::string details = {});
+Error status_error(Code code, std::string message, std::string details = std::string());
 
 // gRPC code for a response that is not gRPC at all, from its HTTP status (gRPC's http-grpc-status-mapping).
 Code code_from_http_status(int status);
