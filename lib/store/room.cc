@@ -122,8 +122,9 @@ void Store::discard(const std::string& path) {
 }
 
 void Store::sweep(std::string path) {
+  if (!scope_) return;  // ending: it waits in the trash for the next start
   sweeping_.insert(path);
-  scope_.spawn(sweep_in_background(std::move(path)));
+  scope_->spawn(sweep_in_background(std::move(path)));
 }
 
 Task<void> Store::sweep_in_background(std::string path) {

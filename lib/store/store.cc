@@ -36,7 +36,7 @@ Store::Store(world::World& world, StoreOptions options, Log log)
       scope_(world.loop()) {}
 
 Store::~Store() {
-  scope_.cancel();
+  scope_.reset();
   auto pinned = std::count_if(entries_.begin(), entries_.end(),
                               [](auto& entry) { return entry.second.task && entry.second.task->pins_ > 0; });
   if (pinned > 0) log_.error("the store was destroyed while {} of its tasks were in use", pinned);
@@ -224,7 +224,8 @@ Task<Result<void>> Store::sync() {
 
 Task<Result<void>> Store::close() {
   if (closed_) co_return Result<void>{};
-  scope_.cancel();
+  // Not cancel(): what hangs on to tasks must be gone now, not soon.
+  scope_.emplace(world_.loop());
   std::size_t pinned = removed_.size();
   for (const auto& [id, entry] : entries_) pinned += entry.task && entry.task->pins_ > 0 ? 1 : 0;
   if (pinned > 0) {

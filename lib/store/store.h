@@ -162,7 +162,7 @@ class Store {
 
   std::uint64_t claims_ = 0, written_ = 0, completed_pieces_ = 0, corrupt_pieces_ = 0;
   std::uint64_t evictions_ = 0, evicted_bytes_ = 0, emergencies_ = 0;
-  Scope scope_;  // last: its tasks end before anything they use
+  std::optional<Scope> scope_;  // work in the background; ends before anything it uses
 };
 
 }  // namespace d7y::store

@@ -371,7 +371,7 @@ Result<PieceView> StoredTask::view(std::uint32_t number) {
   TRY_OK(check_piece(number));
   if (shared_ && !intact()) {
     doubt_all();
-    store_.scope_.spawn(settle_in_background());
+    store_.scope_->spawn(settle_in_background());
   }
   PieceView view;
   view.number_ = number;

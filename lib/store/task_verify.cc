@@ -231,7 +231,7 @@ void StoredTask::hash_what_is_here() {
   auto piece = static_cast<std::uint32_t>(hashing_->state->done / facts_.piece_length);
   auto ready = have_.first_clear(piece, bits).value_or(bits) * facts_.piece_length;
   if (ready < hashing_->state->done + kHashAhead) return;
-  store_.scope_.spawn(hash_in_background());
+  store_.scope_->spawn(hash_in_background());
   hashing_->busy = true;
 }
 

@@ -181,7 +181,32 @@ Task<void> doubted(sim::Host& host, bool& done) {
   done = true;
 }
 
+Task<void> ends_busy(sim::Host& host, bool& done) {
+  for (bool closes : {true, false}) {
+    auto store = co_await open_with(host, GcOptions());
+    {
+      auto facts = facts_of(an_id(1), 20'000'000, 5'000'000);
+      facts.digest = "sha256:" + sha256_hex(as_bytes(made_up(20'000'000)));
+      auto made = co_await store->create(facts);
+      auto task = must(std::move(made));
+      for (std::uint32_t piece = 0; piece < 3; ++piece) {
+        if (!task->has(piece)) must(put_piece(*task, piece, made_up(20'000'000)));
+      }
+      co_await sleep_for(60us);  // the digest is being computed
+      must(store->remove(an_id(1)));
+    }
+    if (closes) must(co_await store->close());
+    store.reset();
+    co_await sleep_for(1s);
+  }
+  done = true;
+}
+
 }  // namespace
+
+TEST_CASE("a store may end, with or without close(), while it works in the background") {
+  run_simulated({}, ends_busy);
+}
 
 TEST_CASE("content of unknown length takes no more room ahead than it has") {
   run_simulated({.capacity = 10'000'000}, short_content);
