@@ -19,9 +19,12 @@ namespace d7y::capi {
 
 // A node and the thread it lives on. Downloads know it weakly, so that either may be freed first.
 struct NodeCore {
-  NodeCore(d7y_log_callback callback, void* user, d7y_log_level level) : sink(callback, user, level) {}
+  explicit NodeCore(LogWish log) : sink(log) {}
+  ~NodeCore() {
+    if (thread) thread->call([this] { sink.close(); });
+  }
 
-  CallbackSink sink;
+  HostSink sink;
   Metrics metrics;
   std::unique_ptr<LoopThread> thread;
   std::unique_ptr<Peer> peer;  // used on the loop only

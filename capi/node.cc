@@ -1,6 +1,8 @@
 #include <d7y/node.h>
 #include <d7y/version.h>
 
+#include <unistd.h>
+
 #include <cstring>
 
 #include "handles.h"
@@ -96,6 +98,18 @@ Result<node::NodeOptions> node_options(world::World& world, const d7y_node_optio
   proxies.https_proxy = text(options.https_proxy);
   proxies.no_proxy = text(options.no_proxy);
   TRY(out.proxies, http::ProxySettings::from_variables(proxies));
+  out.user = static_cast<std::uint32_t>(geteuid());
+  return out;
+}
+
+LogConfig log_config(const node::DaemonConfig::LogFile& log) {
+  LogConfig out;
+  out.level = level_named(log.level);
+  out.lines = log.format == "json" ? world::LogLines::kJson : world::LogLines::kText;
+  out.file.folder = log.dir;
+  out.file.name = "d7yd.log";
+  out.file.max_size = log.max_file_size;
+  out.file.max_files = log.max_files;
   return out;
 }
 
@@ -129,17 +143,27 @@ d7y_code d7y_node_open(d7y_node** node, const d7y_node_options* given) {
     return fail(D7Y_EINVAL, "d7y_node_options has another version; initialise it with D7Y_NODE_OPTIONS_INIT");
   }
   auto handle = std::make_unique<d7y_node>();
-  handle->core = std::make_shared<NodeCore>(options.log, options.log_user, options.log_level);
+  LogWish log{options.log, options.log_user, options.log_level, options.log_format,
+              options.no_log_files != 0};
+  handle->core = std::make_shared<NodeCore>(log);
   auto& core = *handle->core;
   auto thread = LoopThread::start("d7y-node");
   if (!thread) return fail(thread.error());
   core.thread = std::move(*thread);
   auto& world = core.thread->world();
-  auto made = core.thread->call([&] { return node_options(world, options, handle->private_folder); });
+  core.sink.attach(world);
+  auto made = core.thread->call([&]() -> Result<node::NodeOptions> {
+    TRY(auto out, node_options(world, options, handle->private_folder));
+    TRY_OK(core.sink.configure(log_config(out.config.log)));
+    return out;
+  });
   if (!made) return fail(made.error());
   auto opened = core.thread->await(
       [&] { return node::Node::open(world, std::move(*made), core.metrics, Log(core.sink, "node")); });
-  if (!opened) return fail(opened.error());
+  if (!opened) {
+    core.thread->call([&] { Log(core.sink, "node").error("cannot start: {}", opened.error().message()); });
+    return fail(opened.error());
+  }
   const auto& ports = (*opened)->ports();
   handle->ports[D7Y_PORT_UPLOAD] = ports.upload;
   handle->ports[D7Y_PORT_PIECE] = ports.piece;
@@ -156,7 +180,7 @@ d7y_code d7y_node_connect(d7y_node** node, const char* endpoint, uint64_t timeou
   *node = nullptr;
   std::string socket = endpoint != nullptr ? endpoint : "/var/run/dragonfly/dfdaemon.sock";
   auto handle = std::make_unique<d7y_node>();
-  handle->core = std::make_shared<NodeCore>(nullptr, nullptr, D7Y_LOG_OFF);
+  handle->core = std::make_shared<NodeCore>(LogWish{});
   auto& core = *handle->core;
   auto thread = LoopThread::start("d7y-client");
   if (!thread) return fail(thread.error());
@@ -212,6 +236,7 @@ void d7y_node_free(d7y_node* node) {
     auto& files = core.thread->world().files();
     (void)core.thread->await([&] { return files.remove_tree(node->private_folder); });
   }
+  core.thread->call([&] { core.sink.close(); });
   core.thread.reset();
   delete node;
 }

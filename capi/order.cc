@@ -1,3 +1,5 @@
+#include <fmt/format.h>
+
 #include <charconv>
 #include <string_view>
 
@@ -71,7 +73,9 @@ Result<Order> make_order(const char* url, const d7y_download_options* given) {
   }
   for (std::size_t i = 0; i < options.header_count; ++i) TRY_OK(add_header(message, options.headers[i]));
   if (options.range != nullptr) {
-    TRY(auto parts, http::parse_range(options.range, 1));
+    auto parsed_range = http::parse_range(options.range, 1);
+    if (!parsed_range) return std::move(parsed_range).error().in(fmt::format("range \"{}\"", options.range));
+    auto& parts = *parsed_range;
     const auto& part = parts.front();
     if (part.first && part.last) {
       message.mutable_range()->set_start(*part.first);

@@ -52,6 +52,8 @@ Task<Result<void>> RemoteDownload::work() {
   api::set_duration(*download.mutable_timeout(), order_.timeout);
   grpc::CallOptions options;
   options.deadline = Deadline::in(order_.timeout, world_.now());
+  // Dragonfly's message has no place for it, and its daemons pass over metadata that they do not know.
+  if (order_.rate_limit != 0) options.metadata.add("d7y-rate-limit", std::to_string(order_.rate_limit));
   auto call = channel_.server_stream<api::dfdaemon::DownloadTaskResponse>(
       api::method::download::kDownloadTask, request, std::move(options));
   for (;;) {

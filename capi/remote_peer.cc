@@ -68,6 +68,8 @@ Error from_daemon(Error error) {
   auto text = message != json.end() && message->is_string() && !message->get<std::string>().empty()
                   ? message->get<std::string>()
                   : error.message();
+  if (json.value("d7y_code", std::string()) == "disk full")
+    return Error(ErrorCode::kDiskFull, std::move(text));
   if (status == json.end() || !status->is_number_integer()) return Error(error.code(), std::move(text));
   auto http = status->get<int>();
   return Error(code_of_http(http), std::move(text)).with_status(http);

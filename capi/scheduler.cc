@@ -1,4 +1,5 @@
 #include <d7y/scheduler.h>
+#include <d7y/version.h>
 
 #include <string>
 #include <vector>
@@ -13,8 +14,11 @@ using namespace d7y;
 using namespace d7y::capi;
 
 struct d7y_scheduler {
-  d7y_scheduler(d7y_log_callback callback, void* user, d7y_log_level level) : sink(callback, user, level) {}
-  CallbackSink sink;
+  explicit d7y_scheduler(LogWish log) : sink(log) {}
+  ~d7y_scheduler() {
+    if (thread) thread->call([this] { node.reset(), sink.close(); });
+  }
+  HostSink sink;
   Metrics metrics;
   std::unique_ptr<LoopThread> thread;
   std::unique_ptr<scheduler::SchedulerNode> node;  // used on the loop only
@@ -61,6 +65,16 @@ Result<scheduler::SchedulerConfig> config_of(world::Files& files, const d7y_sche
   return config;
 }
 
+LogConfig log_config(const scheduler::SchedulerConfig& config) {
+  LogConfig out;
+  out.level = level_named(config.log_level);
+  out.file.folder = config.log_dir;
+  out.file.name = "d7ysched.log";
+  out.file.max_size = config.log_max_size_mb << 20;
+  out.file.max_files = config.log_max_backups + 1;
+  return out;
+}
+
 }  // namespace
 
 extern "C" {
@@ -74,20 +88,30 @@ d7y_code d7y_scheduler_open(d7y_scheduler** scheduler, const d7y_scheduler_optio
     return fail(D7Y_EINVAL,
                 "d7y_scheduler_options has another version; initialise it with D7Y_SCHEDULER_OPTIONS_INIT");
   }
-  auto handle = std::make_unique<d7y_scheduler>(options.log, options.log_user, options.log_level);
+  LogWish log{options.log, options.log_user, options.log_level, options.log_format,
+              options.no_log_files != 0};
+  auto handle = std::make_unique<d7y_scheduler>(log);
   auto thread = LoopThread::start("d7y-scheduler");
   if (!thread) return fail(thread.error());
   handle->thread = std::move(*thread);
   auto& world = handle->thread->world();
+  handle->sink.attach(world);
   auto opened = handle->thread->call([&]() -> Result<void> {
     TRY(auto config, config_of(world.files(), options));
     handle->warnings = config.warnings;
+    TRY_OK(handle->sink.configure(log_config(config)));
+    for (const auto& warning : config.warnings) Log(handle->sink, "scheduler").warn("{}", warning);
     TRY(handle->node, scheduler::SchedulerNode::open(world, std::move(config), Log(handle->sink, "scheduler"),
                                                      handle->metrics));
     handle->port = handle->node->address().port();
+    Log(handle->sink, "scheduler").info("d7ysched {} serves on port {}", d7y_version(), handle->port);
     return {};
   });
-  if (!opened) return fail(opened.error());
+  if (!opened) {
+    handle->thread->call(
+        [&] { Log(handle->sink, "scheduler").error("cannot start: {}", opened.error().message()); });
+    return fail(opened.error());
+  }
   *scheduler = handle.release();
   return D7Y_OK;
 }
@@ -109,8 +133,6 @@ d7y_code d7y_scheduler_drain(d7y_scheduler* scheduler, uint64_t timeout_ms) {
 
 void d7y_scheduler_free(d7y_scheduler* scheduler) {
   if (scheduler == nullptr) return;
-  scheduler->thread->call([&] { scheduler->node.reset(); });
-  scheduler->thread.reset();
   delete scheduler;
 }
 

@@ -76,13 +76,15 @@ typedef struct d7y_node_options {
 
   d7y_log_callback log; /**< NULL: as the file says, or silent */
   void *log_user;
-  d7y_log_level log_level;
+  d7y_log_level log_level;   /**< of callback and log files; D7Y_LOG_AS_CONFIGURED: the file's */
+  d7y_log_format log_format; /**< what the callback gets; log files follow the configuration */
+  int no_log_files;          /**< nonzero: the callback gets everything, whatever log.dir says */
 } d7y_node_options;
 
 /* clang-format off */
 #define D7Y_NODE_OPTIONS_INIT                                                                             \
   { D7Y_NODE_OPTIONS_VERSION, NULL, NULL, NULL, NULL, 0, NULL, NULL, 0, -1, -1, NULL, 0, 0, 0, NULL, NULL, \
-    NULL, NULL, 0, NULL, NULL, D7Y_LOG_INFO }
+    NULL, NULL, 0, NULL, NULL, D7Y_LOG_INFO, D7Y_LOG_MESSAGE, 0 }
 /* clang-format on */
 
 /**

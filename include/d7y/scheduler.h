@@ -24,12 +24,14 @@ typedef struct d7y_scheduler_options {
   const char *metrics;     /**< "ip:port" of the metrics server; NULL: the file's, or none */
   d7y_log_callback log;    /**< NULL: as the file says, or silent */
   void *log_user;
-  d7y_log_level log_level;
+  d7y_log_level log_level;   /**< of callback and log files; D7Y_LOG_AS_CONFIGURED: the file's */
+  d7y_log_format log_format; /**< what the callback gets; log files are text */
+  int no_log_files;          /**< nonzero: the callback gets everything, whatever server.logDir says */
 } d7y_scheduler_options;
 
 /* clang-format off */
 #define D7Y_SCHEDULER_OPTIONS_INIT \
-  { D7Y_SCHEDULER_OPTIONS_VERSION, NULL, NULL, NULL, NULL, NULL, NULL, D7Y_LOG_INFO }
+  { D7Y_SCHEDULER_OPTIONS_VERSION, NULL, NULL, NULL, NULL, NULL, NULL, D7Y_LOG_INFO, D7Y_LOG_MESSAGE, 0 }
 /* clang-format on */
 
 /** Opens a scheduler. @return D7Y_OK, D7Y_EINVAL (options or file), D7Y_EEXIST (port taken), D7Y_EPERM. */

@@ -19,7 +19,8 @@ Result<Digest> Digest::parse(std::string_view text) {
     if (name == "blake3")
       return error(ErrorCode::kUnsupported, "digest algorithm blake3 is not supported; use sha256");
     return error(ErrorCode::kInvalid,
-                 "digest algorithm is not known; use sha256, sha512, sha1, md5 or crc32");
+                 "digest algorithm \"{}\" is not known; use sha256, sha512, sha1, md5 or crc32",
+                 name.substr(0, 32));
   }
   if (*kind == HashKind::kCrc32) {
     std::uint32_t number = 0;

@@ -29,7 +29,7 @@ Download::Download(Engine& engine, std::shared_ptr<Conductor> conductor, Wish wi
 Download::~Download() {
   reader_.reset();
   if (want_) conductor_->forget(*want_);
-  engine_.left(*conductor_);
+  engine_.left(*this, *conductor_);
 }
 
 Task<void> Download::run() {

@@ -36,6 +36,21 @@ std::string revision_of(const api::common::Download& message) {
   return {};
 }
 
+// Tag and application are the callers' own words and stay empty, or every word would be a series of its own;
+// numbers that no version knows count as the standard ones.
+Labels download_labels(const Wish& wish) {
+  const auto& message = wish.message;
+  auto type = api::common::TaskType_IsValid(message.type()) ? static_cast<int>(message.type()) : 0;
+  auto priority =
+      api::common::Priority_IsValid(message.priority()) ? static_cast<int>(message.priority()) : 0;
+  return {{"type", std::to_string(type)}, {"tag", ""}, {"app", ""}, {"priority", std::to_string(priority)}};
+}
+
+Gauge& running_gauge(Metrics& metrics, const Wish& wish) {
+  return metrics.gauge("dragonfly_client_concurrent_download_task_total", "Downloads that run now.",
+                       download_labels(wish));
+}
+
 }  // namespace
 
 Engine::Engine(EngineParts parts, EngineOptions options)
@@ -108,12 +123,14 @@ Result<std::unique_ptr<Download>> Engine::start(Wish wish, Deadline deadline) {
   entry.unlimited = entry.unlimited || wish.rate_limit == 0;
   entry.rate_limit = std::max(entry.rate_limit, wish.rate_limit);
   entry.conductor->limit_rate(entry.unlimited ? 0 : entry.rate_limit);
+  note_start(wish);
   ++entry.downloads;
   ++downloads_;
   return std::make_unique<Download>(*this, entry.conductor, std::move(wish), deadline);
 }
 
-void Engine::left(Conductor& conductor) {
+void Engine::left(const Download& download, Conductor& conductor) {
+  if (parts_.metrics != nullptr) running_gauge(*parts_.metrics, download.wish()).add(-1);
   --downloads_;
   auto found = entries_.find(conductor.task_id());
   if (found != entries_.end() && found->second.conductor.get() == &conductor) --found->second.downloads;
@@ -156,13 +173,18 @@ Task<Result<void>> Engine::idle(Deadline deadline) {
   co_return Result<void>{};
 }
 
+void Engine::note_start(const Wish& wish) {
+  if (parts_.metrics == nullptr) return;
+  running_gauge(*parts_.metrics, wish).add(1);
+  parts_.metrics
+      ->counter("dragonfly_client_download_task_total", "Downloads that were begun.", download_labels(wish))
+      .add();
+}
+
 void Engine::note_end(Download& download, const Result<void>& outcome) {
   if (parts_.metrics == nullptr) return;
   auto& metrics = *parts_.metrics;
-  auto type = std::to_string(static_cast<int>(download.wish().message.type()));
-  auto priority = std::to_string(static_cast<int>(download.wish().message.priority()));
-  Labels labels{{"type", type}, {"tag", ""}, {"app", ""}, {"priority", priority}};
-  metrics.counter("dragonfly_client_download_task_total", "Downloads that have ended.", labels).add();
+  auto labels = download_labels(download.wish());
   if (!outcome) {
     metrics.counter("dragonfly_client_download_task_failure_total", "Downloads that failed.", labels).add();
     return;
@@ -177,7 +199,8 @@ void Engine::note_end(Download& download, const Result<void>& outcome) {
   metrics
       .histogram("dragonfly_client_download_task_duration_milliseconds", "How long downloads took.",
                  millisecond_bounds(),
-                 {{"task_type", type}, {"task_size_level", std::to_string(size_level(progress.done))}})
+                 {{"task_type", labels.front().second},
+                  {"task_size_level", std::to_string(size_level(progress.done))}})
       .observe(std::chrono::duration<double, std::milli>(progress.elapsed).count());
 }
 

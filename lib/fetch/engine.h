@@ -47,7 +47,8 @@ class Engine {
     std::uint64_t rate_limit = 0;
     bool unlimited = false;
   };
-  void left(Conductor& conductor);
+  void left(const Download& download, Conductor& conductor);
+  void note_start(const Wish& wish);
   void note_end(Download& download, const Result<void>& outcome);
   Task<void> reap();
   Task<void> watch_settling(std::shared_ptr<Conductor> conductor);

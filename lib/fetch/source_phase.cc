@@ -40,7 +40,7 @@ Task<void> SourcePhase::lane() {
     if (!run) run = conductor_.plan_.next_run(lanes_, static_cast<std::uint32_t>(longest));
     if (!run) co_return;  // the rest is in other lanes' hands
     auto before = conductor_.plan_.missing();
-    auto fetched = co_await fetch_run(*run);
+    auto fetched = co_await fetch_run(*run, retry);
     if (fetched) {
       retry.reset();
       continue;
@@ -100,7 +100,7 @@ class RunHold {
 };
 }  // namespace
 
-Task<Result<void>> SourcePhase::fetch_run(Run run) {
+Task<Result<void>> SourcePhase::fetch_run(Run run, source::Retry& retry) {
   auto& task = conductor_.task_;
   auto& world = conductor_.parts_.world;
   RunHold hold(conductor_.plan_, run);
@@ -131,7 +131,7 @@ Task<Result<void>> SourcePhase::fetch_run(Run run) {
     auto began = world.now();
     claim.from_origin();
     claim.skip_already();
-    CO_OK(co_await fill(claim, stream, run_end));
+    CO_OK(co_await fill(claim, stream, run_end, retry));
     CO_OK(co_await complete(std::move(claim), began));
     hold.done_with(number);
   }
@@ -151,9 +151,23 @@ Task<Result<std::size_t>> SourcePhase::read_paced(source::Body& body, MutableByt
   co_return got;
 }
 
+// Fills `claim`, however often the origin breaks off on the way, as long as it gives something each time.
+Task<Result<void>> SourcePhase::fill(store::PieceClaim& claim, Stream& stream, std::uint64_t run_end,
+                                     source::Retry& retry) {
+  static constexpr std::uint64_t kProgress = 64 << 10;  // less between two breaks counts as none
+  for (;;) {
+    auto before = claim.remaining();
+    auto filled = co_await fill_once(claim, stream, run_end);
+    if (filled) co_return Result<void>{};
+    stream.body.reset();
+    if (before - claim.remaining() >= kProgress) retry.reset();
+    if (!co_await try_again(retry, filled.error())) co_return std::move(filled).error();
+  }
+}
+
 // Fills `claim` from `stream`; where that stands elsewhere or has ended, a request for the bytes up to
 // `run_end` takes its place.
-Task<Result<void>> SourcePhase::fill(store::PieceClaim& claim, Stream& stream, std::uint64_t run_end) {
+Task<Result<void>> SourcePhase::fill_once(store::PieceClaim& claim, Stream& stream, std::uint64_t run_end) {
   auto& world = conductor_.parts_.world;
   while (claim.remaining() > 0) {
     auto wanted_at = claim.offset() + claim.position();

@@ -20,14 +20,16 @@ class SourcePhase {
  private:
   using Run = PiecePlan::Run;
   Task<void> lane();
-  Task<Result<void>> fetch_run(Run run);
+  Task<Result<void>> fetch_run(Run run, source::Retry& retry);
   // An answer that is being read: content offsets of its next byte and its end.
   struct Stream {
     std::unique_ptr<source::Body> body;
     std::uint64_t at = 0, end = 0;
   };
   std::optional<Run> first_run() const;
-  Task<Result<void>> fill(store::PieceClaim& claim, Stream& stream, std::uint64_t run_end);
+  Task<Result<void>> fill(store::PieceClaim& claim, Stream& stream, std::uint64_t run_end,
+                          source::Retry& retry);
+  Task<Result<void>> fill_once(store::PieceClaim& claim, Stream& stream, std::uint64_t run_end);
   Task<Result<void>> stream_all();
   Task<Result<void>> stream_once();
   Task<Result<void>> drop(source::Body& body, std::uint64_t length);

@@ -2,7 +2,10 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
+
 #include "base/address.h"
+#include "base/bytes.h"
 #include "base/config_tree.h"
 
 namespace d7y::node {
@@ -204,12 +207,19 @@ Result<DaemonConfig> DaemonConfig::parse(std::string_view text, std::string_view
   reader.read("tracing.headers", config.tracing.headers);
 
   reader.read("log.level", config.log.level);
+  static constexpr std::string_view kLevels[] = {"trace", "debug", "info", "warn", "error"};
+  if (std::find(std::begin(kLevels), std::end(kLevels), config.log.level) == std::end(kLevels)) {
+    reader.complain("log.level", "must be trace, debug, info, warn or error");
+  }
   reader.read("log.format", config.log.format);
   if (config.log.format != "text" && config.log.format != "json") {
     reader.complain("log.format", fmt::format("\"{}\" is neither text nor json", config.log.format));
   }
   reader.read("log.dir", config.log.dir);
   reader.read_size("log.maxFileSize", config.log.max_file_size);
+  if (config.log.max_file_size != 0 && config.log.max_file_size < 64_KiB) {
+    reader.complain("log.maxFileSize", "must be at least 64KiB, or 0 for no limit");
+  }
   reader.read<std::uint32_t>("log.maxFiles", config.log.max_files, 1, 1000);
 
   for (auto key : kWithoutEffect) {

@@ -10,6 +10,7 @@
 #include "node/version.h"
 #include "source/file_backend.h"
 #include "source/http_backend.h"
+#include "source/metered_backend.h"
 #include "swarm/host_description.h"
 
 namespace d7y::node {
@@ -124,6 +125,10 @@ Node::Node(world::World& world, NodeOptions options, Metrics& metrics, Log log)
       download_limit_(limit_of(options_.config.download.bandwidth_limit), 0, world.now()),
       source_limit_(limit_of(options_.config.download.back_to_source_bandwidth_limit), 0, world.now()),
       upload_limit_(limit_of(options_.config.upload.bandwidth_limit), 0, world.now()),
+      upload_calls_(options_.config.upload.request_rate_limit, options_.config.upload.request_rate_limit,
+                    world.now()),
+      download_calls_(options_.config.download.request_rate_limit,
+                      options_.config.download.request_rate_limit, world.now()),
       metrics_page_(metrics, [this] { refresh_metrics(); }),
       health_page_([this] { return !draining_; }),
       scope_(world.loop()) {}
@@ -149,9 +154,10 @@ Task<Result<void>> Node::start() {
   CO_OK(open_piece_server());
 
   const auto& config = options_.config;
-  grpc::ServerOptions limits;
-  upload_server_ = std::make_unique<grpc::Server>(world_, limits, log_.in("grpc"));
-  download_server_ = std::make_unique<grpc::Server>(world_, limits, log_.in("grpc"));
+  auto upload = call_limit(upload_calls_, "upload.server.requestRateLimit", "upload_task_blocked_total");
+  upload_server_ = std::make_unique<grpc::Server>(world_, std::move(upload), log_.in("grpc"));
+  auto local = call_limit(download_calls_, "download.server.requestRateLimit", "download_task_blocked_total");
+  download_server_ = std::make_unique<grpc::Server>(world_, std::move(local), log_.in("grpc"));
   // The upload port goes into announcements, so it is taken before schedulers hear of us.
   CO_OK(open_upload_server());
   CO_OK(co_await open_swarm());
@@ -180,6 +186,8 @@ Task<Result<void>> Node::start() {
   engine_ = std::make_unique<fetch::Engine>(parts, std::move(engine));
   calls_ =
       std::make_unique<TaskCalls>(*engine_, *store_, sources_, schedulers_.get(), host_id_, log_.in("node"));
+  calls_->count_in(metrics_);
+  if (options_.user) calls_->trust_only(*options_.user);
   attach_upload_service(*upload_server_, *calls_);
   attach_download_service(*download_server_, *calls_);
   CO_OK(open_download_server());
@@ -196,7 +204,26 @@ Task<Result<void>> Node::start() {
       log_.warn("no scheduler can be reached yet, downloads go to their origins: {}", met.error().message());
     }
   }
+  for (const auto& warning : warnings()) log_.warn("{}", warning);
+  if (ports_.upload != 0 || ports_.piece != 0) {
+    log_.info("d7yd {} serves pieces on port {}, gRPC on port {}, as host {}", kVersion, ports_.piece,
+              ports_.upload, host_id_);
+  }
   co_return Result<void>{};
+}
+
+// Refuses what is beyond the configured number of requests per second.
+grpc::ServerOptions Node::call_limit(TokenBucket& bucket, std::string_view key, std::string_view blocked) {
+  auto& count = metrics_.counter("dragonfly_client_" + std::string(blocked),
+                                 "Requests refused because there were too many.", {{"type", "0"}});
+  grpc::ServerOptions options;
+  options.admit = [this, &bucket, &count, key](const grpc::ServerCall&) -> Result<void> {
+    if (bucket.take(1, world_.now()) == 1) return {};
+    count.add();
+    return error(ErrorCode::kExhausted, "more requests than the {} a second of {}; try again later",
+                 bucket.rate(), key);
+  };
+  return options;
 }
 
 void Node::choose_identity() {
@@ -249,9 +276,13 @@ Result<void> Node::open_sources() {
   };
   http_client_ = std::make_unique<http::Client>(world_, std::move(client), log_.in("http"));
   auto http = std::make_shared<source::HttpBackend>(*http_client_, source::HttpBackendOptions{});
-  sources_.add("http", http);
-  sources_.add("https", http);
-  sources_.add("file", std::make_shared<source::FileBackend>(world_.files()));
+  auto add = [this](std::string_view scheme, std::shared_ptr<source::Backend> backend) {
+    sources_.add(std::string(scheme), std::make_shared<source::MeteredBackend>(
+                                          std::move(backend), world_.loop(), metrics_, scheme));
+  };
+  add("http", http);
+  add("https", http);
+  add("file", std::make_shared<source::FileBackend>(world_.files()));
   if (config.backend.insecure_skip_verify) {
     log_.warn("backend.insecureSkipVerify is on: https origins are not verified");
   }

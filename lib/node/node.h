@@ -10,6 +10,7 @@
 #pragma once
 
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -44,6 +45,9 @@ struct NodeOptions {
   net::RootPlaces roots;        // SSL_CERT_FILE and SSL_CERT_DIR, where the caller knows them
   std::string dynconfig_path = "/etc/dragonfly/dynconfig.yaml";
   std::string instance_name;  // Host.name; empty: the hostname
+  // The user this process runs as; callers of the local socket who are neither that user nor root get no
+  // files written or read for them. None: whoever reaches the socket is trusted (simulations).
+  std::optional<std::uint32_t> user;
   // How long open() waits for the schedulers to know us before it goes on without.
   Duration scheduler_patience = std::chrono::seconds(3);
 };
@@ -88,6 +92,7 @@ class Node {
   Task<Result<void>> open_store();
   Result<void> open_sources();
   Result<void> open_piece_server();
+  grpc::ServerOptions call_limit(TokenBucket& bucket, std::string_view key, std::string_view blocked);
   Result<void> open_upload_server();
   Result<void> open_download_server();
   Result<void> open_pages();
@@ -107,6 +112,7 @@ class Node {
   bool draining_ = false;
 
   TokenBucket download_limit_, source_limit_, upload_limit_;
+  TokenBucket upload_calls_, download_calls_;  // one token a request
   std::unique_ptr<store::Store> store_;
   std::unique_ptr<http::Client> http_client_;
   source::Sources sources_;

@@ -1,5 +1,7 @@
 #include "node/services.h"
 
+#include <charconv>
+
 #include "api/methods.h"
 #include "node/task_stream.h"
 
@@ -9,23 +11,59 @@ namespace {
 using api::dfdaemon::DownloadTaskRequest;
 using api::dfdaemon::DownloadTaskResponse;
 
+// Counts a call under Dragonfly's names, "NAME_total" and "FAILURE_total" (Dragonfly client 10.1).
+template <class Answer>
+Task<Result<Answer>> counted(TaskCalls& calls, std::string_view name, std::string_view failure,
+                             Task<Result<Answer>> work) {
+  auto count = [&calls](std::string_view what, std::string_view help) {
+    if (calls.metrics() == nullptr) return;
+    calls.metrics()->counter(fmt::format("dragonfly_client_{}", what), help, {{"type", "0"}}).add();
+  };
+  count(name, "Calls about tasks.");
+  auto answer = co_await std::move(work);
+  if (!answer) count(failure, "Calls about tasks that failed.");
+  co_return answer;
+}
+
 template <class Request>
 std::function<Task<Result<api::common::Task>>(grpc::ServerCall&, Request)> stat_task(TaskCalls& calls) {
-  return [&calls](grpc::ServerCall&, Request request) { return calls.stat_task(request.task_id()); };
+  return [&calls](grpc::ServerCall&, Request request) {
+    return counted(calls, "stat_task_total", "stat_task_failure_total", calls.stat_task(request.task_id()));
+  };
 }
 
 template <class Request>
 std::function<Task<Result<api::dfdaemon::StatLocalTaskResponse>>(grpc::ServerCall&, Request)> stat_local(
     TaskCalls& calls) {
-  return [&calls](grpc::ServerCall&, Request request) { return calls.stat_local(request.task_id()); };
+  return [&calls](grpc::ServerCall&, Request request) {
+    return counted(calls, "stat_local_task_total", "stat_local_task_failure_total",
+                   calls.stat_local(request.task_id()));
+  };
 }
 
 template <class Request>
 std::function<Task<Result<api::Empty>>(grpc::ServerCall&, Request)> remove_task(TaskCalls& calls,
                                                                                 bool everywhere) {
   return [&calls, everywhere](grpc::ServerCall&, Request request) {
-    return calls.remove(request.task_id(), everywhere);
+    return counted(calls, everywhere ? "delete_task_total" : "delete_local_task_total",
+                   everywhere ? "delete_task_failure_total" : "delete_local_task_failure_total",
+                   calls.remove(request.task_id(), everywhere));
   };
+}
+
+Error no_files_from_afar() {
+  return error(
+      ErrorCode::kPermission,
+      "file:// is refused here: a daemon reads files only for its own user and root on this machine; "
+      "do without the daemon");
+}
+
+Task<Result<api::dfdaemon::ListTaskEntriesResponse>> list_entries(
+    TaskCalls& calls, api::dfdaemon::ListTaskEntriesRequest request, bool trusted) {
+  if (!trusted && names_file(request.url())) co_return no_files_from_afar();
+  auto work = counted(calls, "list_task_entries_total", "list_task_entries_failure_total",
+                      calls.list_entries(std::move(request)));
+  co_return co_await std::move(work);
 }
 
 Task<Result<void>> upload_download_task(TaskCalls& calls, DownloadTaskRequest request,
@@ -38,14 +76,24 @@ Task<Result<void>> upload_download_task(TaskCalls& calls, DownloadTaskRequest re
                     "output_path {} is refused: files are written only for this machine's own clients",
                     wish.message.output_path());
   }
+  if (names_file(wish.message.url())) co_return no_files_from_afar();
   TaskStreamOptions options;
   options.host_id = calls.host_id();
   options.silent_if_complete = true;
   co_return co_await stream_download(calls.engine(), std::move(wish), std::move(options), out);
 }
 
-Task<Result<void>> local_download_task(TaskCalls& calls, DownloadTaskRequest request,
-                                       grpc::Writer<DownloadTaskResponse>& out) {
+// Bytes per second that a client of ours asks not to be exceeded; 0: none.
+std::uint64_t rate_limit_of(const grpc::ServerCall& call) {
+  std::uint64_t limit = 0;
+  if (auto text = call.metadata().get("d7y-rate-limit")) {
+    std::from_chars(text->data(), text->data() + text->size(), limit);
+  }
+  return limit;
+}
+
+Task<Result<void>> local_download_task(TaskCalls& calls, DownloadTaskRequest request, bool trusted,
+                                       std::uint64_t rate_limit, grpc::Writer<DownloadTaskResponse>& out) {
   if (!request.has_download()) co_return error(ErrorCode::kInvalid, "DownloadTaskRequest without a download");
   fetch::Wish wish;
   wish.message = std::move(*request.mutable_download());
@@ -54,11 +102,28 @@ Task<Result<void>> local_download_task(TaskCalls& calls, DownloadTaskRequest req
     co_return error(ErrorCode::kInvalid, "output_path {} is relative; the daemon needs an absolute one",
                     wish.output_path);
   }
+  if (!trusted && !wish.output_path.empty()) {
+    co_return error(ErrorCode::kPermission,
+                    "output {} is refused: this daemon runs as another user, who would write it; ask for the "
+                    "bytes instead (--transfer-from-dfdaemon)",
+                    wish.output_path);
+  }
+  if (!trusted && names_file(wish.message.url())) co_return no_files_from_afar();
+  wish.rate_limit = rate_limit;
   wish.overwrite = wish.message.overwrite();
   wish.require_hard_link = wish.message.force_hard_link();
   TaskStreamOptions options;
   options.host_id = calls.host_id();
   co_return co_await stream_download(calls.engine(), std::move(wish), std::move(options), out);
+}
+
+Task<Result<api::dfdaemon::ListLocalTasksResponse>> list_local(TaskCalls& calls) {
+  if (calls.metrics() != nullptr) {
+    calls.metrics()
+        ->counter("dragonfly_client_list_local_tasks_total", "Calls for the list of tasks.", {{"type", "0"}})
+        .add();
+  }
+  co_return calls.list_local();
 }
 
 Task<Result<api::Empty>> delete_host(TaskCalls& calls) {
@@ -87,7 +152,7 @@ void attach_upload_service(grpc::Server& server, TaskCalls& calls) {
                                               remove_task<DeleteTaskRequest>(calls, true));
   server.unary<ListTaskEntriesRequest, ListTaskEntriesResponse>(
       std::string(method::kListTaskEntries), [&calls](grpc::ServerCall&, ListTaskEntriesRequest request) {
-        return calls.list_entries(std::move(request));
+        return list_entries(calls, std::move(request), false);
       });
 }
 
@@ -95,8 +160,8 @@ void attach_download_service(grpc::Server& server, TaskCalls& calls) {
   namespace method = api::method::download;
   server.server_stream<DownloadTaskRequest, DownloadTaskResponse>(
       std::string(method::kDownloadTask),
-      [&calls](grpc::ServerCall&, DownloadTaskRequest request, grpc::Writer<DownloadTaskResponse>& out) {
-        return local_download_task(calls, std::move(request), out);
+      [&calls](grpc::ServerCall& call, DownloadTaskRequest request, grpc::Writer<DownloadTaskResponse>& out) {
+        return local_download_task(calls, std::move(request), calls.trusts(call), rate_limit_of(call), out);
       });
   using namespace api::dfdaemon;
   server.unary<StatTaskRequest, api::common::Task>(std::string(method::kStatTask),
@@ -105,20 +170,20 @@ void attach_download_service(grpc::Server& server, TaskCalls& calls) {
                                                             stat_local<StatLocalTaskRequest>(calls));
   server.unary<ListLocalTasksRequest, ListLocalTasksResponse>(
       std::string(method::kListLocalTasks),
-      [&calls](grpc::ServerCall&, ListLocalTasksRequest) -> Task<Result<ListLocalTasksResponse>> {
-        co_return calls.list_local();
-      });
+      [&calls](grpc::ServerCall&, ListLocalTasksRequest) { return list_local(calls); });
   server.unary<DeleteTaskRequest, api::Empty>(std::string(method::kDeleteTask),
                                               remove_task<DeleteTaskRequest>(calls, true));
   server.unary<DeleteLocalTaskRequest, api::Empty>(std::string(method::kDeleteLocalTask),
                                                    remove_task<DeleteLocalTaskRequest>(calls, false));
   server.unary<ListTaskEntriesRequest, ListTaskEntriesResponse>(
-      std::string(method::kListTaskEntries), [&calls](grpc::ServerCall&, ListTaskEntriesRequest request) {
-        return calls.list_entries(std::move(request));
+      std::string(method::kListTaskEntries),
+      [&calls](grpc::ServerCall& call, ListTaskEntriesRequest request) {
+        return list_entries(calls, std::move(request), calls.trusts(call));
       });
   server.unary<api::Empty, api::Empty>(
-      std::string(method::kDeleteHost),
-      [&calls](grpc::ServerCall&, api::Empty) { return delete_host(calls); });
+      std::string(method::kDeleteHost), [&calls](grpc::ServerCall&, api::Empty) {
+        return counted(calls, "delete_host_total", "delete_host_failure_total", delete_host(calls));
+      });
 }
 
 }  // namespace d7y::node

@@ -1,5 +1,6 @@
 #include "node/task_calls.h"
 
+#include <algorithm>
 #include <deque>
 
 #include "api/methods.h"
@@ -22,6 +23,19 @@ void fill(api::dfdaemon::StatLocalTaskResponse& out, const store::TaskSummary& t
 }
 
 }  // namespace
+
+bool names_file(std::string_view url) {
+  static constexpr std::string_view kScheme = "file:";
+  return url.size() >= kScheme.size() &&
+         std::equal(kScheme.begin(), kScheme.end(), url.begin(),
+                    [](char a, char b) { return a == (b >= 'A' && b <= 'Z' ? b + ('a' - 'A') : b); });
+}
+
+bool TaskCalls::trusts(const grpc::ServerCall& call) const {
+  if (!user_) return true;
+  auto caller = call.peer_credentials();
+  return caller && (caller->uid == 0 || caller->uid == *user_);
+}
 
 Task<Result<api::common::Task>> TaskCalls::stat_task(std::string task_id) {
   if (schedulers_ == nullptr || schedulers_->none()) {

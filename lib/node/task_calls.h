@@ -1,11 +1,13 @@
 // The unary calls about tasks that both servers of a daemon answer: stat, list, delete, entries.
 #pragma once
 
+#include <optional>
 #include <string>
 
 #include "api/dfdaemon.h"
 #include "api/scheduler.h"
 #include "fetch/engine.h"
+#include "net/grpc/server_call.h"
 #include "store/store.h"
 #include "swarm/scheduler_set.h"
 
@@ -27,6 +29,13 @@ class TaskCalls {
   const std::string& host_id() const { return host_id_; }
   swarm::SchedulerSet* schedulers() { return schedulers_; }
 
+  // Counts the calls, under Dragonfly's names.
+  void count_in(Metrics& metrics) { metrics_ = &metrics; }
+  Metrics* metrics() const { return metrics_; }
+  // Files are written and read only for this user and for root, who could do it themselves.
+  void trust_only(std::uint32_t user) { user_ = user; }
+  bool trusts(const grpc::ServerCall& call) const;
+
   // What the task's scheduler knows; kUnavailable without one.
   Task<Result<api::common::Task>> stat_task(std::string task_id);
   // What is stored here. kNotFound "local task not found: ...".
@@ -45,7 +54,12 @@ class TaskCalls {
   swarm::SchedulerSet* schedulers_;
   std::string host_id_;
   Log log_;
+  Metrics* metrics_ = nullptr;
+  std::optional<std::uint32_t> user_;
 };
+
+// Whether a URL means a file of this machine.
+bool names_file(std::string_view url);
 
 // Everything below `request`'s folder, depth first, folders included. kTooLarge past `limit` entries or
 // 64 levels.

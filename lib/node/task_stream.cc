@@ -136,6 +136,12 @@ Duration timeout_of(const api::common::Download& message) {
 }
 
 Error to_task_error(Error error) {
+  if (error.code() == ErrorCode::kDiskFull && error.details().empty()) {
+    // gRPC has one code for a full disk and for too many requests; our clients tell them apart by this.
+    auto json = source::backend_error_json(error.message(), {}, 0);
+    json.insert(1, R"("d7y_code":"disk full",)");
+    return grpc::status_error(grpc::Code::kResourceExhausted, error.message(), std::move(json));
+  }
   if (error.details().empty() || error.status() == 0) return error;
   return grpc::status_error(grpc::Code::kInternal, error.message(), error.details());
 }

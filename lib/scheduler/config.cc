@@ -61,11 +61,7 @@ void read_applications(const ConfigTree& list, const std::string& file, std::vec
 constexpr std::string_view kWithoutEffect[] = {
     "console",
     "pprofPort",
-    "server.logDir",
-    "server.logLevel",
-    "server.logMaxSize",
     "server.logMaxAge",
-    "server.logMaxBackups",
     "tracing.protocol",
     "tracing.endpoint",
     "tracing.path",

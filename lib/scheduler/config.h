@@ -54,7 +54,7 @@ struct SchedulerConfig {
   std::string hostname;  // empty: the machine's
   TlsFiles tls;
   std::uint32_t request_rate_limit = 4000;  // calls and new streams per second
-  std::string log_dir = "/var/log/dragonfly";
+  std::string log_dir;                      // empty: no files
   std::string log_level = "info";
   std::uint64_t log_max_size_mb = 1024;
   std::uint32_t log_max_age_days = 7, log_max_backups = 20;

@@ -39,7 +39,7 @@ struct StoreOptions {
   SyncPolicy sync = SyncPolicy::kClose;
   std::size_t buffer_size = 256 << 10;  // bytes a piece is received into; at most 512 KiB
   std::size_t idle_buffers = 64;        // kept for reuse
-  std::size_t idle_tasks = 128;         // tasks kept open that nobody uses now; two descriptors each
+  std::size_t idle_tasks = 64;          // tasks kept open that nobody uses now; two descriptors each
   GcOptions gc;
 };
 

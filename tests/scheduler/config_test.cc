@@ -73,7 +73,7 @@ manager:
   CHECK(options.peer_ttl == 720h);
   CHECK(options.host_ttl == 2h);
   CHECK(mentions(config->warnings, "scheduler.retryInterval has no effect"));
-  CHECK(mentions(config->warnings, "server.logLevel has no effect"));
+  CHECK(mentions(config->warnings, "server.advertisePort has no effect"));
 }
 
 TEST_CASE("keys without effect and unknown keys are named, with their line") {

@@ -2,11 +2,10 @@
 #pragma once
 
 #include <d7y/log.h>
-#include <fmt/format.h>
 #include <signal.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/un.h>
-#include <time.h>
 #include <unistd.h>
 
 #include <cstddef>
@@ -26,6 +25,14 @@ inline sigset_t block_stop_signals() {
   pthread_sigmask(SIG_BLOCK, &set, nullptr);
   signal(SIGPIPE, SIG_IGN);
   return set;
+}
+
+// As many open files as the system lets us have: each connection is one, and each task in use two.
+inline void raise_file_limit() {
+  rlimit limit{};
+  if (getrlimit(RLIMIT_NOFILE, &limit) != 0) return;
+  limit.rlim_cur = limit.rlim_max;
+  setrlimit(RLIMIT_NOFILE, &limit);
 }
 
 // The signal that asked to stop.
@@ -52,42 +59,27 @@ inline void notify_service_manager(std::string_view state) {
   close(fd);
 }
 
-enum class LineFormat { kText, kJson };
-
-// A d7y_log_callback that prints one line per message on stderr; `user` points to the LineFormat.
-inline void print_line(void* user, d7y_log_level level, const char* room, const char* message) {
-  static constexpr const char* kNames[] = {"TRACE", "DEBUG", "INFO", "WARN", "ERROR", "OFF"};
-  timespec now{};
-  clock_gettime(CLOCK_REALTIME, &now);
-  tm utc{};
-  gmtime_r(&now.tv_sec, &utc);
-  char stamp[40];
-  auto length = strftime(stamp, sizeof stamp, "%Y-%m-%dT%H:%M:%S", &utc);
-  std::snprintf(stamp + length, sizeof stamp - length, ".%03ldZ", now.tv_nsec / 1000000);
-  if (*static_cast<LineFormat*>(user) == LineFormat::kText) {
-    fmt::print(stderr, "{} {:5} {}: {}\n", stamp, kNames[level], room, message);
-    return;
-  }
-  std::string escaped;
-  for (const char* c = message; *c != 0; ++c) {
-    auto byte = static_cast<unsigned char>(*c);
-    if (*c == '"' || *c == '\\')
-      escaped += {'\\', *c};
-    else if (byte < 0x20)
-      escaped += fmt::format("\\u{:04x}", byte);
-    else
-      escaped += *c;
-  }
-  fmt::print(stderr, "{{\"time\":\"{}\",\"level\":\"{}\",\"room\":\"{}\",\"message\":\"{}\"}}\n", stamp,
-             kNames[level], room, escaped);
+// A d7y_log_callback that prints whole lines on stderr.
+inline void print_line(void*, d7y_log_level, const char*, const char* line) {
+  std::string whole = line;
+  whole += '\n';  // one write, so that lines of several threads do not mix
+  std::fwrite(whole.data(), 1, whole.size(), stderr);
 }
 
+// Of an option that was left out: as the configuration says.
 inline d7y_log_level level_named(const std::string& name) {
   if (name == "trace") return D7Y_LOG_TRACE;
   if (name == "debug") return D7Y_LOG_DEBUG;
+  if (name == "info") return D7Y_LOG_INFO;
   if (name == "warn") return D7Y_LOG_WARN;
   if (name == "error") return D7Y_LOG_ERROR;
-  return D7Y_LOG_INFO;
+  return D7Y_LOG_AS_CONFIGURED;
+}
+
+inline d7y_log_format format_named(const std::string& name) {
+  if (name == "text") return D7Y_LOG_TEXT;
+  if (name == "json") return D7Y_LOG_JSON;
+  return D7Y_LOG_FORMAT_AS_CONFIGURED;
 }
 
 }  // namespace tools

@@ -17,7 +17,7 @@ SIGTERM and SIGINT let uploads and downloads in progress end, at most the drain 
 
 int main(int argc, char** argv) {
   d7y_node_options options = D7Y_NODE_OPTIONS_INIT;
-  std::string config = "/etc/dragonfly/dfdaemon.yaml", level, format = "text", dynconfig;
+  std::string config = "/etc/dragonfly/dfdaemon.yaml", level, format;
   std::vector<std::string> schedulers;
   double drain_seconds = 30;
   bool console = false, seed = false;
@@ -31,12 +31,11 @@ int main(int argc, char** argv) {
   app.add_flag("--seed", seed, "Announce as a seed peer, as seedPeer.enable does");
   app.add_option("-l,--log-level", level, "trace, debug, info, warn or error [the file's log.level, or info]")
       ->check(CLI::IsMember({"trace", "debug", "info", "warn", "error"}));
-  app.add_option("--log-format", format, "text or json, on stderr [text]")
+  app.add_option("--log-format", format, "text or json, on stderr [the file's log.format, or text]")
       ->check(CLI::IsMember({"text", "json"}));
   app.add_option("--drain", drain_seconds, "Seconds to wait for transfers in progress when stopping [30]")
       ->check(CLI::Range(0.0, 3600.0));
-  app.add_flag("--console", console,
-               "Accepted for Dragonfly's scripts; messages go to stderr unless log.dir is set");
+  app.add_flag("--console", console, "Messages go to stderr even if log.dir is set");
   try {
     app.parse(argc, argv);
   } catch (const CLI::Success& success) {
@@ -47,7 +46,7 @@ int main(int argc, char** argv) {
   }
 
   auto stop_signals = tools::block_stop_signals();
-  auto line_format = format == "json" ? tools::LineFormat::kJson : tools::LineFormat::kText;
+  tools::raise_file_limit();
   std::vector<const char*> addresses;
   for (const auto& address : schedulers) addresses.push_back(address.c_str());
   options.config_path = config.c_str();
@@ -55,21 +54,15 @@ int main(int argc, char** argv) {
   options.scheduler_count = addresses.size();
   options.seed = seed ? 1 : 0;
   options.log = tools::print_line;
-  options.log_user = &line_format;
   options.log_level = tools::level_named(level);
+  options.log_format = tools::format_named(format);
+  options.no_log_files = console ? 1 : 0;
 
   d7y_node* node = nullptr;
   if (auto code = d7y_node_open(&node, &options); code != D7Y_OK) {
     std::cerr << "d7yd: " << d7y_error_last()->message << "\n";
     return code == D7Y_EINVAL ? 2 : 1;
   }
-  for (std::size_t i = 0; const char* warning = d7y_node_warning(node, i); ++i) {
-    tools::print_line(&line_format, D7Y_LOG_WARN, "d7yd", warning);
-  }
-  tools::print_line(&line_format, D7Y_LOG_INFO, "d7yd",
-                    fmt::format("d7yd {} serves pieces on port {}, gRPC on port {}", d7y_version(),
-                                d7y_node_port(node, D7Y_PORT_PIECE), d7y_node_port(node, D7Y_PORT_UPLOAD))
-                        .c_str());
   tools::notify_service_manager("READY=1");
   tools::wait_for_stop(stop_signals);
   tools::notify_service_manager("STOPPING=1");

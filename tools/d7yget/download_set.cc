@@ -55,10 +55,31 @@ struct RequestOptions {
   d7y_download_options raw = D7Y_DOWNLOAD_OPTIONS_INIT;
 };
 
+// "%20" and the like as what they mean; as they are where they mean nothing.
+std::string decoded(const std::string& text) {
+  auto digit = [](char c) {
+    return c >= '0' && c <= '9'   ? c - '0'
+           : c >= 'a' && c <= 'f' ? c - 'a' + 10
+           : c >= 'A' && c <= 'F' ? c - 'A' + 10
+                                  : -1;
+  };
+  std::string out;
+  for (std::size_t i = 0; i < text.size(); ++i) {
+    bool escape = text[i] == '%' && i + 2 < text.size() && digit(text[i + 1]) >= 0 && digit(text[i + 2]) >= 0;
+    out += escape ? static_cast<char>(digit(text[i + 1]) * 16 + digit(text[i + 2])) : text[i];
+    if (escape) i += 2;
+  }
+  return out;
+}
+
+// The name of a URL's last part as a file's name.
 std::string last_part(const std::string& url) {
   auto path = url.substr(0, url.find_first_of("?#"));
   while (path.ends_with('/')) path.pop_back();
   auto name = path.substr(path.rfind('/') + 1);
+  if (auto readable = decoded(name); readable.find_first_of(std::string("/\0", 2)) == std::string::npos) {
+    name = readable;
+  }
   return name.empty() || name == "." || name == ".." || path.ends_with("://") ? "index" : name;
 }
 

@@ -2,10 +2,15 @@
 #include <d7y/d7y.h>
 #include <fmt/format.h>
 #include <signal.h>
+#include <strings.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cstdlib>
 #include <filesystem>
+#include <string>
+#include <vector>
 
 #include "download_set.h"
 #include "options.h"
@@ -60,26 +65,69 @@ class PieceFolder {
     if (options.to_stdout()) return;  // the library's private folder
     std::error_code ignored;
     auto output = fs::path(options.output);
-    auto folder = options.recursive || options.urls.size() > 1 || options.output.ends_with('/') ||
-                          fs::is_directory(output, ignored)
-                      ? output
-                      : output.parent_path();
-    path_ = (folder.empty() ? fs::path(".") : folder) / ".d7yget";
+    // A folder as output is made if it is missing; the folder of a file is not, that is most likely a
+    // mistake.
+    may_make_ = options.recursive || options.urls.size() > 1 || options.output.ends_with('/') ||
+                fs::is_directory(output, ignored);
+    parent_ = may_make_ ? output : output.parent_path();
+    if (parent_.empty()) parent_ = ".";
+    was_there_ = fs::exists(parent_, ignored);
+    path_ = parent_ / ".d7yget";
   }
   const char* path() const { return path_.empty() ? nullptr : path_.c_str(); }
-  void use_another() { path_ += fmt::format("-{}", getpid()); }
-  void remove() {
-    std::error_code ignored;
-    if (!path_.empty()) fs::remove_all(path_, ignored);
+  // What is wrong with the place; empty if nothing.
+  std::string complaint(const Options& options) const {
+    if (path_.empty() || was_there_ || may_make_) return {};
+    return fmt::format("the folder {} of output {} does not exist; make it first", parent_.string(),
+                       options.output);
   }
-  bool exists() const {
+  void use_another() {
+    path_ += fmt::format("-{}", getpid());
+    only_ours_ = true;
+  }
+  bool only_ours() const { return only_ours_; }
+  void remove() {
+    if (path_.empty()) return;
     std::error_code ignored;
-    return !path_.empty() && fs::exists(path_, ignored);
+    fs::remove_all(path_, ignored);
+    if (!was_there_) fs::remove(parent_, ignored);  // goes only if nothing is in it
   }
 
  private:
-  fs::path path_;
+  fs::path path_, parent_;
+  bool was_there_ = true, may_make_ = false, only_ours_ = false;
 };
+
+// Whether something in the store is worth keeping for the next call. What is complete is not, because it
+// is at its output, or nobody will ask for it again.
+bool keeps_unfinished(d7y_node* node) {
+  struct Seen {
+    std::vector<std::string> complete;
+    bool unfinished = false;
+  } seen;
+  auto look = [](void* user, const d7y_task* task) {
+    auto& found = *static_cast<Seen*>(user);
+    bool stopped_late = g_signal != 0 && task->stored > 0;
+    if (task->complete != 0 && !stopped_late) {
+      found.complete.emplace_back(task->id);
+    } else if (task->stored > 0) {
+      found.unfinished = true;
+    }
+    return 0;
+  };
+  d7y_task_list(node, look, &seen);
+  for (const auto& id : seen.complete) d7y_task_delete(node, id.c_str());
+  return seen.unfinished;
+}
+
+// A daemon of another user would write files as that user, and refuses: it may only send the bytes, and
+// reads no files for us.
+bool is_anothers(const std::string& socket) {
+  struct stat status{};
+  return geteuid() != 0 && stat(socket.c_str(), &status) == 0 && status.st_uid != geteuid();
+}
+
+bool names_file(const std::string& url) { return strncasecmp(url.c_str(), "file:", 5) == 0; }
 
 d7y_code open_own_node(d7y_node** node, const Options& options, PieceFolder& folder) {
   d7y_node_options own = D7Y_NODE_OPTIONS_INIT;
@@ -125,7 +173,16 @@ int main(int argc, char** argv) {
   d7y_node* node = nullptr;
   bool own = false;
   PieceFolder folder(options);
-  if (options.daemon != DaemonUse::kNever) {
+  if (auto wrong = folder.complaint(options); !wrong.empty()) {
+    fmt::print(stderr, "d7yget: {}\n", wrong);
+    return 3;
+  }
+  bool foreign = options.daemon != DaemonUse::kNever && is_anothers(options.endpoint);
+  if (foreign) options.transfer_from_daemon = true;
+  bool reads_files = std::any_of(options.urls.begin(), options.urls.end(), names_file);
+  bool use_daemon = options.daemon == DaemonUse::kRequire ||
+                    (options.daemon == DaemonUse::kAuto && !(foreign && reads_files));
+  if (use_daemon) {
     auto code = d7y_node_connect(&node, options.endpoint.c_str(), 3000);
     if (code != D7Y_OK && options.daemon == DaemonUse::kRequire) return fail(12);
   }
@@ -149,11 +206,11 @@ int main(int argc, char** argv) {
     if (status == 0) status = exit_status(outcome);
   }
   if (g_signal != 0) status = 128 + g_signal;
+  bool keep = own && folder.path() != nullptr && !folder.only_ours() && keeps_unfinished(node);
   d7y_node_free(node);
-  if (own && status == 0) folder.remove();
-  if (own && status != 0 && folder.exists() && g_signal != 0) {
-    fmt::print(stderr, "d7yget: stopped; what was fetched is kept in {}, the same command resumes\n",
-               folder.path());
+  if (own && !keep) folder.remove();
+  if (keep && status != 0) {
+    fmt::print(stderr, "d7yget: what was fetched is kept in {}, the same command resumes\n", folder.path());
   }
   return status;
 }

@@ -17,7 +17,7 @@ SIGTERM and SIGINT let calls in progress end, at most the drain time, then stop.
 
 int main(int argc, char** argv) {
   d7y_scheduler_options options = D7Y_SCHEDULER_OPTIONS_INIT;
-  std::string config, listen, metrics, level = "info", format = "text";
+  std::string config, listen, metrics, level, format;
   double drain_seconds = 10;
   bool console = false, verbose = false;
 
@@ -27,13 +27,14 @@ int main(int argc, char** argv) {
   app.add_option("-c,--config", config, "Path of scheduler.yaml");
   app.add_option("--listen", listen, "ip:port of the gRPC server; wins over the file [0.0.0.0:8002]");
   app.add_option("--metrics", metrics, "ip:port of the metrics server; wins over the file [none]");
-  app.add_option("-l,--log-level", level, "trace, debug, info, warn or error [info]")
+  app.add_option("-l,--log-level", level,
+                 "trace, debug, info, warn or error [the file's server.logLevel, or info]")
       ->check(CLI::IsMember({"trace", "debug", "info", "warn", "error"}));
   app.add_option("--log-format", format, "text or json, on stderr [text]")
       ->check(CLI::IsMember({"text", "json"}));
   app.add_option("--drain", drain_seconds, "Seconds to wait for calls in progress when stopping [10]")
       ->check(CLI::Range(0.0, 3600.0));
-  app.add_flag("--console", console, "Accepted for Dragonfly's scripts; messages always go to stderr");
+  app.add_flag("--console", console, "Messages go to stderr even if server.logDir is set");
   app.add_flag("--verbose", verbose, "Same as --log-level debug");
   try {
     app.parse(argc, argv);
@@ -45,26 +46,21 @@ int main(int argc, char** argv) {
   }
 
   auto stop_signals = tools::block_stop_signals();
-  auto line_format = format == "json" ? tools::LineFormat::kJson : tools::LineFormat::kText;
+  tools::raise_file_limit();
   auto text = [](const std::string& s) { return s.empty() ? nullptr : s.c_str(); };
   options.config_path = text(config);
   options.listen = text(listen);
   options.metrics = text(metrics);
   options.log = tools::print_line;
-  options.log_user = &line_format;
   options.log_level = tools::level_named(verbose ? "debug" : level);
+  options.log_format = tools::format_named(format);
+  options.no_log_files = console ? 1 : 0;
 
   d7y_scheduler* scheduler = nullptr;
   if (auto code = d7y_scheduler_open(&scheduler, &options); code != D7Y_OK) {
     std::cerr << "d7ysched: " << d7y_error_last()->message << "\n";
     return code == D7Y_EINVAL ? 2 : 1;
   }
-  for (std::size_t i = 0; const char* warning = d7y_scheduler_warning(scheduler, i); ++i) {
-    tools::print_line(&line_format, D7Y_LOG_WARN, "d7ysched", warning);
-  }
-  tools::print_line(
-      &line_format, D7Y_LOG_INFO, "d7ysched",
-      fmt::format("d7ysched {} serves on port {}", d7y_version(), d7y_scheduler_port(scheduler)).c_str());
   tools::notify_service_manager("READY=1");
   tools::wait_for_stop(stop_signals);
   tools::notify_service_manager("STOPPING=1");
