@@ -182,6 +182,8 @@ void Engine::note_start(const Wish& wish) {
 }
 
 void Engine::note_end(Download& download, const Result<void>& outcome) {
+  parts_.log.debug("download of {} ended: {}", source::redacted(download.wish().message.url()),
+                   outcome ? "right" : outcome.error().message());
   if (parts_.metrics == nullptr) return;
   auto& metrics = *parts_.metrics;
   auto labels = download_labels(download.wish());

@@ -1,6 +1,7 @@
 #include "fetch/source_phase.h"
 
 #include <algorithm>
+#include <utility>
 
 #include "store/claim.h"
 
@@ -45,10 +46,11 @@ Task<void> SourcePhase::lane() {
       retry.reset();
       continue;
     }
-    if (fetched.failed_with(ErrorCode::kUnsupported) && conductor_.ranges_) {
-      conductor_.log_.info("origin of task {} sends no ranges; reading it as one stream",
-                           conductor_.task_id_);
-      conductor_.ranges_ = false;
+    if (fetched.failed_with(ErrorCode::kUnsupported)) {  // every lane may hear it
+      if (std::exchange(conductor_.ranges_, false)) {
+        conductor_.log_.info("origin of task {} sends no ranges; reading it as one stream",
+                             conductor_.task_id_);
+      }
       co_return;
     }
     if (conductor_.plan_.missing() < before) retry.reset();

@@ -153,7 +153,10 @@ Task<Result<void>> stream_download(fetch::Engine& engine, fetch::Wish wish, Task
   wish.announce_complete = silent;
   wish.ascending = wish.message.need_piece_content();
   auto begun = engine.start(std::move(wish), deadline);
-  if (!begun) co_return to_task_error(std::move(begun).error());
+  if (!begun) {
+    engine.parts().log.debug("download refused: {}", begun.error().message());
+    co_return to_task_error(std::move(begun).error());
+  }
   auto download = std::move(*begun);
   auto started = co_await download->started();
   if (!started) co_return to_task_error(std::move(started).error());

@@ -61,6 +61,9 @@ void read_applications(const ConfigTree& list, const std::string& file, std::vec
 constexpr std::string_view kWithoutEffect[] = {
     "console",
     "pprofPort",
+    "server.advertiseIP",
+    "server.advertisePort",
+    "server.host",
     "server.logMaxAge",
     "tracing.protocol",
     "tracing.endpoint",

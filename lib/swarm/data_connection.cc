@@ -1,5 +1,7 @@
 #include "swarm/data_connection.h"
 
+#include "swarm/content_version.h"
+
 #include <algorithm>
 
 #include "swarm/piece_receiver.h"
@@ -285,6 +287,11 @@ Result<void> DataConnection::handle(const vortex::Answer& answer) {
     if (found == requests_.end() || found->second->ended) return {};
     auto& request = *found->second;
     const auto& claim = *request.claim;
+    if (!versions_agree(start->version, version_tag(claim.task()->facts().version))) {
+      fail(start->request, request,
+           error(ErrorCode::kProtocol, "the parent offers a piece of another version of the content"));
+      return {};
+    }
     if (start->number != claim.number() || start->offset != claim.offset() ||
         start->length != claim.length()) {
       fail(start->request, request,

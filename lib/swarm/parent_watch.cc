@@ -1,5 +1,7 @@
 #include "swarm/parent_watch.h"
 
+#include "swarm/content_version.h"
+
 #include <algorithm>
 #include <charconv>
 
@@ -239,6 +241,11 @@ Result<void> ParentWatch::apply(const vortex::Have& have) {
       if (options_.piece_length != 0 && have.piece_length != options_.piece_length) {
         return error(ErrorCode::kProtocol, "it cuts the task into pieces of {} bytes, we into {}",
                      have.piece_length, options_.piece_length);
+      }
+      if (!versions_agree(have.version, options_.version)) {
+        complete_.clear_all();
+        arriving_.clear_all();
+        return error(ErrorCode::kProtocol, "it holds another version of the content");
       }
       if (have.content_length == vortex::Have::kUnknownLength) break;
       if (options_.content_length && have.content_length != *options_.content_length) {

@@ -180,6 +180,7 @@ Result<Answer> parse_have(std::string_view value) {
     case Have::What::kTask:
       have.content_length = in.take<std::uint64_t>();
       have.piece_length = in.take<std::uint64_t>();
+      have.version = in.take<std::uint64_t>();
       break;
     case Have::What::kComplete:
     case Have::What::kArriving:
@@ -221,6 +222,7 @@ Result<Answer> parse_answer(std::uint8_t tag, std::string_view value) {
       start.number = in.take<std::uint32_t>();
       start.offset = in.take<std::uint64_t>();
       start.length = in.take<std::uint64_t>();
+      start.version = in.take<std::uint64_t>();
       if (!in.ok()) return broken("the start of a piece ends early");
       return Answer(start);
     }
@@ -346,6 +348,7 @@ std::string encode(const Have& have) {
     case Have::What::kTask:
       put<std::uint64_t>(value, have.content_length);
       put<std::uint64_t>(value, have.piece_length);
+      put<std::uint64_t>(value, have.version);
       break;
     case Have::What::kComplete:
     case Have::What::kArriving:
@@ -373,6 +376,7 @@ std::string encode(const PieceStart& start) {
   put<std::uint32_t>(value, start.number);
   put<std::uint64_t>(value, start.offset);
   put<std::uint64_t>(value, start.length);
+  put<std::uint64_t>(value, start.version);
   return packet(Tag::kPieceStart, value);
 }
 

@@ -163,6 +163,7 @@ struct Have {
   std::vector<std::uint32_t> numbers;  // lists
   std::uint64_t content_length = 0;    // kTask, bytes; kUnknownLength if not yet known
   std::uint64_t piece_length = 0;      // kTask, bytes
+  std::uint64_t version = 0;           // kTask, version_tag() of the content; 0 if not known
   Code code = Code::kUnknown;          // kEnd
   std::string message;                 // kEnd
   static constexpr std::uint64_t kUnknownLength = ~std::uint64_t{0};
@@ -172,6 +173,7 @@ struct PieceStart {
   std::uint32_t request = 0;
   std::uint32_t number = 0;
   std::uint64_t offset = 0, length = 0;
+  std::uint64_t version = 0;  // as in Have: of the content that the piece belongs to
   bool operator==(const PieceStart&) const = default;
 };
 // `length` raw bytes of the piece follow.

@@ -1,4 +1,5 @@
 #include "swarm/vortex_connection.h"
+#include "swarm/content_version.h"
 
 #include <algorithm>
 
@@ -277,8 +278,8 @@ Task<Result<void>> VortexConnection::stream_piece(vortex::Fetch fetch, Job& job)
                     view.length(), fetch.start);
   }
   VortexServer::Uploading uploading(server_);
-  std::string head =
-      vortex::encode(vortex::PieceStart{fetch.request, fetch.number, view.offset(), view.length()});
+  std::string head = vortex::encode(vortex::PieceStart{fetch.request, fetch.number, view.offset(),
+                                                       view.length(), version_tag(task->facts().version)});
   auto sent = fetch.start;
   while (sent < view.length()) {
     auto available = view.available();
@@ -381,18 +382,22 @@ Task<Result<void>> VortexConnection::follow_task(vortex::Subscribe subscribe, Jo
   bool told_anything = false;
   bool told_task = false;
   std::optional<std::uint64_t> told_length;
+  std::uint64_t told_version = 0;
   std::vector<std::uint32_t> arriving;  // told as such, ascending
   for (;;) {
     if (job.revoked) co_return Result<void>{};
     if (task->removed()) co_return error(ErrorCode::kNotFound, "the task was deleted");
     stirring.stirred = false;
 
-    if (!told_task || told_length != task->content_length()) {
+    auto version = version_tag(task->facts().version);
+    if (!told_task || told_length != task->content_length() || told_version != version) {
       told_task = true;
+      told_version = version;
       told_length = task->content_length();
       auto have = statement(What::kTask);
       have.content_length = told_length.value_or(vortex::Have::kUnknownLength);
       have.piece_length = task->piece_length();
+      have.version = version;
       Task<Result<void>> telling = send_have(have, job);
       CO_OK(co_await telling);
     }

@@ -1,6 +1,8 @@
 // The C interface as a program sees it: only <d7y/d7y.h>, real files, real sockets on loopback.
 #include <d7y/d7y.h>
 #include <doctest/doctest.h>
+#include <signal.h>
+#include <sys/wait.h>
 #include <unistd.h>
 #include <algorithm>
 
@@ -66,6 +68,40 @@ d7y_code fetch(d7y_node* node, const std::string& url, const d7y_download_option
   d7y_download_free(download);
   return code;
 }
+
+// Python's file server on a free port, for as long as the object lives.
+class Origin {
+ public:
+  explicit Origin(const std::string& folder) {
+    auto command = "exec python3 -u -m http.server 0 --bind 127.0.0.1 --directory " + folder + " 2>/dev/null";
+    int ends[2];
+    REQUIRE(pipe(ends) == 0);
+    child_ = fork();
+    if (child_ == 0) {
+      dup2(ends[1], STDOUT_FILENO);
+      execl("/bin/sh", "sh", "-c", command.c_str(), nullptr);
+      _exit(127);
+    }
+    close(ends[1]);
+    std::string line;
+    for (char c = 0; read(ends[0], &c, 1) == 1 && c != '\n';) line += c;  // "Serving HTTP on ... port N ..."
+    close(ends[0]);
+    auto at = line.find(" port ");
+    REQUIRE_MESSAGE(at != std::string::npos, line);
+    port_ = std::stoi(line.substr(at + 6));
+  }
+  ~Origin() {
+    kill(child_, SIGTERM);
+    waitpid(child_, nullptr, 0);
+  }
+  std::string url(const std::string& name) const {
+    return "http://127.0.0.1:" + std::to_string(port_) + "/" + name;
+  }
+
+ private:
+  pid_t child_ = 0;
+  int port_ = 0;
+};
 
 bool last_says(const char* word) {
   return std::string(d7y_error_last()->message).find(word) != std::string::npos;
@@ -256,7 +292,9 @@ TEST_CASE("a scheduler, a seed and two peers in one process read the origin once
   Folder folder;
   auto content = random_text(40'000'000);
   write_file(folder.file("in"), content);
-  auto url = "file://" + folder.file("in");
+  // A seed reads no files for others, so the origin is a real HTTP server.
+  Origin origin(folder.path.string());
+  auto url = origin.url("in");
   d7y_scheduler_options scheduler_options = D7Y_SCHEDULER_OPTIONS_INIT;
   scheduler_options.listen = "127.0.0.1:0";
   d7y_scheduler* scheduler = nullptr;

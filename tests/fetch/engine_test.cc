@@ -268,3 +268,18 @@ TEST_CASE("complete content is served without asking the origin again") {
   CHECK(rig.file("/a") == content);
   CHECK(rig.origin.requests() == requests);
 }
+
+TEST_CASE("an origin that turns out to send no ranges while several lanes ask is read as one stream") {
+  for (auto seed : sim::seeds(5)) {
+    CAPTURE(seed);
+    Rig rig(seed);
+    auto content = sim::random_bytes(40_MiB, seed);
+    auto& file = rig.origin.serve("/a", content);
+    file.faults.push_back({.ignore_range = true, .after = 1, .count = sim::kAlways});
+    auto wish = rig.wish("/a");
+    wish.output_path = "/a";
+    auto done = rig.download(std::move(wish), 120s);
+    REQUIRE_MESSAGE(done.ok(), done.error().message());
+    CHECK(rig.file("/a") == content);
+  }
+}

@@ -199,7 +199,7 @@ class Logs(rig.Case):
             daemon = rig.Daemon(self, 'one', extra=f'log: {{dir: {disk}, level: trace}}\n')
             url = self.origin.add('/f', b'x' * 1000)
             for i in range(400):
-                self.get(url + f'?{i}', '-O', f'out{i}', '-q', daemon=daemon, code=0)
+                self.get(url + '?' + 'x' * 400 + f'{i}', '-O', f'out{i}', '-q', daemon=daemon, code=0)
                 stat = os.statvfs(disk)
                 if stat.f_bavail == 0:
                     break

@@ -237,6 +237,7 @@ TEST_CASE("extension answers are read back as they were written") {
   task.subscription = 1;
   task.content_length = 10;
   task.piece_length = 4;
+  task.version = 5;
   Have bitmap;
   bitmap.subscription = 1;
   bitmap.what = Have::What::kComplete;
@@ -256,14 +257,15 @@ TEST_CASE("extension answers are read back as they were written") {
                                bitmap,
                                list,
                                all,
-                               PieceStart{9, 3, 12, 4},
+                               PieceStart{9, 3, 12, 4, 77},
                                PieceChunk{9, 4},
                                PieceEnd{9, Code::kOk, "crc32:1", ""},
                                PieceEnd{10, Code::kNotFound, "", "gone"},
                                end,
                                Close{}};
-  auto wire = encode(task) + encode(bitmap) + encode(list) + encode(all) + encode(PieceStart{9, 3, 12, 4}) +
-              encode(PieceChunk{9, 4}) + "abcd" + encode(PieceEnd{9, Code::kOk, "crc32:1", ""}) +
+  auto wire = encode(task) + encode(bitmap) + encode(list) + encode(all) +
+              encode(PieceStart{9, 3, 12, 4, 77}) + encode(PieceChunk{9, 4}) + "abcd" +
+              encode(PieceEnd{9, Code::kOk, "crc32:1", ""}) +
               encode(PieceEnd{10, Code::kNotFound, "", "gone"}) + encode(end) + encode(Close{});
   for (std::size_t step : {1u, 3u, 10u, 1000u}) {
     auto got = read_answers(wire, step);
