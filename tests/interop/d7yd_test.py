@@ -145,12 +145,12 @@ class Logs(rig.Case):
   maxFileSize: 64KiB
   maxFiles: 3
 ''', arguments=('-l', 'trace'))
-        url = self.origin.add('/f', os.urandom(5 * MIB))
-        for i in range(400):
+        url = self.origin.add('/f', b'x' * 1000)
+        for i in range(600):
             if os.path.exists(self.path('logs/d7yd.log.2')):
                 break
-            # A refused output of a long name is a long line.
-            self.get(url, '-O', 'x' * 200 + '/' + 'y' * 200, '-q', '--daemon', 'require', daemon=daemon)
+            # A long URL makes long lines.
+            self.get(url + '?' + 'x' * 3000 + f'{i}', '-O', f'out{i}', '-q', daemon=daemon, code=0)
         self.assertEqual(daemon.stop(), 0)
         self.assertEqual(daemon.output(), '')
         names = sorted(os.listdir(self.path('logs')))
@@ -199,7 +199,7 @@ class Logs(rig.Case):
             daemon = rig.Daemon(self, 'one', extra=f'log: {{dir: {disk}, level: trace}}\n')
             url = self.origin.add('/f', b'x' * 1000)
             for i in range(400):
-                self.get(url + '?' + 'x' * 400 + f'{i}', '-O', f'out{i}', '-q', daemon=daemon, code=0)
+                self.get(url + '?' + 'x' * 3000 + f'{i}', '-O', f'out{i}', '-q', daemon=daemon, code=0)
                 stat = os.statvfs(disk)
                 if stat.f_bavail == 0:
                     break
