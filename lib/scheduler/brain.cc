@@ -209,11 +209,11 @@ Result<PeerHandle> Brain::register_peer(const Registration& registration, TimePo
   if (registration.metadata_only) {
     set_state(handle, PeerState::kReceivedNormal, now);
     ++peer.progress->responses;
-    actions_.push_back(SendMetadataOnly{handle});
+    actions_.emplace_back(SendMetadataOnly{handle});
   } else if (registration.content_length == 0) {
     set_state(handle, PeerState::kReceivedEmpty, now);
     ++peer.progress->responses;
-    actions_.push_back(SendEmpty{handle});
+    actions_.emplace_back(SendEmpty{handle});
   } else {
     set_state(handle, PeerState::kReceivedNormal, now);
     if (registration.need_back_to_source) {
@@ -237,7 +237,7 @@ void Brain::tell_back_to_source(PeerHandle handle, std::string_view reason, Time
   peer.progress->rescheduling = false;
   ++peer.progress->responses;
   ++tasks_.find(peer.task)->back_to_source_told;
-  actions_.push_back(SendBackToSource{handle, reason});
+  actions_.emplace_back(SendBackToSource{handle, reason});
 }
 
 // What peers say.
@@ -372,7 +372,7 @@ void Brain::end_with_error(PeerHandle handle, ErrorCode code, std::string messag
   end(handle, PeerState::kFailed, now);
   if (!peer.has_stream) return;
   peer.has_stream = false;
-  actions_.push_back(EndStream{handle, code, std::move(message)});
+  actions_.emplace_back(EndStream{handle, code, std::move(message)});
 }
 
 void Brain::finished(PeerHandle handle, TimePoint now) {
@@ -382,7 +382,7 @@ void Brain::finished(PeerHandle handle, TimePoint now) {
   if (!peer->partial()) peer->finished_pieces = task.piece_count;
   end(handle, PeerState::kSucceeded, now);
   peer->has_stream = false;
-  actions_.push_back(EndStream{handle, std::nullopt, {}});
+  actions_.emplace_back(EndStream{handle, std::nullopt, {}});
 }
 
 void Brain::back_to_source_finished(PeerHandle handle, TimePoint now) {
@@ -403,7 +403,7 @@ void Brain::failed(PeerHandle handle, TimePoint now) {
   if (peer == nullptr) return;
   end(handle, PeerState::kFailed, now);
   peer->has_stream = false;
-  actions_.push_back(EndStream{handle, std::nullopt, {}});
+  actions_.emplace_back(EndStream{handle, std::nullopt, {}});
 }
 
 void Brain::back_to_source_failed(PeerHandle handle, bool refused, TimePoint now) {

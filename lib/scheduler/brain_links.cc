@@ -37,7 +37,7 @@ void Brain::remove_peer(PeerHandle handle, TimePoint now) {
   auto& peer = *peers_.find(handle);
   if (peer.has_stream) {
     peer.has_stream = false;
-    actions_.push_back(EndStream{handle, ErrorCode::kNotFound, "the peer was deleted"});
+    actions_.emplace_back(EndStream{handle, ErrorCode::kNotFound, "the peer was deleted"});
   }
   unpark(peer);
   release_parents(peer);

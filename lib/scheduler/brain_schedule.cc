@@ -182,7 +182,7 @@ void Brain::answer(PeerHandle handle, TimePoint now) {
   child.progress->last_piece = now;
   child.progress->looks = 0;
   ++child.progress->responses;
-  actions_.push_back(std::move(action));
+  actions_.emplace_back(std::move(action));
   look_later(handle, now);
 }
 
@@ -233,7 +233,7 @@ void Brain::offer_more(PeerHandle handle, TimePoint now) {
     SendParents action{handle, {}};
     for (const auto& edge : progress.parents) action.parents.push_back(edge.parent);
     ++progress.offers;
-    actions_.push_back(std::move(action));
+    actions_.emplace_back(std::move(action));
   }
   look_later(handle, now);
 }
@@ -306,7 +306,7 @@ bool Brain::trigger_seed(TaskHandle handle, TimePoint now) {
   task.seed = best;
   task.seed_attempt = ++attempts_ == 0 ? ++attempts_ : attempts_;
   task.seed_asked = now;
-  actions_.push_back(TriggerSeed{handle, best, task.seed_attempt});
+  actions_.emplace_back(TriggerSeed{handle, best, task.seed_attempt});
   return true;
 }
 
