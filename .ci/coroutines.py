@@ -1,13 +1,14 @@
 #!/usr/bin/env python3
-"""Checks that no co_await expression holds a braced initialiser, and no braced initialiser a co_await.
+"""Checks that co_await stands in no place where g++ 12 makes wrong code: beside or inside of braces, or as a condition.
 
     .ci/coroutines.py ROOT [--stamp FILE --depfile FILE]
 
 Nor may a function that returns a Task have a braced default argument: write `Options options = Options()`.
 
-g++ 12 destroys such a temporary twice (or copies it byte by byte) when the coroutine is suspended in the middle of its
-expression: memory is corrupted without a warning. Give the object a name in a statement of its own, also when the
-braces are empty. Part of every build (meson.build).
+A braced temporary in a co_await expression, and one that holds a co_await, is destroyed twice or copied byte by byte when
+the coroutine is suspended in the middle of it. The bool of "if (!co_await x())" is written over the pointer by which the
+coroutine is resumed. Memory is corrupted without a warning, and only with optimisation. Give the object, or the result, a
+name in a statement of its own. Part of every build (meson.build).
 """
 
 import argparse
@@ -16,6 +17,7 @@ import re
 import sys
 
 EXPRESSION = re.compile(r'(?<!operator )\bco_await\b[^;{}]*\{[^;]*;')
+CONDITION = re.compile(r'\b(?:if|while)\s*\(\s*!?\(?\s*!?\s*co_await\b[^;{]*')
 INSIDE = re.compile(r'[\w>]\{[^{};]*\bco_await\b[^;]*;')
 BRACED = re.compile(r'(?:[(,]\s*|\b[A-Za-z_]\w*(?:<[^;<>]*>)?)\{')
 AWAITER = re.compile(r'co_await [\w:]+\{\}')  # "co_await Yield{}": the awaiter itself
@@ -35,7 +37,7 @@ def offences(text):
     text = COMMENT.sub(lambda m: re.sub(r'[^\n]', ' ', m.group(0)), text)
     for match in DEFAULT.finditer(text):
         yield text.count('\n', 0, match.end()) + 1, ' '.join(match.group(0).split())[:100]
-    for match in INSIDE.finditer(text):
+    for match in [*INSIDE.finditer(text), *CONDITION.finditer(text)]:
         yield text.count('\n', 0, match.start()) + 1, ' '.join(match.group(0).split())[:100]
     for match in EXPRESSION.finditer(text):
         expression = BODY.split(match.group(0))[0]
@@ -58,11 +60,11 @@ def main():
             elif path.suffix in ('.h', '.cc'):
                 seen.append(path)
                 for line, what in offences(path.read_text(errors='replace')):
-                    complaints.append(f'{path.relative_to(arguments.root)}:{line}: error: name the braced object in a'
-                                      f' statement of its own: {what}')
+                    complaints.append(f'{path.relative_to(arguments.root)}:{line}: error: name this in a statement of its'
+                                      f' own: {what}')
     if complaints:
         print('\n'.join(complaints))
-        print('coroutines: g++ 12 destroys a braced temporary of a co_await expression twice (.ci/coroutines.py)')
+        print('coroutines: g++ 12 makes wrong code of these (.ci/coroutines.py says why)')
         sys.exit(1)
     if arguments.depfile:
         arguments.depfile.write_text(f'{arguments.stamp}: {" ".join(str(p) for p in seen)}\n')

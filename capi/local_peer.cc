@@ -58,7 +58,8 @@ class Feed {
         transfer_->set_headers(download_->task()->facts().response_headers);
         headers = true;
       }
-      if (!co_await download_->changed().wait(Deadline::never())) co_return;
+      auto changed = co_await download_->changed().wait(Deadline::never());
+      if (!changed) co_return;
     }
   }
 

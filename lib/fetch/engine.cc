@@ -152,14 +152,16 @@ Task<void> Engine::reap() {
       at = entries_.erase(at);
     }
     if (downloads_ == 0 && entries_.empty()) idle_.notify_all();
-    if (!co_await reap_.wait(Deadline::never())) co_return;  // lives as long as the engine
+    auto asked = co_await reap_.wait(Deadline::never());
+    if (!asked) co_return;  // lives as long as the engine
   }
 }
 
 Task<void> Engine::watch_settling(std::shared_ptr<Conductor> conductor) {
   auto deadline = Deadline::in(std::chrono::seconds(10), parts_.world.now());
   while (!conductor->settled()) {
-    if (!co_await conductor->settled_signal().wait(deadline)) break;
+    auto settled = co_await conductor->settled_signal().wait(deadline);
+    if (!settled) break;
   }
 }
 

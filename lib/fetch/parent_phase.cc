@@ -63,7 +63,8 @@ Task<void> ParentPhase::follow(Parent& parent) {
   for (;;) {
     // Bits to bytes.
     set_.hint(parent.id, static_cast<double>(parent.watch->idle_tx()) / 8);
-    if (!co_await parent.watch->changed().wait(Deadline::never())) co_return;
+    auto changed = co_await parent.watch->changed().wait(Deadline::never());
+    if (!changed) co_return;
     work_.notify_all();
   }
 }

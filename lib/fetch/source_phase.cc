@@ -54,7 +54,8 @@ Task<void> SourcePhase::lane() {
       co_return;
     }
     if (conductor_.plan_.missing() < before) retry.reset();
-    if (!co_await try_again(retry, fetched.error())) {
+    bool again = co_await try_again(retry, fetched.error());
+    if (!again) {
       if (!failure_) failure_ = std::move(fetched).error();
       co_return;
     }
@@ -163,7 +164,8 @@ Task<Result<void>> SourcePhase::fill(store::PieceClaim& claim, Stream& stream, s
     if (filled) co_return Result<void>{};
     stream.body.reset();
     if (before - claim.remaining() >= kProgress) retry.reset();
-    if (!co_await try_again(retry, filled.error())) co_return std::move(filled).error();
+    bool again = co_await try_again(retry, filled.error());
+    if (!again) co_return std::move(filled).error();
   }
 }
 
@@ -218,7 +220,8 @@ Task<Result<void>> SourcePhase::stream_all() {
     auto streamed = co_await stream_once();
     if (streamed) co_return Result<void>{};
     if (conductor_.task_->stored() > before) retry.reset();
-    if (!co_await try_again(retry, streamed.error())) co_return std::move(streamed).error();
+    bool again = co_await try_again(retry, streamed.error());
+    if (!again) co_return std::move(streamed).error();
   }
 }
 
