@@ -30,7 +30,7 @@ class MemoryStream final : public world::Stream {
     std::size_t count = 0;
     for (Bytes part : parts) {
       // Look at every byte, so that a sanitizer sees one that must not be there.
-      for (std::byte byte : part) sum_ += static_cast<unsigned>(byte);
+      for (std::byte byte : part) sum_ = sum_ + static_cast<unsigned>(byte);
       count += part.size();
     }
     return {world::Transfer::State::kMoved, count};

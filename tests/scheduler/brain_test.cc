@@ -698,7 +698,7 @@ TEST_CASE("a storm of random events never breaks the books") {
           const auto name = "p" + std::to_string(step);
           const bool range = dice(8) == 0;
           if (s.add("h" + std::to_string(dice(12)), name,
-                    range ? [](Registration& r) { r.range_length = 5; } : nullptr)) {
+                    range ? +[](Registration& r) { r.range_length = 5; } : nullptr)) {
             known.push_back(name);
           }
           break;
