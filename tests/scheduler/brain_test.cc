@@ -128,7 +128,7 @@ TEST_CASE("whoever got few parents is offered more when they are there, if it li
     s.hosts("h", 6);
     s.add("h0");
     s.source_started("h0-p");
-    s.add("h1", {}, listens ? [](Registration& r) { r.takes_offers = true; } : nullptr);
+    s.add("h1", {}, listens ? +[](Registration& r) { r.takes_offers = true; } : nullptr);
     s.started("h1-p");
     CHECK(s.last("h1-p").parents == std::vector<std::string>{"h0-p"});
     s.piece("h1-p", 0, "h0-p");
