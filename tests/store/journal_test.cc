@@ -11,8 +11,17 @@ namespace {
 constexpr std::uint64_t kGeneration = 0x1234567890abcdef;
 
 struct Writer {
-  std::string file = encode_header({.kind = 'J', .incarnation = 3, .generation = kGeneration});
-  std::vector<std::size_t> ends{file.size()};
+  std::string file;
+  std::vector<std::size_t> ends;
+
+  Writer() {
+    FileHeader header;
+    header.kind = 'J';
+    header.incarnation = 3;
+    header.generation = kGeneration;
+    file = encode_header(header);
+    ends.push_back(file.size());
+  }
 
   Writer& add(const JournalRecord& record) {
     must(encode_record(record, kGeneration, file.size(), file));
