@@ -265,7 +265,8 @@ Task<Result<void>> Conductor::verify(std::string digest) {
     auto work =
         std::make_shared<Work>(Work{task_->file(), Hasher(wanted.kind()), 0, *task_->content_length(), {}});
     while (work->at < work->end) {
-      co_await parts_.world.offload([work] {
+      // Named: g++ 12 destroys a lambda inside a co_await expression twice.
+      std::function<void()> step = [work] {
         std::string buffer(1 << 20, '\0');
         for (int i = 0; i < 16 && work->at < work->end && work->outcome; ++i) {
           auto part = std::min<std::uint64_t>(buffer.size(), work->end - work->at);
@@ -279,7 +280,8 @@ Task<Result<void>> Conductor::verify(std::string digest) {
             work->at += part;
           }
         }
-      });
+      };
+      co_await parts_.world.offload(std::move(step));
       if (!work->outcome) co_return std::move(work->outcome).error();
     }
     digests_.emplace(wanted.kind(), Digest::of(work->hasher).to_string());
