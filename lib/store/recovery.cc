@@ -82,7 +82,8 @@ Task<Result<void>> Store::check_format() {
     auto synced = co_await files.sync_folder(root.substr(0, slash));
     if (!synced) log_.debug("store {}: {}", root, synced.error().message());
   }
-  auto above = co_await files.sync_folder(root.front() == '/' ? "/" : ".");
+  std::string parent = root.front() == '/' ? "/" : ".";  // named: g++ 12 and ?: in co_await
+  auto above = co_await files.sync_folder(std::move(parent));
   if (!above) log_.debug("store {}: {}", root, above.error().message());
   co_return Result<void>{};
 }
