@@ -7,7 +7,7 @@ Nor may a function that returns a Task have a braced default argument: write `Op
 
 A braced temporary in a co_await expression, and one that holds a co_await, is destroyed twice or copied byte by byte when
 the coroutine is suspended in the middle of it. The bool of "if (!co_await x())" is written over the pointer by which the
-coroutine is resumed. Memory is corrupted without a warning, and only with optimisation. Give the object, or the result, a
+coroutine is resumed. A lambda among the arguments, and a temporary that ?: chooses there, are destroyed twice. Memory is corrupted without a warning, and only with optimisation. Give the object, or the result, a
 name in a statement of its own. Part of every build (meson.build).
 """
 
@@ -18,6 +18,9 @@ import sys
 
 EXPRESSION = re.compile(r'(?<!operator )\bco_await\b[^;{}]*\{[^;]*;')
 CONDITION = re.compile(r'\b(?:if|while)\s*\(\s*!?\(?\s*!?\s*co_await\b[^;{]*')
+# A lambda among the arguments, and a choice made there: `co_await f([x] {...})`, `co_await f(a ? b : c)`.
+LAMBDA = re.compile(r'\bco_await\b[^;{}]*[(,]\s*\[[^\]]*\]\s*(?=[({]|mutable\b)')
+CHOICE = re.compile(r'\bco_await\b[^;{}?]*\([^;{}]*\?[^;{}]*:[^;{}]*;')
 INSIDE = re.compile(r'[\w>]\{[^{};]*\bco_await\b[^;]*;')
 BRACED = re.compile(r'(?:[(,]\s*|\b[A-Za-z_]\w*(?:<[^;<>]*>)?)\{')
 AWAITER = re.compile(r'co_await [\w:]+\{\}')  # "co_await Yield{}": the awaiter itself
@@ -37,7 +40,7 @@ def offences(text):
     text = COMMENT.sub(lambda m: re.sub(r'[^\n]', ' ', m.group(0)), text)
     for match in DEFAULT.finditer(text):
         yield text.count('\n', 0, match.end()) + 1, ' '.join(match.group(0).split())[:100]
-    for match in [*INSIDE.finditer(text), *CONDITION.finditer(text)]:
+    for match in [*INSIDE.finditer(text), *CONDITION.finditer(text), *LAMBDA.finditer(text), *CHOICE.finditer(text)]:
         yield text.count('\n', 0, match.start()) + 1, ' '.join(match.group(0).split())[:100]
     for match in EXPRESSION.finditer(text):
         expression = BODY.split(match.group(0))[0]

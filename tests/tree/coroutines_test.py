@@ -24,6 +24,8 @@ class Coroutines(unittest.TestCase):
     def test_braced_temporaries_are_found(self):
         for bad in ('auto a = co_await f(x, {.path = p});', 'co_await f({1, 2});', 'co_await f(x, {}, deadline);', 'co_await f(std::exchange(x, {}));', 'co_await f(Wish{p});',
                     'co_await f(\n  std::pair<int, int>{1, 2});', 'Reply reply{co_await f(), {}};',
+                    'co_await f([x] { g(x); });', 'co_await f(1, [](int a) mutable { g(a); });',
+                    'co_await f(x ? "a" : b);', 'auto y = co_await o.f(g(), x.empty() ? T() : x);',
                     'if (!co_await f()) co_return;', 'while (co_await f()) {\n}', 'if (co_await f(1)) g();',
                     'co_return Reply{1,\n  co_await f()};', 'Task<Result<int>> f(int a, Options options = {});'):
             code, output = self.run_on('int a;\n' + bad)
@@ -34,7 +36,7 @@ class Coroutines(unittest.TestCase):
         for good in ('co_await n.connect(to(80), {}, deadline);', 'co_await f("http://{1}");', 'Wish wish{p};\nco_await f(wish);', 'co_await Yield{};',
                      'while (x) {\n  co_await f();\n  g({1, 2});\n}', '// co_await f({1})\nint a;',
                      'Task<void> f() { co_await g(); }', 'Task<int> f(Options options = Options());',
-                     'void f(Options options = {});'):
+                     'void f(Options options = {});', 'auto y = x ? a : b;\nco_await f(y);', 'co_await f(table[i]);'):
             self.assertEqual(self.run_on(good), (0, ''), good)
 
 

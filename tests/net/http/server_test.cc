@@ -25,8 +25,8 @@ class Example : public Handler {
       auto body = co_await request.read_all(1'000'000, Deadline::never());
       if (!body) {
         last_error = body.error().message();
-        const int status = body.error().status();
-        (void)co_await responder.send(status != 0 ? status : 400, "text/plain", "no\n");
+        const int status = body.error().status() != 0 ? body.error().status() : 400;
+        (void)co_await responder.send(status, "text/plain", "no\n");
         co_return;
       }
       (void)co_await responder.send(200, "text/plain", std::move(*body));
