@@ -133,13 +133,12 @@ d7y_code d7y_list(d7y_node* node, const char* url, const d7y_download_options* o
   if (node == nullptr || callback == nullptr) return fail(D7Y_EINVAL, "d7y_list: a NULL argument");
   auto order = make_order(url, options);
   if (!order) return fail(order.error());
-  source::Request request;
-  request.url = url;
-  if (!request.url.ends_with('/') && request.url.find('?') == std::string::npos) request.url += '/';
-  for (const auto& [name, value] : order->message.request_header()) request.headers.add(name, value);
+  std::string folder = url;
+  if (!folder.ends_with('/') && folder.find('?') == std::string::npos) folder += '/';
+  order->message.set_url(folder);
   auto& core = *node->core;
   auto entries = core.thread->await(
-      [&] { return core.peer->list(request, Deadline::in(order->timeout, core.thread->world().now())); });
+      [&] { return core.peer->list(*order, Deadline::in(order->timeout, core.thread->world().now())); });
   if (!entries) return fail(entries.error());
   for (const auto& entry : *entries) {
     d7y_entry shown{entry.url.c_str(), entry.name.c_str(), entry.length.value_or(D7Y_UNKNOWN_SIZE),

@@ -90,7 +90,10 @@ Result<std::unique_ptr<Scope>> LocalPeer::begin(Order order, std::shared_ptr<Tra
   return scope;
 }
 
-Task<Result<std::vector<source::Entry>>> LocalPeer::list(source::Request request, Deadline deadline) {
+Task<Result<std::vector<source::Entry>>> LocalPeer::list(Order order, Deadline deadline) {
+  source::Request request;
+  request.url = order.message.url();
+  for (const auto& [name, value] : order.message.request_header()) request.headers.add(name, value);
   co_return co_await node::list_below(node_->sources(), std::move(request), 1'000'000, deadline);
 }
 

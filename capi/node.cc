@@ -86,6 +86,19 @@ Result<node::NodeOptions> node_options(world::World& world, const d7y_node_optio
   TRY_OK(set_port(options.upload_port, config.upload.server));
   TRY_OK(set_port(options.piece_port, config.storage.server));
   if (options.download_socket != nullptr) config.download.socket_path = options.download_socket;
+  if (options.dynconfig_path != nullptr) out.dynconfig_path = options.dynconfig_path;
+  if (options.log_dir != nullptr) config.log.dir = options.log_dir;
+  if (options.log_max_file_size != 0) {
+    if (options.log_max_file_size < (std::uint64_t{64} << 10)) {
+      return error(ErrorCode::kInvalid, "log files of {} bytes are too small; 64 KiB is the least",
+                   options.log_max_file_size);
+    }
+    config.log.max_file_size = options.log_max_file_size;
+  }
+  if (options.log_max_file_count > 1000)
+    return error(ErrorCode::kInvalid, "{} log files are too many; 1000 is the most",
+                 options.log_max_file_count);
+  if (options.log_max_file_count != 0) config.log.max_files = options.log_max_file_count;
   if (options.download_rate_limit != 0) config.download.bandwidth_limit = options.download_rate_limit;
   if (options.upload_rate_limit != 0) config.upload.bandwidth_limit = options.upload_rate_limit;
   if (options.source_rate_limit != 0)

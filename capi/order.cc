@@ -1,6 +1,8 @@
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <charconv>
+#include <iterator>
 #include <string_view>
 
 #include "base/digest.h"
@@ -36,6 +38,48 @@ std::string absolute(std::string path) {
   return folder ? std::string(folder.get()) + "/" + path : path;
 }
 
+// What the URL's scheme reads of the options for its origin, as Dragonfly's daemons expect it: the message of
+// the scheme is there even if nothing is set in it (Dragonfly client 6.3, 6.5).
+Result<void> add_source(api::common::Download& message, std::string_view scheme,
+                        const d7y_source_options* given) {
+  static const d7y_source_options kDefaults = D7Y_SOURCE_OPTIONS_INIT;
+  const auto& options = given != nullptr ? *given : kDefaults;
+  if (options.version != D7Y_SOURCE_OPTIONS_VERSION) {
+    return error(ErrorCode::kInvalid,
+                 "d7y_source_options has version {}; initialise it with D7Y_SOURCE_OPTIONS_INIT",
+                 options.version);
+  }
+  auto there = [](const char* text) { return text != nullptr && *text != '\0'; };
+  static constexpr std::string_view kObjectStores[] = {"s3", "gs", "abs", "oss", "obs", "cos"};
+  if (std::find(std::begin(kObjectStores), std::end(kObjectStores), scheme) != std::end(kObjectStores)) {
+    auto& store = *message.mutable_object_storage();
+    if (there(options.region)) store.set_region(options.region);
+    if (there(options.endpoint)) store.set_endpoint(options.endpoint);
+    if (there(options.access_key_id)) store.set_access_key_id(options.access_key_id);
+    if (there(options.access_key_secret)) store.set_access_key_secret(options.access_key_secret);
+    if (there(options.session_token)) store.set_session_token(options.session_token);
+    if (there(options.security_token)) store.set_security_token(options.security_token);
+    if (there(options.credential_path)) store.set_credential_path(options.credential_path);
+    if (there(options.predefined_acl)) store.set_predefined_acl(options.predefined_acl);
+    if (options.insecure_skip_verify != 0) store.set_insecure_skip_verify(true);
+  } else if (scheme == "hdfs") {
+    auto& hdfs = *message.mutable_hdfs();
+    if (there(options.hdfs_delegation_token)) hdfs.set_delegation_token(options.hdfs_delegation_token);
+  } else if (scheme == "hf" || scheme == "modelscope") {
+    auto fill = [&](auto& hub, const char* revision) {
+      hub.set_revision(there(options.hub_revision) ? options.hub_revision : revision);
+      if (there(options.hub_token)) hub.set_token(options.hub_token);
+      if (there(options.hub_base_url)) hub.set_base_url(options.hub_base_url);
+    };
+    if (scheme == "hf") {
+      fill(*message.mutable_hugging_face(), "main");
+    } else {
+      fill(*message.mutable_model_scope(), "master");
+    }
+  }
+  return {};
+}
+
 }  // namespace
 
 Result<Order> make_order(const char* url, const d7y_download_options* given) {
@@ -60,6 +104,7 @@ Result<Order> make_order(const char* url, const d7y_download_options* given) {
   }
   if (options.tag != nullptr) message.set_tag(options.tag);
   if (options.application != nullptr) message.set_application(options.application);
+  TRY_OK(add_source(message, parsed->scheme(), options.source));
   if (options.priority < 0 || options.priority > 6) {
     return error(ErrorCode::kInvalid, "priority {} is outside 0 to 6", options.priority);
   }

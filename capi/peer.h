@@ -33,7 +33,7 @@ class Peer {
   // the returned scope's tasks: destroying it gives the download up.
   virtual Result<std::unique_ptr<Scope>> begin(Order order, std::shared_ptr<Transfer> transfer) = 0;
 
-  virtual Task<Result<std::vector<source::Entry>>> list(source::Request request, Deadline deadline) = 0;
+  virtual Task<Result<std::vector<source::Entry>>> list(Order order, Deadline deadline) = 0;
   virtual Task<Result<std::vector<store::TaskSummary>>> tasks() = 0;
   virtual Task<Result<store::TaskSummary>> stat(std::string task_id) = 0;
   // URL of a stored task; empty where it is not known.

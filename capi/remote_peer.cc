@@ -103,10 +103,15 @@ Result<std::unique_ptr<Scope>> RemotePeer::begin(Order order, std::shared_ptr<Tr
   return scope;
 }
 
-Task<Result<std::vector<source::Entry>>> RemotePeer::list(source::Request request, Deadline deadline) {
+Task<Result<std::vector<source::Entry>>> RemotePeer::list(Order order, Deadline deadline) {
   api::dfdaemon::ListTaskEntriesRequest message;
-  message.set_url(request.url);
-  for (const auto& header : request.headers) (*message.mutable_request_header())[header.name] = header.value;
+  const auto& wish = order.message;
+  message.set_url(wish.url());
+  *message.mutable_request_header() = wish.request_header();
+  if (wish.has_object_storage()) *message.mutable_object_storage() = wish.object_storage();
+  if (wish.has_hdfs()) *message.mutable_hdfs() = wish.hdfs();
+  if (wish.has_hugging_face()) *message.mutable_hugging_face() = wish.hugging_face();
+  if (wish.has_model_scope()) *message.mutable_model_scope() = wish.model_scope();
   grpc::CallOptions options;
   options.deadline = deadline;
   auto answered = co_await channel_.unary<api::dfdaemon::ListTaskEntriesResponse>(
@@ -116,7 +121,7 @@ Task<Result<std::vector<source::Entry>>> RemotePeer::list(source::Request reques
   for (const auto& item : answered->entries()) {
     source::Entry entry;
     entry.url = item.url();
-    entry.name = path_below(request.url, item.url());
+    entry.name = path_below(wish.url(), item.url());
     entry.is_folder = item.is_dir();
     entry.length = item.content_length();
     if (!entry.name.empty()) entries.push_back(std::move(entry));

@@ -14,7 +14,7 @@ class RemotePeer final : public Peer {
                                                            Deadline deadline);
 
   Result<std::unique_ptr<Scope>> begin(Order order, std::shared_ptr<Transfer> transfer) override;
-  Task<Result<std::vector<source::Entry>>> list(source::Request request, Deadline deadline) override;
+  Task<Result<std::vector<source::Entry>>> list(Order order, Deadline deadline) override;
   Task<Result<std::vector<store::TaskSummary>>> tasks() override;
   Task<Result<store::TaskSummary>> stat(std::string task_id) override;
   Task<std::string> url_of(std::string task_id) override;

@@ -11,6 +11,7 @@
 #include <d7y/log.h>
 #include <d7y/node.h>
 #include <d7y/scheduler.h>
+#include <d7y/source.h>
 #include <d7y/task.h>
 #include <d7y/version.h>
 

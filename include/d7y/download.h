@@ -11,6 +11,7 @@
 #include <d7y/common.h>
 #include <d7y/error.h>
 #include <d7y/node.h>
+#include <d7y/source.h>
 
 D7Y_BEGIN_DECLS
 
@@ -60,13 +61,14 @@ typedef struct d7y_download_options {
   /** Nonzero, with a daemon's node: this process writes the output itself, with its own rights and on
    *  its own file systems, instead of the daemon. */
   int transfer;
+  const d7y_source_options *source; /**< for origins that are not http; copied; NULL: none */
 } d7y_download_options;
 
 /* clang-format off */
 #define D7Y_DOWNLOAD_OPTIONS_INIT                                                                  \
   {                                                                                                \
     D7Y_DOWNLOAD_OPTIONS_VERSION, NULL, 0, 0, NULL, NULL, 0, NULL, NULL, NULL, NULL, 0, 0, NULL,   \
-        NULL, 0, NULL, 0, 0, 0, 0, 0, 0                                                            \
+        NULL, 0, NULL, 0, 0, 0, 0, 0, 0, NULL                                                      \
   }
 /* clang-format on */
 

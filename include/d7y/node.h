@@ -79,12 +79,18 @@ typedef struct d7y_node_options {
   d7y_log_level log_level;   /**< of callback and log files; D7Y_LOG_AS_CONFIGURED: the file's */
   d7y_log_format log_format; /**< what the callback gets; log files follow the configuration */
   int no_log_files;          /**< nonzero: the callback gets everything, whatever log.dir says */
+
+  const char *dynconfig_path;      /**< where schedulers are named without a manager; NULL: dynconfig.yaml
+                                        beside the configuration file */
+  const char *log_dir;             /**< folder of log files; NULL: the file's, or none */
+  uint64_t log_max_file_size;      /**< bytes, at least 64 KiB; 0: the file's, or 1 GiB */
+  unsigned int log_max_file_count; /**< kept in all; 0: the file's, or 6 */
 } d7y_node_options;
 
 /* clang-format off */
 #define D7Y_NODE_OPTIONS_INIT                                                                             \
   { D7Y_NODE_OPTIONS_VERSION, NULL, NULL, NULL, NULL, 0, NULL, NULL, 0, -1, -1, NULL, 0, 0, 0, NULL, NULL, \
-    NULL, NULL, 0, NULL, NULL, D7Y_LOG_INFO, D7Y_LOG_MESSAGE, 0 }
+    NULL, NULL, 0, NULL, NULL, D7Y_LOG_INFO, D7Y_LOG_MESSAGE, 0, NULL, NULL, 0, 0 }
 /* clang-format on */
 
 /**

@@ -61,6 +61,19 @@ class Start(rig.Case):
             self.refused('a: [1, 2\nb: }\n', 2, r'given\.yaml:\d', name=name)
             self.refused('just text', 2, r'given\.yaml', name=name)
 
+    def test_log_flags_and_the_file_of_schedulers_win_over_the_configuration(self):
+        scheduler = rig.Scheduler(self)
+        named = pathlib.Path(self.path('named.yaml'))
+        named.write_text(f'scheduler:\n  addrs: ["127.0.0.1:{scheduler.port}"]\n')
+        logs = pathlib.Path(self.path('logs'))
+        daemon = rig.Daemon(self, 'one', arguments=('--dynconfig', named, '--log-dir', logs, '--log-max-files', '2',
+                                                    '--log-max-file-size', '1MiB'))
+        rig.until(lambda: f'127.0.0.1:{scheduler.port}' in (logs / 'd7yd.log').read_text(), 'the scheduler in the log')
+        self.assertEqual(daemon.stop(), 0)
+        done = self.run_tool('d7yd', '--config', str(daemon.config), '--log-max-file-size', '1KiB')
+        self.assertEqual(done.returncode, 2)
+        self.assertIn('64 KiB', done.stderr)
+
     def test_a_port_in_use_is_named(self):
         with socket.create_server(('127.0.0.1', 0)) as taken:
             port = taken.getsockname()[1]

@@ -13,6 +13,7 @@ waited for, with a deadline; nothing sleeps and hopes. Run with the build folder
 
 import contextlib
 import ctypes
+import fcntl
 import hashlib
 import http.client
 import http.server
@@ -28,6 +29,7 @@ import struct
 import subprocess
 import sys
 import tempfile
+import termios
 import threading
 import time
 import unittest
@@ -217,6 +219,7 @@ class Origin:
                 part = part[:resource.break_after - sent]
                 if not part:
                     handler.wfile.flush()
+                    self.delivered(handler.connection)
                     linger = struct.pack('ii', 1, 0)
                     handler.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
                     handler.close_connection = True
@@ -237,6 +240,15 @@ class Origin:
                 ahead = sent / resource.rate - (time.monotonic() - began)
                 if ahead > 0:
                     self.stopping.wait(ahead)
+
+    def delivered(self, connection):
+        """Waits until the other side has all that was sent: a reset throws away what still lies here."""
+        deadline = time.monotonic() + PATIENCE
+        while time.monotonic() < deadline:
+            waiting = fcntl.ioctl(connection, termios.TIOCOUTQ, b'\0' * 4)
+            if struct.unpack('i', waiting)[0] == 0:
+                return
+            self.stopping.wait(0.005)
 
     @staticmethod
     def short(handler, status, headers=None):

@@ -5,6 +5,7 @@
 #include <iostream>
 
 #include "../common/daemon.h"
+#include "../common/quantity.h"
 
 namespace {
 
@@ -21,6 +22,8 @@ int main(int argc, char** argv) {
   std::vector<std::string> schedulers;
   double drain_seconds = 30;
   bool console = false, seed = false;
+  std::string dynconfig, log_dir, log_max_file_size;
+  unsigned log_max_files = 0;
 
   CLI::App app{"Serves and fetches pieces: a peer, or with --seed a seed peer.", "d7yd"};
   app.footer(kFooter);
@@ -33,11 +36,19 @@ int main(int argc, char** argv) {
       ->check(CLI::IsMember({"trace", "debug", "info", "warn", "error"}));
   app.add_option("--log-format", format, "text or json, on stderr [the file's log.format, or text]")
       ->check(CLI::IsMember({"text", "json"}));
+  app.add_option(
+      "--dynconfig", dynconfig,
+      "File that names the schedulers where there is no manager [dynconfig.yaml beside the configuration]");
+  app.add_option("--log-dir", log_dir, "Folder of log files [the file's log.dir, or none: stderr]");
+  app.add_option("--log-max-files", log_max_files, "How many are kept, with the current one [6]")
+      ->check(CLI::Range(1, 1000));
+  app.add_option("--log-max-file-size", log_max_file_size, "When a log file is full, like 64MiB [1GiB]");
   app.add_option("--drain", drain_seconds, "Seconds to wait for transfers in progress when stopping [30]")
       ->check(CLI::Range(0.0, 3600.0));
   app.add_flag("--console", console, "Messages go to stderr even if log.dir is set");
   try {
     app.parse(argc, argv);
+    if (!log_max_file_size.empty()) options.log_max_file_size = tools::bytes_of(log_max_file_size);
   } catch (const CLI::Success& success) {
     return app.exit(success);
   } catch (const CLI::Error& mistake) {
@@ -57,6 +68,10 @@ int main(int argc, char** argv) {
   options.log_level = tools::level_named(level);
   options.log_format = tools::format_named(format);
   options.no_log_files = console ? 1 : 0;
+  auto text = [](const std::string& s) { return s.empty() ? nullptr : s.c_str(); };
+  options.dynconfig_path = text(dynconfig);
+  options.log_dir = text(log_dir);
+  options.log_max_file_count = log_max_files;
 
   d7y_node* node = nullptr;
   if (auto code = d7y_node_open(&node, &options); code != D7Y_OK) {

@@ -49,9 +49,35 @@ struct RequestOptions {
     raw.timeout_ms = options.timeout_ms;
     raw.rate_limit = options.limit_rate;
     raw.transfer = options.transfer_from_daemon ? 1 : 0;
+    const auto& access = options.source;
+    source.region = text(access.region);
+    source.endpoint = text(access.endpoint);
+    source.access_key_id = text(access.access_key_id);
+    source.access_key_secret = text(access.access_key_secret);
+    source.session_token = text(access.session_token);
+    source.security_token = text(access.security_token);
+    source.credential_path = text(access.credential_path);
+    source.predefined_acl = text(access.predefined_acl);
+    source.insecure_skip_verify = access.insecure_skip_verify ? 1 : 0;
+    source.hdfs_delegation_token = text(access.hdfs_delegation_token);
+    raw.source = &source;
   }
+  RequestOptions(const RequestOptions&) = delete;
+  RequestOptions& operator=(const RequestOptions&) = delete;
+
+  // Each hub has flags of its own.
+  void use_hub_of(const std::string& url, const Options& options) {
+    const auto& hub =
+        url.starts_with("modelscope:") ? options.source.model_scope : options.source.hugging_face;
+    auto text = [](const std::string& s) { return s.empty() ? nullptr : s.c_str(); };
+    source.hub_revision = text(hub.revision);
+    source.hub_token = text(hub.token);
+    source.hub_base_url = text(hub.base_url);
+  }
+
   std::vector<const char*> headers, filters;
   std::string range;
+  d7y_source_options source = D7Y_SOURCE_OPTIONS_INIT;
   d7y_download_options raw = D7Y_DOWNLOAD_OPTIONS_INIT;
 };
 
@@ -198,6 +224,7 @@ Plan make_plan(d7y_node* node, const Options& options) {
   for (auto url : options.urls) {
     if (!url.ends_with('/')) url += '/';
     Listing listing{options, {}};
+    request.use_hub_of(url, options);
     auto code = d7y_list(node, url.c_str(), &request.raw, collect, &listing);
     if (listing.files.size() > options.max_files) {
       plan.code = D7Y_ETOOLARGE;
@@ -257,6 +284,7 @@ std::vector<Outcome> run_downloads(d7y_node* node, const Options& options, const
       bool here = wish.output == "-";
       each.output_path = here ? nullptr : wish.output.c_str();
       each.readable = here ? 1 : 0;
+      request.use_hub_of(wish.url, options);
       d7y_download* download = nullptr;
       auto code = d7y_download_start(&download, node, wish.url.c_str(), &each);
       if (code == D7Y_OK) {

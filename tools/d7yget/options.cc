@@ -3,10 +3,10 @@
 #include <d7y/version.h>
 
 #include <CLI/CLI.hpp>
-#include <cmath>
 #include <cstdlib>
 #include <iostream>
-#include <regex>
+
+#include "../common/quantity.h"
 
 namespace d7yget {
 namespace {
@@ -22,39 +22,35 @@ unreachable; 6 timed out; 7 bytes do not match digest or length; 8 output exists
 failing; 10 content changed meanwhile; 11 too many requests, try later; 12 no daemon (with
 --daemon=require); 130 interrupted.)";
 
-// "10MiB", "500k", "1GB" in bytes.
-std::uint64_t bytes_of(const std::string& text) {
-  static const std::regex kForm(R"(([0-9]+(?:\.[0-9]+)?)\s*([kKmMgGtT]?)(i?)[bB]?)");
-  std::smatch parts;
-  if (!std::regex_match(text, parts, kForm)) {
-    throw CLI::ValidationError("\"" + text + "\" is not a size; write for example 512KiB, 4MiB or 1000000");
-  }
-  double value = std::stod(parts[1]);
-  auto power = std::string("kmgt").find(
-      static_cast<char>(std::tolower(parts[2].str().empty() ? ' ' : parts[2].str()[0])));
-  if (power != std::string::npos) {
-    value *= std::pow(parts[3].length() > 0 ? 1024.0 : 1000.0, static_cast<double>(power + 1));
-  }
-  return static_cast<std::uint64_t>(value);
-}
-
-// "90s", "2h", "1m30s", "500ms" or plain seconds, in milliseconds.
-std::uint64_t milliseconds_of(const std::string& text) {
-  static const std::regex kForm(R"((?:[0-9]+(?:\.[0-9]+)?(?:ms|s|m|h|d))+|[0-9]+)");
-  static const std::regex kPart(R"(([0-9]+(?:\.[0-9]+)?)(ms|s|m|h|d)?)");
-  if (!std::regex_match(text, kForm)) {
-    throw CLI::ValidationError("\"" + text + "\" is not a duration; write for example 90s, 1m30s or 2h");
-  }
-  double total = 0;
-  for (std::sregex_iterator at(text.begin(), text.end(), kPart), end; at != end; ++at) {
-    auto unit = (*at)[2].str();
-    total += std::stod((*at)[1]) * (unit == "ms"  ? 1
-                                    : unit == "m" ? 60e3
-                                    : unit == "h" ? 3600e3
-                                    : unit == "d" ? 86400e3
-                                                  : 1e3);
-  }
-  return static_cast<std::uint64_t>(total);
+// Options of origins that are not http, under dfget's names.
+void add_source_options(CLI::App& app, SourceAccess& source) {
+  auto add = [&app](const char* name, std::string& value, const char* env, const char* text) {
+    app.add_option(name, value, text)
+        ->envname(std::string("DFGET_") + env)
+        ->group("Origins that are not http (read by the daemon)");
+  };
+  add("--storage-region", source.region, "STORAGE_REGION", "s3: region of the bucket");
+  add("--storage-endpoint", source.endpoint, "STORAGE_ENDPOINT", "Object stores: address of the service");
+  add("--storage-access-key-id", source.access_key_id, "STORAGE_ACCESS_KEY_ID", "Object stores: who asks");
+  add("--storage-access-key-secret", source.access_key_secret, "STORAGE_ACCESS_KEY_SECRET",
+      "Object stores: the key's secret; better given by the variable than on the command line");
+  add("--storage-session-token", source.session_token, "STORAGE_SESSION_TOKEN", "s3: token of a session");
+  add("--storage-security-token", source.security_token, "STORAGE_SECURITY_TOKEN", "oss: security token");
+  add("--storage-credential-path", source.credential_path, "STORAGE_CREDENTIAL_PATH",
+      "gs: file with credentials on the daemon's machine");
+  add("--storage-predefined-acl", source.predefined_acl, "STORAGE_PREDEFINED_ACL", "gs: predefined rights");
+  app.add_flag("--storage-insecure-skip-verify", source.insecure_skip_verify,
+               "Object stores: take any certificate")
+      ->envname("DFGET_STORAGE_INSECURE_SKIP_VERIFY")
+      ->group("Origins that are not http (read by the daemon)");
+  add("--hdfs-delegation-token", source.hdfs_delegation_token, "HDFS_DELEGATION_TOKEN",
+      "hdfs: delegation token");
+  add("--hf-revision", source.hugging_face.revision, "HF_REVISION", "hf: revision [main]");
+  add("--hf-token", source.hugging_face.token, "HF_TOKEN", "hf: access token");
+  add("--hf-base-url", source.hugging_face.base_url, "HF_BASE_URL", "hf: another hub's URL");
+  add("--ms-revision", source.model_scope.revision, "MS_REVISION", "modelscope: revision [master]");
+  add("--ms-token", source.model_scope.token, "MS_TOKEN", "modelscope: access token");
+  add("--ms-base-url", source.model_scope.base_url, "MS_BASE_URL", "modelscope: another hub's URL");
 }
 
 void check(const Options& options) {
@@ -142,6 +138,7 @@ Options parse_command_line(int argc, char** argv) {
   env(app.add_option("--ca-cert", options.ca_cert,
                      "PEM file of further authorities for https, without a daemon"),
       "CA_CERT");
+  add_source_options(app, options.source);
   app.add_flag("-k,--insecure", options.insecure, "Do not verify https origins, without a daemon");
   env(app.add_flag("--no-progress", options.no_progress, "No progress on stderr"), "NO_PROGRESS");
   app.add_flag("--json", options.json, "Print one JSON object per URL on stdout at its end");
@@ -158,9 +155,9 @@ Options parse_command_line(int argc, char** argv) {
     options.daemon = daemon == "never"     ? DaemonUse::kNever
                      : daemon == "require" ? DaemonUse::kRequire
                                            : DaemonUse::kAuto;
-    options.timeout_ms = milliseconds_of(timeout);
-    if (!piece_length.empty()) options.piece_length = bytes_of(piece_length);
-    if (!limit_rate.empty()) options.limit_rate = bytes_of(limit_rate);
+    options.timeout_ms = tools::milliseconds_of(timeout);
+    if (!piece_length.empty()) options.piece_length = tools::bytes_of(piece_length);
+    if (!limit_rate.empty()) options.limit_rate = tools::bytes_of(limit_rate);
     if (console && options.log_level == "warn") options.log_level = "info";
     check(options);
   } catch (const CLI::Success& success) {

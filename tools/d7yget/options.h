@@ -7,6 +7,17 @@
 
 namespace d7yget {
 
+// Access to origins that are not http, as it stands on the command line; empty: not given.
+struct SourceAccess {
+  std::string region, endpoint, access_key_id, access_key_secret, session_token, security_token;
+  std::string credential_path, predefined_acl, hdfs_delegation_token;
+  bool insecure_skip_verify = false;
+  struct Hub {
+    std::string revision, token, base_url;
+  };
+  Hub hugging_face, model_scope;
+};
+
 enum class DaemonUse { kAuto, kNever, kRequire };
 
 struct Options {
@@ -23,6 +34,7 @@ struct Options {
   std::uint64_t piece_length = 0, limit_rate = 0;
   std::uint64_t timeout_ms = 2ULL * 3600 * 1000;
   std::vector<std::string> filtered_query_params, headers, include_files;
+  SourceAccess source;
   int priority = 6;
   unsigned max_files = 100, max_concurrent_requests = 5;
   std::string log_level = "warn";

@@ -24,7 +24,9 @@ int main(int argc, char** argv) {
   CLI::App app{"Finds the best parents for every downloading peer.", "d7ysched"};
   app.footer(kFooter);
   app.set_version_flag("-V,--version", std::string("d7ysched ") + d7y_version());
-  app.add_option("-c,--config", config, "Path of scheduler.yaml");
+  app.add_option("-c,--config", config,
+                 "Path of scheduler.yaml [/etc/dragonfly/scheduler.yaml if it is there]")
+      ->envname("SCHEDULER_CONFIG");
   app.add_option("--listen", listen, "ip:port of the gRPC server; wins over the file [0.0.0.0:8002]");
   app.add_option("--metrics", metrics, "ip:port of the metrics server; wins over the file [none]");
   app.add_option("-l,--log-level", level,
@@ -47,6 +49,8 @@ int main(int argc, char** argv) {
 
   auto stop_signals = tools::block_stop_signals();
   tools::raise_file_limit();
+  constexpr const char* kUsual = "/etc/dragonfly/scheduler.yaml";
+  if (config.empty() && access(kUsual, F_OK) == 0) config = kUsual;
   auto text = [](const std::string& s) { return s.empty() ? nullptr : s.c_str(); };
   options.config_path = text(config);
   options.listen = text(listen);
