@@ -386,7 +386,8 @@ class Serving(rig.Case):
         self.origin['/held'].release()
         self.get(url, '-O', 'out', daemon=daemon, code=0)
         self.same(self.path('out'), self.content)
-        self.assertLessEqual(self.origin['/held'].sent - before, len(self.content) - kept)
+        # Less than a piece more: answers that were held write once more before they see that nobody reads.
+        self.assertLessEqual(self.origin['/held'].sent - before, len(self.content) - kept + MIB)
 
     def test_kill_of_the_daemon_then_resume(self):
         content = os.urandom(64 * MIB)
