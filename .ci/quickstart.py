@@ -11,38 +11,27 @@
     --place DIR    where stores, files and logs go (build/quickstart)
 
 It installs Debian packages (as root), builds a release into build/release, and starts nginx as the origin, one
-d7ysched, one seed d7yd and the peers, each on its own 127.0.0.x address with its own ports and store. Everything it started is stopped when it ends, also after Ctrl-C or a failure. Exit code: 0 when
-every peer got the right bytes, 1 when not or when something failed, 2 for wrong arguments, 130 after Ctrl-C.
+d7ysched, one seed d7yd and the peers, each on its own 127.0.0.x address with its own ports and store. Everything
+it started is stopped when it ends, also after Ctrl-C or a failure. Exit code: 0 when every peer got the right bytes, 1
+when not or when something failed, 2 for wrong arguments, 130 after Ctrl-C.
 """
 
 import argparse
-import ctypes
-import dataclasses
 import fcntl
-import hashlib
-import http.client
-import json
 import os
 import pathlib
 import shutil
 import signal
-import socket
 import subprocess
 import sys
-import time
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
-BUILD = ROOT / 'build' / 'release'
+sys.path.insert(0, str(ROOT / 'tests' / 'support'))
+import release  # noqa: E402
+from cluster import FIRST_PEER, MIB, SEED_IP, Cluster, Failure, Peer, Processes, make_content, sha256_of  # noqa: E402
+
 PLACE = ROOT / 'build' / 'quickstart'  # --place
 LOGS = PLACE / 'logs'
-MIB = 1 << 20
-
-ORIGIN_IP, SCHEDULER_IP, SEED_IP = '127.0.0.2', '127.0.0.3', '127.0.0.4'
-FIRST_PEER = 11  # 127.0.0.11, .12, ...
-
-
-class Failure(Exception):
-    """Something that the user should read, without a stack trace."""
 
 
 class Stopped(Exception):
@@ -58,353 +47,6 @@ def say(text=''):
         print(text, flush=True)
     except BrokenPipeError:  # nobody reads any more; that must not keep us from stopping what we started
         sys.stdout = open(os.devnull, 'w')
-
-
-def tail(path, lines=15):
-    try:
-        return '\n'.join('    ' + line for line in path.read_text(errors='replace').splitlines()[-lines:])
-    except OSError:
-        return '    (no log)'
-
-
-# ---- processes -------------------------------------------------------------------------------------------------
-
-
-@dataclasses.dataclass
-class Usage:
-    """What a process has cost so far: CPU seconds of user and kernel, peak resident bytes."""
-    cpu: float = 0.0
-    peak: int = 0
-
-    def __add__(self, other):
-        return Usage(self.cpu + other.cpu, self.peak + other.peak)
-
-
-def usage_of(pid):
-    try:
-        # The name in parentheses may hold spaces; fields are counted behind it (proc(5)).
-        fields = pathlib.Path(f'/proc/{pid}/stat').read_text().rpartition(')')[2].split()
-        cpu = (int(fields[11]) + int(fields[12])) / os.sysconf('SC_CLK_TCK')
-        status = pathlib.Path(f'/proc/{pid}/status').read_text()
-        peak = next((int(line.split()[1]) * 1024 for line in status.splitlines() if line.startswith('VmHWM:')), 0)
-        return Usage(cpu, peak)
-    except (OSError, IndexError, ValueError):
-        return Usage()
-
-
-def children_of(pid):
-    try:
-        return [int(p) for p in pathlib.Path(f'/proc/{pid}/task/{pid}/children').read_text().split()]
-    except OSError:
-        return []
-
-
-def end_with_parent():
-    """In the child: die when this program dies, however it dies (PR_SET_PDEATHSIG)."""
-    ctypes.CDLL(None).prctl(1, signal.SIGTERM)
-
-
-class Processes:
-    """Everything that was started, so that everything is stopped."""
-
-    def __init__(self):
-        self.running = {}  # name: Popen
-
-    def start(self, name, command, log=None, **options):
-        """`log` gets all output; without it the caller reads stdout."""
-        # A session of their own: Ctrl-C reaches this program only, which then stops them in order.
-        output = {} if log is None else {'stdout': open(log, 'ab'), 'stderr': subprocess.STDOUT}
-        try:
-            process = subprocess.Popen([str(part) for part in command], stdin=subprocess.DEVNULL,
-                                       start_new_session=True, preexec_fn=end_with_parent, **output, **options)
-        except OSError as reason:
-            raise Failure(f'cannot start {command[0]}: {reason.strerror}') from None
-        finally:
-            if log is not None:
-                output['stdout'].close()
-        self.running[name] = process
-        return process
-
-    def run(self, name, command, log, env=None):
-        """Runs to the end; false if it ended badly."""
-        process = self.start(name, command, log, env=env, cwd=ROOT)
-        code = process.wait()
-        del self.running[name]
-        return code == 0
-
-    def usage(self, name):
-        """Of the process and its direct children (nginx serves from a worker)."""
-        pid = self.running[name].pid
-        total = usage_of(pid)
-        for child in children_of(pid):
-            total += usage_of(child)
-        return total
-
-    def stop_all(self, patience=10.0):
-        def signal_all(number):
-            for process in self.running.values():
-                try:
-                    os.killpg(process.pid, number)
-                except (ProcessLookupError, PermissionError):
-                    pass
-
-        for process in reversed(self.running.values()):
-            if process.poll() is None:
-                process.terminate()
-        until = time.monotonic() + patience
-        for process in self.running.values():
-            try:
-                process.wait(max(0.0, until - time.monotonic()))
-            except subprocess.TimeoutExpired:
-                pass
-        left = [name for name, process in self.running.items() if process.poll() is None]
-        signal_all(signal.SIGKILL)
-        for process in self.running.values():
-            process.wait()
-        self.running.clear()
-        return left
-
-
-# ---- installing and building -----------------------------------------------------------------------------------
-
-
-def build(processes, install):
-    started = time.monotonic()
-    if install:
-        if subprocess.run([ROOT / '.ci' / 'dependencies', 'run'], stdin=subprocess.DEVNULL, check=False).returncode:
-            raise Failure('the dependencies are not complete, see above')
-    log = ROOT / 'build' / 'release.log'
-    log.parent.mkdir(exist_ok=True)
-    log.write_bytes(b'')
-    env = dict(os.environ)
-    env.setdefault('CCACHE_BASEDIR', str(ROOT))
-    env.setdefault('CCACHE_NOHASHDIR', '1')
-    configured = (BUILD / 'build.ninja').exists()
-    if not configured:
-        say('building a release (a few minutes the first time) ...')
-    setup = ['meson', 'setup', BUILD, ROOT]
-    ok = processes.run('build', setup + (['--reconfigure'] if configured else []), log, env)
-    if not ok and configured:
-        shutil.rmtree(BUILD)  # left by an older state of the tree
-        ok = processes.run('build', setup, log, env)
-    ok = ok and processes.run('build', ['meson', 'compile', '-C', BUILD, 'd7yget', 'd7yd', 'd7ysched'], log, env)
-    if not ok:
-        raise Failure(f'the build failed; the end of {log}:\n{tail(log, 30)}')
-    say(f'built into build/release, {time.monotonic() - started:.0f} s')
-
-
-def tool(name):
-    return BUILD / 'tools' / name / name
-
-
-# ---- the cluster -----------------------------------------------------------------------------------------------
-
-
-def free_port(ip):
-    """A TCP port that nobody uses on this address now."""
-    with socket.socket() as probe:
-        probe.bind((ip, 0))
-        return probe.getsockname()[1]
-
-
-def make_content(path, size):
-    """Random bytes, hence incompressible; kept between runs. Returns their SHA-256."""
-    note = path.with_suffix('.sha256')
-    if path.exists() and path.stat().st_size == size and note.exists():
-        return note.read_text().strip()
-    say(f'writing {size // MIB} MiB of random bytes for the origin ...')
-    path.parent.mkdir(parents=True, exist_ok=True)
-    note.unlink(missing_ok=True)
-    digest = hashlib.sha256()
-    with open(path, 'wb') as file:
-        left = size
-        while left > 0:
-            block = os.urandom(min(left, 4 * MIB))
-            digest.update(block)
-            file.write(block)
-            left -= len(block)
-    note.write_text(digest.hexdigest() + '\n')
-    return digest.hexdigest()
-
-
-def sha256_of(path):
-    digest = hashlib.sha256()
-    with open(path, 'rb') as file:
-        while block := file.read(4 * MIB):
-            digest.update(block)
-    return digest.hexdigest()
-
-
-class Cluster:
-    def __init__(self, processes, peers):
-        self.processes = processes
-        self.peers = [f'peer-{i + 1}' for i in range(peers)]
-        self.ports = {}
-        self.started_at = {}
-
-    def ready(self, name, ip, port, answered, seconds=20):
-        """Waits until the process answers, or says why it does not."""
-        process = self.processes.running[name]
-        until = time.monotonic() + seconds
-        while not answered(ip, port):
-            if process.poll() is not None:
-                raise Failure(f'{name} ended with code {process.returncode} right after its start;'
-                              f' the end of {LOGS / name}.log:\n{tail(LOGS / f"{name}.log")}')
-            if time.monotonic() > until:
-                raise Failure(f'{name} does not answer on {ip}:{port} after {seconds} s;'
-                              f' the end of {LOGS / name}.log:\n{tail(LOGS / f"{name}.log")}')
-            time.sleep(0.02)
-
-    def start_origin(self, content):
-        nginx = shutil.which('nginx', path=os.environ.get('PATH', '') + ':/usr/sbin')
-        if not nginx:
-            raise Failure('nginx is not installed; run .ci/dependencies run')
-        folder = PLACE / 'origin'
-        folder.mkdir(parents=True, exist_ok=True)
-        port = free_port(ORIGIN_IP)
-        (LOGS / 'origin-access.log').write_bytes(b'')
-        temporary = ''.join(f'  {kind}_temp_path {folder}/{kind};\n'
-                            for kind in ('client_body', 'proxy', 'fastcgi', 'uwsgi', 'scgi'))
-        (folder / 'nginx.conf').write_text(f'''daemon off;
-{"user root;" if os.getuid() == 0 else ""}
-worker_processes 1;
-pid {folder}/nginx.pid;
-error_log {LOGS}/origin.log warn;
-events {{ worker_connections 512; }}
-http {{
-  log_format counted '$bytes_sent $body_bytes_sent $status $remote_addr "$http_range" "$request"';
-  access_log {LOGS}/origin-access.log counted;
-  sendfile on;
-  tcp_nopush on;
-  keepalive_requests 100000;
-{temporary}
-  server {{
-    listen {ORIGIN_IP}:{port};
-    root {content.parent};
-  }}
-}}
-''')
-        self.processes.start('origin', [nginx, '-c', folder / 'nginx.conf', '-p', folder], LOGS / 'origin.log')
-        self.ready('origin', ORIGIN_IP, port, accepts)
-        return f'http://{ORIGIN_IP}:{port}/{content.name}'
-
-    def origin_bytes(self):
-        """Bytes of answers that nginx sent, headers included, and the number of requests."""
-        lines = [line.split() for line in (LOGS / 'origin-access.log').read_text().splitlines()]
-        return sum(int(line[0]) for line in lines), len(lines)
-
-    def start_scheduler(self):
-        port = free_port(SCHEDULER_IP)
-        config = PLACE / 'd7ysched.yaml'
-        config.write_text(f'server:\n  listenIP: {SCHEDULER_IP}\n  advertiseIP: {SCHEDULER_IP}\n  port: {port}\n')
-        self.processes.start('d7ysched', [tool('d7ysched'), '--config', config], LOGS / 'd7ysched.log')
-        self.ready('d7ysched', SCHEDULER_IP, port, accepts)
-        self.scheduler = f'{SCHEDULER_IP}:{port}'
-
-    def start_peer(self, name, ip, seed=False):
-        folder = PLACE / name
-        folder.mkdir(parents=True, exist_ok=True)
-        ports = {}
-        while len(set(ports.values())) < 6:
-            ports = {use: free_port(ip) for use in ('upload', 'piece', 'metrics', 'health', 'stats', 'proxy')}
-        config = folder / 'dfdaemon.yaml'
-        config.write_text(f'''host:
-  hostname: {name}
-  ip: {ip}
-scheduler:
-  addrs: ["{self.scheduler}"]
-download:
-  server:
-    socketPath: {self.socket(name)}
-upload:
-  server:
-    ip: {ip}
-    port: {ports["upload"]}
-storage:
-  dir: {folder}/store
-  server:
-    ip: {ip}
-    tcpPort: {ports["piece"]}
-metrics:
-  server:
-    ip: {ip}
-    port: {ports["metrics"]}
-health:
-  server:
-    ip: {ip}
-    port: {ports["health"]}
-stats:
-  server:
-    ip: {ip}
-    port: {ports["stats"]}
-proxy:
-  server:
-    ip: {ip}
-    port: {ports["proxy"]}
-''' + ('seedPeer:\n  enable: true\n  type: super\n' if seed else ''))
-        self.processes.start(name, [tool('d7yd'), '--config', config], LOGS / f'{name}.log')
-        return lambda: self.ready(name, ip, ports['health'], healthy)
-
-    @staticmethod
-    def socket(name):
-        # The path of a Unix socket has at most 107 bytes; a deep checkout must not matter.
-        return pathlib.Path(f'/tmp/d7y-quickstart-{os.getpid()}') / f'{name}.sock'
-
-    def start(self, content):
-        sockets = self.socket('x').parent
-        sockets.mkdir(mode=0o700)
-        url = self.start_origin(content)
-        self.start_scheduler()
-        waits = [self.start_peer('seed', SEED_IP, seed=True)]
-        waits += [self.start_peer(name, f'127.0.0.{FIRST_PEER + i}') for i, name in enumerate(self.peers)]
-        for wait in waits:
-            wait()
-        return url
-
-    def download_everywhere(self, url, patience):
-        """All peers at once. Returns {peer: d7yget's JSON}, with its CPU and memory."""
-        gets = {}
-        started = time.monotonic()
-        for name in self.peers:
-            output = PLACE / name / 'downloaded'
-            log = open(LOGS / f'd7yget-{name}.log', 'wb')
-            gets[name] = self.processes.start(
-                f'd7yget {name}',
-                [tool('d7yget'), url, '-O', output, '--overwrite', '--daemon', 'require', '--endpoint',
-                 self.socket(name), '--timeout', f'{patience}s', '--no-progress', '--json'],
-                stdout=subprocess.PIPE, stderr=log, text=True)
-            log.close()
-        results = {}
-        for name, get in gets.items():
-            try:
-                text, _ = get.communicate(timeout=max(1.0, started + patience + 30 - time.monotonic()))
-            except subprocess.TimeoutExpired:
-                raise Failure(f'd7yget of {name} does not end, although its --timeout has passed') from None
-            del self.processes.running[f'd7yget {name}']
-            try:
-                results[name] = json.loads(text)
-            except json.JSONDecodeError:
-                raise Failure(f'd7yget of {name} ended with code {get.returncode} and said:\n{text}'
-                              f'{tail(LOGS / f"d7yget-{name}.log")}\n  the end of {LOGS}/{name}.log:\n'
-                              f'{tail(LOGS / f"{name}.log")}') from None
-        return results, time.monotonic() - started
-
-
-def accepts(ip, port):
-    try:
-        with socket.create_connection((ip, port), timeout=1):
-            return True
-    except OSError:
-        return False
-
-
-def healthy(ip, port):
-    try:
-        connection = http.client.HTTPConnection(ip, port, timeout=1)
-        connection.request('GET', '/healthy')
-        return connection.getresponse().status == 200
-    except (OSError, http.client.HTTPException):
-        return False
 
 
 # ---- the report ------------------------------------------------------------------------------------------------
@@ -457,7 +99,7 @@ verification. To do it by hand: build/release/tools/d7yget/d7yget --help'''
 
 
 def main():
-    global BUILD, PLACE, LOGS
+    global PLACE, LOGS
     parser = argparse.ArgumentParser(prog='./quickstart', usage=argparse.SUPPRESS, description=__doc__,
                                      formatter_class=argparse.RawDescriptionHelpFormatter, add_help=False)
     parser.add_argument('-h', '--help', action='store_true', help=argparse.SUPPRESS)
@@ -478,10 +120,10 @@ def main():
     PLACE = arguments.place.absolute()
     LOGS = PLACE / 'logs'
     if arguments.tools:
-        BUILD = arguments.tools.absolute()
         for name in ('d7yget', 'd7yd', 'd7ysched'):
-            if not tool(name).exists():
-                say(f'./quickstart: {tool(name)} is not there; --tools wants a folder where d7y was built')
+            tool = arguments.tools.absolute() / 'tools' / name / name
+            if not tool.exists():
+                say(f'./quickstart: {tool} is not there; --tools wants a folder where d7y was built')
                 return 2
 
     def stop(number, _frame):
@@ -529,7 +171,6 @@ def main():
 
 
 def tidy(keep):
-    shutil.rmtree(Cluster.socket('x').parent, ignore_errors=True)
     if not keep:
         for folder in [PLACE / 'seed', *PLACE.glob('peer-*')]:
             shutil.rmtree(folder, ignore_errors=True)
@@ -537,8 +178,12 @@ def tidy(keep):
 
 def show(processes, arguments):
     size = arguments.size * MIB
-    if not arguments.tools:
-        build(processes, not arguments.no_install)
+    build = arguments.tools.absolute() if arguments.tools else None
+    if not build:
+        if not arguments.no_install and subprocess.run([ROOT / '.ci' / 'dependencies', 'run'],
+                                                       stdin=subprocess.DEVNULL, check=False).returncode:
+            raise Failure('the dependencies are not complete, see above')
+        build = release.build(processes, ROOT, say=say)
     tidy(keep=False)
     # The origin's file, and one copy in the store of the seed and of every peer (outputs are links to them).
     needed = (arguments.peers + 2) * size + 256 * MIB
@@ -547,20 +192,23 @@ def show(processes, arguments):
         raise Failure(f'{PLACE} has {free // MIB} MiB free, {needed // MIB} MiB are needed; try --size'
                       f' {max(1, arguments.size * free // needed // 2)}')
     content = PLACE / 'content' / 'file.bin'
-    digest = make_content(content, size)
+    digest = make_content(content, size, say)
 
-    cluster = Cluster(processes, arguments.peers)
-    url = cluster.start(content)
-    say(f'running: origin {url}, d7ysched {cluster.scheduler}, seed d7yd {SEED_IP},'
-        f' {arguments.peers} peers from 127.0.0.{FIRST_PEER}')
-    say(f'downloading {arguments.size} MiB on {arguments.peers} peers at once ...')
-    results, seconds = cluster.download_everywhere(url, patience=300)
-    usages = {name: processes.usage(name) for name in processes.running}
-    for name, process in processes.running.items():
-        if process.poll() is not None:
-            raise Failure(f'{name} ended with code {process.returncode} while it was needed;'
-                          f' the end of {LOGS}/{name}.log:\n{tail(LOGS / f"{name}.log")}')
-    good = report(cluster, results, seconds, size, digest, usages)
+    cluster = Cluster(processes, build, PLACE)
+    try:
+        url = f'{cluster.start_origin(content.parent)}/{content.name}'
+        cluster.start_scheduler()
+        peers = [Peer(f'peer-{i + 1}', f'127.0.0.{FIRST_PEER + i}') for i in range(arguments.peers)]
+        cluster.start_peers([Peer('seed', SEED_IP, seed=True), *peers])
+        say(f'running: origin {url}, d7ysched {cluster.scheduler}, seed d7yd {SEED_IP},'
+            f' {arguments.peers} peers from 127.0.0.{FIRST_PEER}')
+        say(f'downloading {arguments.size} MiB on {arguments.peers} peers at once ...')
+        results, seconds = cluster.download_everywhere(peers, url, patience=300)
+        usages = {name: processes.usage(name) for name in processes.running}
+        cluster.alive()
+        good = report(cluster, results, seconds, size, digest, usages)
+    finally:
+        cluster.tidy()
     if good:
         say(EXPLANATION.format(peers=arguments.peers))
     return 0 if good else 1

@@ -1,6 +1,7 @@
 // What the store costs.
 //
-//   store-bench restart FOLDER TASKS    makes TASKS tasks, then starts with and without the index
+//   store-bench fill FOLDER TASKS       makes TASKS tasks of 4 KiB
+//   store-bench restart FOLDER TASKS    the same, then starts with and without the index
 //   store-bench receive FOLDER MIB      claims, writes and completes pieces of 4 MiB, beside the same bytes
 //                                       written by crc32 and write_at alone
 #include <chrono>
@@ -51,24 +52,27 @@ Task<std::unique_ptr<Store>> open_store(world::World& world, std::string folder)
   co_return need(std::move(opened));
 }
 
-Task<int> restart(world::World& world, std::string folder, std::uint64_t count) {
-  {
-    auto store = co_await open_store(world, folder);
-    auto start = std::chrono::steady_clock::now();
-    std::string bytes(4096, 'x');
-    for (std::uint64_t number = 0; number < count; ++number) {
-      auto made = co_await store->create(facts_of(number, bytes.size()));
-      TaskHandle task = need(std::move(made));
-      if (task->has(0)) continue;
-      auto claimed = need(task->claim(0));
-      need(claimed.claim->write(as_bytes(bytes)));
-      need(claimed.claim->complete({.parent = "10.0.0.1-host-0f1e2d3c-4b5a-6978-8796-a5b4c3d2e1f0"}));
-      need(co_await task->finish());
-    }
-    fmt::print("made     {} tasks: {:.2f} s, {:.1f} us each\n", count, seconds_since(start),
-               seconds_since(start) / static_cast<double>(count) * 1e6);
-    need(co_await store->close());
+Task<int> fill(world::World& world, std::string folder, std::uint64_t count) {
+  auto store = co_await open_store(world, folder);
+  auto start = std::chrono::steady_clock::now();
+  std::string bytes(4096, 'x');
+  for (std::uint64_t number = 0; number < count; ++number) {
+    auto made = co_await store->create(facts_of(number, bytes.size()));
+    TaskHandle task = need(std::move(made));
+    if (task->has(0)) continue;
+    auto claimed = need(task->claim(0));
+    need(claimed.claim->write(as_bytes(bytes)));
+    need(claimed.claim->complete({.parent = "10.0.0.1-host-0f1e2d3c-4b5a-6978-8796-a5b4c3d2e1f0"}));
+    need(co_await task->finish());
   }
+  fmt::print("made     {} tasks: {:.2f} s, {:.1f} us each\n", count, seconds_since(start),
+             seconds_since(start) / static_cast<double>(count) * 1e6);
+  need(co_await store->close());
+  co_return 0;
+}
+
+Task<int> restart(world::World& world, std::string folder, std::uint64_t count) {
+  (void)co_await fill(world, folder, count);
   for (bool clean : {true, false, true, false}) {
     if (!clean) need(world.files().remove(folder + "/index"));
     auto start = std::chrono::steady_clock::now();
@@ -131,13 +135,14 @@ Task<int> receive(world::World& world, std::string folder, std::uint64_t mebibyt
 
 int main(int argc, char** argv) {
   std::string what = argc == 4 ? argv[1] : "";
-  if (what != "restart" && what != "receive") {
-    fmt::print(stderr, "usage: store-bench restart FOLDER TASKS | receive FOLDER MIB\n");
+  if (what != "fill" && what != "restart" && what != "receive") {
+    fmt::print(stderr, "usage: store-bench fill|restart FOLDER TASKS | receive FOLDER MIB\n");
     return 2;
   }
   auto world = need(world::make_uv_world());
   auto number = std::strtoull(argv[3], nullptr, 10);
-  auto code = world->wait_for(what == "restart" ? restart(*world, argv[2], number)
-                                                : receive(*world, argv[2], number));
+  auto code = world->wait_for(what == "fill"      ? fill(*world, argv[2], number)
+                              : what == "restart" ? restart(*world, argv[2], number)
+                                                  : receive(*world, argv[2], number));
   return code.value_or(1);
 }
