@@ -35,11 +35,12 @@ class Documents(unittest.TestCase):
     def test_every_option_is_in_the_man_page(self):
         for tool, section, sources in (('d7yget', 1, ['d7yget/options.cc']), ('d7yd', 8, ['d7yd/main.cc']),
                                        ('d7yd-runtime', 8, ['d7yd/runtime/command.cc']),
+                                       ('d7yd-doctor', 8, ['d7yd/doctor/command.cc']),
                                        ('d7ysched', 8, ['d7ysched/main.cc'])):
             page = text_of('docs', 'man', f'{tool}.{section}').replace('\\-', '-')
             for source in sources:
                 options = re.findall(r'add_(?:option|flag)\(\s*"([^"]+)"', text_of('tools', source))
-                self.assertGreater(len(options), 5)
+                self.assertGreater(len(options), 2)
                 for names in options:
                     for name in names.split(','):
                         if name.startswith('--') and name not in ('--console', '--verbose'):

@@ -6,12 +6,14 @@
 
 #include "../common/daemon.h"
 #include "../common/quantity.h"
+#include "doctor/command.h"
 #include "runtime/command.h"
 
 namespace {
 
 constexpr const char* kFooter =
     R"(Other uses: d7yd runtime configure points container runtimes at this daemon; d7yd runtime --help.
+d7yd doctor finds what keeps downloads and pulls from going through it.
 Exit status: 0 stopped as asked; 1 could not start or failed; 2 wrong usage or configuration.
 Reads Dragonfly's dfdaemon.yaml; docs/configuration.md says what each key does.
 SIGTERM and SIGINT let uploads and downloads in progress end, at most the drain time, then stop.)";
@@ -20,6 +22,7 @@ SIGTERM and SIGINT let uploads and downloads in progress end, at most the drain 
 
 int main(int argc, char** argv) {
   if (argc > 1 && std::string_view(argv[1]) == "runtime") return tools::runtime::run(argc - 1, argv + 1);
+  if (argc > 1 && std::string_view(argv[1]) == "doctor") return tools::doctor::run(argc - 1, argv + 1);
 
   d7y_node_options options = D7Y_NODE_OPTIONS_INIT;
   std::string config = "/etc/dragonfly/dfdaemon.yaml", level, format;

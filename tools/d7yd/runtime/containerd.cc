@@ -7,6 +7,7 @@
 #include <algorithm>
 #include <map>
 
+#include "containerd_config.h"
 #include "plan.h"
 #include "refusal.h"
 #include "toml.h"
@@ -195,7 +196,8 @@ std::string take_old(const std::string& text, const std::string& path, const tom
   return out;
 }
 
-// The table of the part of containerd that pulls for Kubernetes.
+}  // namespace
+
 toml::Path registry_table(const toml::Document& document, const std::string& path) {
   const auto* version = document.find({"version"});
   auto number = version == nullptr ? std::string("1") : std::string(raw(document, *version));
@@ -223,8 +225,6 @@ bool disables_cri(const toml::Document& document) {
       return true;
   return false;
 }
-
-}  // namespace
 
 Plan plan_containerd(const Settings& settings, const Files& files) {
   if (settings.registries.empty() && !settings.all_registries)
