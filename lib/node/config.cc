@@ -117,7 +117,10 @@ Result<DaemonConfig> DaemonConfig::parse(std::string_view text, std::string_view
   reader.read<std::uint64_t>("download.server.requestBufferSize", download.request_buffer_size, 1);
   reader.read("download.protocol", download.protocol);
   if (download.protocol == "quic") {
-    reader.complain("download.protocol", "this version fetches pieces over tcp only; write tcp");
+    // Every peer that speaks QUIC serves TCP too, so a file that asks for it works all the same.
+    config.warnings.push_back(
+        fmt::format("{}:{}: download.protocol: quic is not spoken; pieces come over tcp", name,
+                    tree.find("download.protocol")->line()));
   } else if (download.protocol != "tcp") {
     reader.complain("download.protocol", fmt::format("\"{}\" is neither tcp nor quic", download.protocol));
   }

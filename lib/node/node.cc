@@ -7,6 +7,7 @@
 #include "base/ids.h"
 #include "base/url.h"
 #include "net/tls/tls.h"
+#include "node/upload_door.h"
 #include "node/version.h"
 #include "source/file_backend.h"
 #include "source/http_backend.h"
@@ -93,19 +94,6 @@ Connect tls_connector(world::World& world, std::shared_ptr<net::TlsContext> cont
   return [&world, context](Address to, Deadline deadline) {
     return connect_with_tls(world, context, to, deadline);
   };
-}
-
-// Accepts TLS; plaintext as well where that is allowed, told apart by the first byte.
-Task<Result<Stream>> accept_with_tls(world::World& world, std::shared_ptr<net::TlsContext> context,
-                                     bool plaintext_too, Stream stream, Deadline deadline) {
-  if (plaintext_too) {
-    CO_TRY(auto sniffed, co_await net::sniff_tls(std::move(stream), deadline));
-    if (!sniffed.tls) co_return std::move(sniffed.stream);
-    stream = std::move(sniffed.stream);
-  }
-  auto secured = co_await net::tls_accept(std::move(stream), std::move(context), world.wall_now(), deadline);
-  if (!secured) co_return std::move(secured).error();
-  co_return Stream(std::move(*secured));
 }
 
 }  // namespace
@@ -316,17 +304,16 @@ Result<void> Node::open_upload_server() {
   swarm::SyncServiceOptions sync;
   sync.advertised_ip = ip_;
   sync.tcp_port = ports_.piece;
-  sync.quic_port = config.storage.quic_port;
   sync_ = std::make_unique<swarm::SyncService>(world_, *store_, *meter_, std::move(sync), log_.in("sync"));
   sync_->attach(*upload_server_);
   grpc::ListenerOptions listener;
+  UploadDoor door{world_, vortex_.get(), nullptr, config.upload.allow_plaintext};
   if (config.upload.server_tls.complete()) {
-    TRY(auto context, server_context(world_.files(), config.upload.server_tls));
-    listener.wrap = [&world = world_, context, plaintext_too = config.upload.allow_plaintext](
-                        Stream stream, Deadline deadline) {
-      return accept_with_tls(world, context, plaintext_too, std::move(stream), deadline);
-    };
+    TRY(door.secure, server_context(world_.files(), config.upload.server_tls));
   }
+  listener.wrap = [door = std::move(door)](Stream stream, Deadline deadline) {
+    return enter(door, std::move(stream), deadline);
+  };
   auto at = upload_server_->listen(listen_address(config.upload.server), std::move(listener));
   if (!at) return std::move(at).error().in("upload server (upload.server)");
   ports_.upload = at->port();

@@ -97,7 +97,6 @@ Task<Result<void>> SyncService::sync_pieces(grpc::ServerCall& call, Request requ
     response.set_length(extent->length);
     response.set_ip(options_.advertised_ip);
     response.set_tcp_port(options_.tcp_port);
-    response.set_quic_port(options_.quic_port);
     return true;
   };
 

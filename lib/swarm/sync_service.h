@@ -1,12 +1,13 @@
 // What a parent tells children over gRPC: which pieces of a task it has (SyncPieces) and how busy its
 // network is (SyncHost).
 //
-//   SyncService sync(world, store, {.advertised_ip = "10.0.0.5", .tcp_port = 4005, .quic_port = 4006}, log);
+//   SyncService sync(world, store, {.advertised_ip = "10.0.0.5", .tcp_port = 4005}, log);
 //   sync.attach(upload_server);
 //
-// Every answer carries ip, tcp_port and quic_port: a Rust child without the port it wants would speak
-// vortex to the gRPC port (Dragonfly client 3.9). A d7y child sees in the response headers where
-// it gets the same as bitmaps (FORMAT.md 2), and leaves.
+// Every answer carries ip and tcp_port, and no quic_port: nothing listens for QUIC here, and a Rust child
+// that is configured for QUIC then speaks vortex over TCP to the port of this very gRPC server (Dragonfly
+// client 3.9), where node/upload_door.h takes it. A d7y child sees in the response headers where it gets
+// the same as bitmaps (FORMAT.md 2), and leaves.
 #pragma once
 
 #include <memory>
@@ -27,7 +28,7 @@ inline constexpr std::string_view kVortexHeader = "d7y-vortex";
 
 struct SyncServiceOptions {
   std::string advertised_ip;  // an IP literal
-  std::uint16_t tcp_port = 4005, quic_port = 4006;
+  std::uint16_t tcp_port = 4005;
   // Show children our extensions.
   bool extensions = true;
 };

@@ -67,6 +67,13 @@ TEST_CASE("wrong values are named with line and key, all of them at once") {
   CHECK(message.find("d.yaml:7: download.protocol: \"udp\" is neither tcp nor quic") != std::string::npos);
 }
 
+TEST_CASE("a dfdaemon.yaml that asks for QUIC is taken, with a warning") {
+  auto config = DaemonConfig::parse("download:\n  protocol: quic\n", "d.yaml");
+  REQUIRE(config);
+  REQUIRE(config->warnings.size() == 1);
+  CHECK(config->warnings[0] == "d.yaml:2: download.protocol: quic is not spoken; pieces come over tcp");
+}
+
 TEST_CASE("unknown keys, and keys without effect yet, are warned about by name") {
   auto config = DaemonConfig::parse("colour: red\nsecurity:\n  enable: true\n", "d.yaml");
   REQUIRE(config);

@@ -67,7 +67,7 @@ struct ServerOptions {
 struct ListenerOptions {
   world::ListenOptions listen;
   // Turns an accepted stream into the one that carries HTTP/2: a TLS handshake, or sniffing whether the
-  // client wants one. None: the stream itself.
+  // client wants one. A null stream: somebody else took the connection. None: the stream itself.
   std::function<Task<Result<std::unique_ptr<world::Stream>>>(std::unique_ptr<world::Stream>, Deadline)> wrap;
 };
 

@@ -103,6 +103,7 @@ Task<void> ServerCore::serve_one(std::unique_ptr<world::Stream> stream, Listener
       log.debug("connection from {}: {}", remote.to_string(), wrapped.error().message());
       co_return;
     }
+    if (*wrapped == nullptr) co_return;
     stream = std::move(*wrapped);
   }
   Task<void> carried = carry(std::move(stream));

@@ -3,7 +3,9 @@
 
 #include <set>
 
+#include "base/ids.h"
 #include "sim/cluster/cluster.h"
+#include "swarm/vortex.h"
 
 using namespace d7y;
 using namespace std::chrono_literals;
@@ -365,6 +367,57 @@ TEST_CASE("ranges come from peers as well, and are exact") {
     check_all_right(fetches);
     CHECK(house.cluster.shut_down() == "");
   }
+}
+
+namespace {
+
+// What a Dragonfly child does that is configured for QUIC and was told no QUIC port.
+Task<void> ask_the_grpc_port(sim::Host& host, Address parent, std::string task, std::string& got,
+                             bool& over) {
+  auto until = Deadline::in(10s, host.now());
+  auto stream = co_await host.network().connect(parent, {}, until);
+  REQUIRE(stream.ok());
+  auto request = swarm::vortex::encode(swarm::vortex::PieceRequest{.task_id = task, .number = 1}, 'P');
+  REQUIRE(request.ok());
+  auto asked = co_await world::write_all(**stream, as_bytes(*request), until);
+  REQUIRE(asked.ok());
+  swarm::vortex::AnswerReader reader;
+  std::optional<swarm::vortex::Answer> answer;
+  std::byte next{};
+  while (!answer) {
+    auto read = co_await world::read_exactly(**stream, MutableBytes(&next, 1), until);
+    REQUIRE(read.ok());
+    auto step = reader.feed(Bytes(&next, 1));
+    REQUIRE(step.ok());
+    answer = std::move(step->answer);
+  }
+  REQUIRE(std::holds_alternative<swarm::vortex::PieceContent>(*answer));
+  got.resize(reader.body_left());
+  auto body = co_await world::read_exactly(**stream, as_mutable_bytes(got), until);
+  REQUIRE(body.ok());
+  over = true;
+}
+
+}  // namespace
+
+TEST_CASE("a Dragonfly child that is set to QUIC gets its pieces over TCP, at the port where it asks gRPC") {
+  House house(91, 2);
+  house.cluster.start();
+  auto fetches = house.fetch_all();
+  REQUIRE(house.cluster.wait(fetches, 60s));
+  check_all_right(fetches);
+
+  auto& parent = *house.peers[0];
+  auto& child = house.peers[1]->host();
+  auto task = task_id({.url = house.cluster.origin().url("/model.bin")});
+  REQUIRE(task.ok());
+  std::string got;
+  bool over = false;
+  child.spawn(
+      ask_the_grpc_port(child, parent.host().address(parent.node()->ports().upload), *task, got, over));
+  REQUIRE(house.cluster.sim().run_until([&] { return over; }, 10s));
+  CHECK(got == fetches[0]->expected->substr(4_MiB, 4_MiB));
+  CHECK(house.cluster.shut_down() == "");
 }
 
 TEST_CASE("chaos: machines and links fail at random, bytes are never wrong and everything ends") {
