@@ -334,6 +334,192 @@ Result<void> validate(const scheduler::DeleteHostRequest& m) {
 }
 Result<void> validate(const scheduler::ListHostsRequest&) { return {}; }
 
+namespace {
+
+constexpr std::string_view kNotTtl = "value must be inside range [5m0s, 168h0m0s]";
+
+bool is_ttl(const PbDuration& ttl) {
+  const auto value = duration_of(ttl);
+  return value >= std::chrono::minutes(5) && value <= std::chrono::hours(168);
+}
+
+// A persistent task's object store: where it is has to be said.
+Result<void> place_of(const common::ObjectStorage& m) {
+  return Rules("ObjectStorage")
+      .check(m.has_region() && !m.region().empty(), "Region", kShort)
+      .check(m.has_endpoint() && !m.endpoint().empty(), "Endpoint", kShort)
+      .verdict();
+}
+
+Result<void> verdict_of(const scheduler::RegisterPersistentPeerRequest& m) {
+  return Rules("RegisterPersistentPeerRequest")
+      .check(is_absolute_uri(m.url()), "Url", kNotUri)
+      .present(m.has_object_storage(), "ObjectStorage")
+      .nested(verdict_of(m.object_storage()), "ObjectStorage")
+      .verdict();
+}
+Result<void> verdict_of(const scheduler::RegisterPersistentCachePeerRequest& m) {
+  return Rules("RegisterPersistentCachePeerRequest")
+      .check(m.piece_length() >= kMinPiece, "PieceLength", "value must be greater than or equal to 4194304")
+      .verdict();
+}
+
+// What preheats and lists of who has what share.
+template <class Message>
+Rules& source_rules(Rules& rules, const Message& m) {
+  return rules.check(is_absolute_uri(m.url()), "Url", kNotUri)
+      .check(!m.has_piece_length() || is_piece_length(m.piece_length()), "PieceLength", kNotPiece)
+      .check(!m.has_concurrent_peer_count() ||
+                 (m.concurrent_peer_count() >= 1 && m.concurrent_peer_count() <= 1000),
+             "ConcurrentPeerCount", "value must be inside range [1, 1000]");
+}
+template <class Message>
+Rules& preheat_rules(Rules& rules, const Message& m) {
+  source_rules(rules, m)
+      .check(m.scope() == "single_seed_peer" || m.scope() == "all_seed_peers" || m.scope() == "all_peers",
+             "Scope", "value must be in list [single_seed_peer all_seed_peers all_peers]")
+      .check(!m.has_percentage() || (m.percentage() >= 1 && m.percentage() <= 100), "Percentage",
+             "value must be inside range [1, 100]")
+      .check(!m.has_count() || (m.count() >= 1 && m.count() <= 200), "Count",
+             "value must be inside range [1, 200]")
+      .check(!m.has_concurrent_task_count() ||
+                 (m.concurrent_task_count() >= 1 && m.concurrent_task_count() <= 100),
+             "ConcurrentTaskCount", "value must be inside range [1, 100]")
+      .check(common::Priority_IsValid(m.priority()), "Priority", kNotEnum);
+  for (const auto& ip : m.ips()) rules.check(is_ip(ip), "Ips", kNotIp);
+  return rules;
+}
+
+}  // namespace
+
+Result<void> validate(const scheduler::AnnouncePersistentPeerRequest& m) {
+  Rules rules("AnnouncePersistentPeerRequest");
+  rules.text(m.host_id(), "HostId").text(m.task_id(), "TaskId").text(m.peer_id(), "PeerId");
+  using Request = scheduler::AnnouncePersistentPeerRequest;
+  switch (m.request_case()) {
+    case Request::REQUEST_NOT_SET: rules.present(false, "Request"); break;
+    case Request::kRegisterPersistentPeerRequest:
+      rules.nested(verdict_of(m.register_persistent_peer_request()), "RegisterPersistentPeerRequest");
+      break;
+    case Request::kDownloadPieceFinishedRequest:
+      rules.nested(verdict_of(m.download_piece_finished_request()), "DownloadPieceFinishedRequest");
+      break;
+    case Request::kDownloadPieceBackToSourceFinishedRequest:
+      rules.nested(verdict_of(m.download_piece_back_to_source_finished_request()),
+                   "DownloadPieceBackToSourceFinishedRequest");
+      break;
+    case Request::kDownloadPieceFailedRequest:
+      rules.nested(verdict_of(m.download_piece_failed_request()), "DownloadPieceFailedRequest");
+      break;
+    case Request::kDownloadPieceBackToSourceFailedRequest:
+      rules.nested(verdict_of(m.download_piece_back_to_source_failed_request()),
+                   "DownloadPieceBackToSourceFailedRequest");
+      break;
+    default: break;
+  }
+  return rules.verdict();
+}
+Result<void> validate(const scheduler::AnnouncePersistentCachePeerRequest& m) {
+  Rules rules("AnnouncePersistentCachePeerRequest");
+  rules.text(m.host_id(), "HostId").text(m.task_id(), "TaskId").text(m.peer_id(), "PeerId");
+  using Request = scheduler::AnnouncePersistentCachePeerRequest;
+  switch (m.request_case()) {
+    case Request::REQUEST_NOT_SET: rules.present(false, "Request"); break;
+    case Request::kRegisterPersistentCachePeerRequest:
+      rules.nested(verdict_of(m.register_persistent_cache_peer_request()),
+                   "RegisterPersistentCachePeerRequest");
+      break;
+    case Request::kDownloadPieceFinishedRequest:
+      rules.nested(verdict_of(m.download_piece_finished_request()), "DownloadPieceFinishedRequest");
+      break;
+    case Request::kDownloadPieceFailedRequest:
+      rules.nested(verdict_of(m.download_piece_failed_request()), "DownloadPieceFailedRequest");
+      break;
+    default: break;
+  }
+  return rules.verdict();
+}
+Result<void> validate(const scheduler::UploadPersistentTaskStartedRequest& m) {
+  return Rules("UploadPersistentTaskStartedRequest")
+      .text(m.host_id(), "HostId")
+      .text(m.task_id(), "TaskId")
+      .text(m.peer_id(), "PeerId")
+      .check(is_absolute_uri(m.url()), "Url", kNotUri)
+      .present(m.has_object_storage(), "ObjectStorage")
+      .nested(m.has_object_storage() ? place_of(m.object_storage()) : Result<void>{}, "ObjectStorage")
+      .check(m.persistent_replica_count() >= 1, "PersistentReplicaCount",
+             "value must be greater than or equal to 1")
+      .check(m.has_ttl() && is_ttl(m.ttl()), "Ttl", kNotTtl)
+      .verdict();
+}
+Result<void> validate(const scheduler::UploadPersistentCacheTaskStartedRequest& m) {
+  return Rules("UploadPersistentCacheTaskStartedRequest")
+      .text(m.host_id(), "HostId")
+      .text(m.task_id(), "TaskId")
+      .text(m.peer_id(), "PeerId")
+      .check(m.persistent_replica_count() >= 1, "PersistentReplicaCount",
+             "value must be greater than or equal to 1")
+      .check(m.piece_length() >= kMinPiece, "PieceLength", "value must be greater than or equal to 4194304")
+      .check(m.has_ttl() && is_ttl(m.ttl()), "Ttl", kNotTtl)
+      .verdict();
+}
+Result<void> validate(const scheduler::StatPersistentPeerRequest& m) {
+  return validate_peer_of_task("StatPersistentPeerRequest", m);
+}
+Result<void> validate(const scheduler::DeletePersistentPeerRequest& m) {
+  return validate_peer_of_task("DeletePersistentPeerRequest", m);
+}
+Result<void> validate(const scheduler::UploadPersistentTaskFinishedRequest& m) {
+  return validate_peer_of_task("UploadPersistentTaskFinishedRequest", m);
+}
+Result<void> validate(const scheduler::UploadPersistentTaskFailedRequest& m) {
+  return validate_peer_of_task("UploadPersistentTaskFailedRequest", m);
+}
+Result<void> validate(const scheduler::StatPersistentCachePeerRequest& m) {
+  return validate_peer_of_task("StatPersistentCachePeerRequest", m);
+}
+Result<void> validate(const scheduler::DeletePersistentCachePeerRequest& m) {
+  return validate_peer_of_task("DeletePersistentCachePeerRequest", m);
+}
+Result<void> validate(const scheduler::UploadPersistentCacheTaskFinishedRequest& m) {
+  return validate_peer_of_task("UploadPersistentCacheTaskFinishedRequest", m);
+}
+Result<void> validate(const scheduler::UploadPersistentCacheTaskFailedRequest& m) {
+  return validate_peer_of_task("UploadPersistentCacheTaskFailedRequest", m);
+}
+Result<void> validate(const scheduler::StatPersistentTaskRequest& m) {
+  return validate_task_and_host("StatPersistentTaskRequest", m);
+}
+Result<void> validate(const scheduler::DeletePersistentTaskRequest& m) {
+  return validate_task_and_host("DeletePersistentTaskRequest", m);
+}
+Result<void> validate(const scheduler::StatPersistentCacheTaskRequest& m) {
+  return validate_task_and_host("StatPersistentCacheTaskRequest", m);
+}
+Result<void> validate(const scheduler::DeletePersistentCacheTaskRequest& m) {
+  return validate_task_and_host("DeletePersistentCacheTaskRequest", m);
+}
+Result<void> validate(const scheduler::PreheatImageRequest& m) {
+  Rules rules("PreheatImageRequest");
+  return preheat_rules(rules, m).verdict();
+}
+Result<void> validate(const scheduler::PreheatFileRequest& m) {
+  Rules rules("PreheatFileRequest");
+  return preheat_rules(rules, m).verdict();
+}
+Result<void> validate(const scheduler::StatImageRequest& m) {
+  Rules rules("StatImageRequest");
+  return source_rules(rules, m)
+      .check(!m.has_concurrent_layer_count() ||
+                 (m.concurrent_layer_count() >= 1 && m.concurrent_layer_count() <= 100),
+             "ConcurrentLayerCount", "value must be inside range [1, 100]")
+      .verdict();
+}
+Result<void> validate(const scheduler::StatFileRequest& m) {
+  Rules rules("StatFileRequest");
+  return source_rules(rules, m).verdict();
+}
+
 Result<void> validate(const manager::ListSchedulersRequest& m) {
   const auto short_text = [](std::string_view text) { return text.size() <= 1024; };
   return Rules("ListSchedulersRequest")

@@ -227,6 +227,37 @@ Result<PeerHandle> Brain::register_peer(const Registration& registration, TimePo
   return handle;
 }
 
+PeerHandle Brain::restore_copy(const Registration& registration, TimePoint now) {
+  const auto host_handle = find_host(registration.host_id);
+  if (!host_handle || find_peer(registration.peer_id)) return {};
+  const auto task_handle = task_for(registration, now);
+  if (has_copy(host_handle, task_handle)) return {};
+  auto& task = *tasks_.find(task_handle);
+  const auto handle = peers_.insert();
+  auto& peer = *peers_.find(handle);
+  peer.name = PeerName(registration.peer_id, hosts_.find(host_handle)->prefix);
+  peer.host = host_handle;
+  peer.task = task_handle;
+  peer.created = peer.updated = now;
+  peer.finished_pieces = task.piece_count;
+  peer_ids_.insert(registration.peer_id, handle.index);
+  link(handle);
+  set_state(handle, PeerState::kSucceeded, now);
+  task.state = TaskState::kSucceeded;
+  make_dirty(task_handle);
+  return handle;
+}
+
+bool Brain::has_copy(HostHandle host_handle, TaskHandle task) const {
+  const auto* host = hosts_.find(host_handle);
+  if (host == nullptr) return false;
+  for (auto at = host->first_peer; at != kNowhere; at = peers_.at(at).host_after) {
+    const auto& peer = peers_.at(at);
+    if (peer.task == task && peer.state == PeerState::kSucceeded && !peer.partial()) return true;
+  }
+  return false;
+}
+
 void Brain::tell_back_to_source(PeerHandle handle, std::string_view reason, TimePoint now) {
   auto& peer = *peers_.find(handle);
   unpark(peer);
@@ -361,6 +392,8 @@ void Brain::end(PeerHandle handle, PeerState state, TimePoint now) {
   peer.cost_ms = milliseconds(now - peer.created);
   peer.progress.reset();
   set_state(handle, state, now);
+  if (options_.report_copies && state == PeerState::kSucceeded && !peer.partial())
+    actions_.emplace_back(CopyKept{handle});
   make_dirty(peer.task);
   auto& task = *tasks_.find(peer.task);
   task.updated = now;

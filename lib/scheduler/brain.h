@@ -63,6 +63,7 @@ struct BrainOptions {
   Duration task_ttl = std::chrono::minutes(30);      // of tasks without peers
   Duration lost_peer_ttl = std::chrono::minutes(1);  // failed ones are kept this long, for those who ask
   HealthLimits health;
+  bool report_copies = false;  // CopyKept, CopyGone and HostGone actions are wanted
 };
 
 struct Registration {
@@ -115,8 +116,19 @@ struct TriggerSeed {
   HostHandle host;
   std::uint32_t attempt = 0;
 };
-using Action =
-    std::variant<SendParents, SendBackToSource, SendEmpty, SendMetadataOnly, EndStream, TriggerSeed>;
+// Only with BrainOptions::report_copies: a host has all of a task from now on; it has not any more; a host
+// is gone. For whoever remembers them over a restart.
+struct CopyKept {
+  PeerHandle peer;
+};
+struct CopyGone {
+  std::string host_id, task_id;
+};
+struct HostGone {
+  std::string host_id;
+};
+using Action = std::variant<SendParents, SendBackToSource, SendEmpty, SendMetadataOnly, EndStream,
+                            TriggerSeed, CopyKept, CopyGone, HostGone>;
 
 // How a triggered download ended.
 enum class SeedOutcome : std::uint8_t {
@@ -145,6 +157,10 @@ class Brain {
   // The first message of a stream. kNotFound: the host never announced itself; kExists: such a peer is here
   // and alive; kPrecondition, kNotFound: the priority forbids it (LEVEL1, LEVEL2). Answered by an action.
   Result<PeerHandle> register_peer(const Registration& registration, TimePoint now);
+
+  // A copy that is known from before a restart: as if that peer had finished. Means nothing if the host is
+  // unknown, or has the task already.
+  PeerHandle restore_copy(const Registration& registration, TimePoint now);
 
   // What a peer says. Handles of peers that are gone do nothing.
   void started(PeerHandle peer, TimePoint now);
@@ -191,6 +207,10 @@ class Brain {
   const Slab<TaskRecord>& tasks() const { return tasks_; }
   const Slab<PeerRecord>& peers() const { return peers_; }
   std::size_t waiting() const { return waiting_; }
+  // The host has all of the task.
+  bool has_copy(HostHandle host, TaskHandle task) const;
+  // Until when the task's own entry is remembered by whoever remembers.
+  void set_kept_until(TaskHandle task, TimePoint when) { tasks_.find(task)->kept_until = when; }
   // Peers that may be parents of `task` now.
   std::vector<PeerHandle> usable_parents(TaskHandle task) const;
 
@@ -228,7 +248,7 @@ class Brain {
   // brain_links.cc: the lists and the books
   void link(PeerHandle handle);
   void unlink(PeerHandle handle);
-  void remove_peer(PeerHandle handle, TimePoint now);
+  void remove_peer(PeerHandle handle, TimePoint now, bool with_host = false);
   void remove_host(HostHandle handle, TimePoint now);
   void reserve(PeerHandle child, PeerHandle parent, std::uint32_t units);
   void release_parents(PeerRecord& child);

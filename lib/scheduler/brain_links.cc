@@ -33,7 +33,7 @@ void Brain::unlink(PeerHandle handle) {
 }
 
 // Its children keep an edge to nothing, which costs nothing and says nothing.
-void Brain::remove_peer(PeerHandle handle, TimePoint now) {
+void Brain::remove_peer(PeerHandle handle, TimePoint now, bool with_host) {
   auto& peer = *peers_.find(handle);
   if (peer.has_stream) {
     peer.has_stream = false;
@@ -42,8 +42,11 @@ void Brain::remove_peer(PeerHandle handle, TimePoint now) {
   unpark(peer);
   release_parents(peer);
   release_token(peer);
+  const bool had_all = peer.state == PeerState::kSucceeded && !peer.partial();
   set_state(handle, PeerState::kLeave, now);
   auto& host = *hosts_.find(peer.host);
+  if (had_all && options_.report_copies && (with_host || !has_copy(peer.host, peer.task)))
+    actions_.emplace_back(CopyGone{host.facts.id, tasks_.find(peer.task)->id});
   host.used_units -= peer.children_units;
   make_dirty(peer.task);
   unlink(handle);
@@ -53,12 +56,13 @@ void Brain::remove_peer(PeerHandle handle, TimePoint now) {
 
 void Brain::remove_host(HostHandle handle, TimePoint now) {
   auto& host = *hosts_.find(handle);
-  while (host.first_peer != kNowhere) remove_peer(peers_.handle_of(host.first_peer), now);
+  while (host.first_peer != kNowhere) remove_peer(peers_.handle_of(host.first_peer), now, true);
   if (host.seed_position != kNowhere) {
     seeds_[host.seed_position] = seeds_.back();
     hosts_.find(seeds_.back())->seed_position = host.seed_position;
     seeds_.pop_back();
   }
+  if (options_.report_copies) actions_.emplace_back(HostGone{host.facts.id});
   host_ids_.erase(host.facts.id, handle.index);
   hosts_.erase(handle);
 }

@@ -3,7 +3,6 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <regex>
 
 #include "base/address.h"
 #include "base/config_tree.h"
@@ -28,42 +27,10 @@ void check_ip(ConfigReader& reader, std::string_view path, const std::string& ip
   if (!ip.empty() && !Address::parse_ip(ip, 0)) reader.complain(path, "must be an IP address");
 }
 
-// Priorities by application, as the manager would give them.
-void read_applications(const ConfigTree& list, const std::string& file, std::vector<ApplicationPriority>& out,
-                       std::vector<std::string>& complaints) {
-  for (const auto& item : list.items()) {
-    ConfigReader reader(item, "applications");
-    ApplicationPriority application;
-    reader.read("name", application.name);
-    reader.read("priority.value", application.priority, std::uint8_t{0}, std::uint8_t{6});
-    if (const auto* urls = reader.take("priority.urls")) {
-      for (const auto& entry : urls->items()) {
-        ConfigReader url(entry, "applications.priority.urls");
-        UrlPriority priority;
-        url.read("regex", priority.regex);
-        url.read("value", priority.priority, std::uint8_t{0}, std::uint8_t{6});
-        try {
-          (void)std::regex(priority.regex, std::regex::ECMAScript | std::regex::optimize);
-          application.urls.push_back(std::move(priority));
-        } catch (const std::regex_error&) {
-          complaints.push_back(fmt::format(
-              "{}:{}: applications.priority.urls.regex: not a regular expression", file, entry.line()));
-        }
-        if (auto wrong = url.finish(); !wrong) complaints.push_back(wrong.error().message());
-      }
-    }
-    if (auto wrong = reader.finish(); !wrong) complaints.push_back(wrong.error().message());
-    out.push_back(std::move(application));
-  }
-}
-
 // Keys that Dragonfly reads and that mean nothing here (yet). Named in a warning when they are set.
 constexpr std::string_view kWithoutEffect[] = {
     "console",
     "pprofPort",
-    "server.advertiseIP",
-    "server.advertisePort",
-    "server.host",
     "server.logMaxAge",
     "tracing.protocol",
     "tracing.endpoint",
@@ -72,7 +39,6 @@ constexpr std::string_view kWithoutEffect[] = {
     "tracing.headers",
     "server.pluginDir",
     "server.cacheDir",
-    "server.dataDir",
     "server.workHome",
     "scheduler.retryBackToSourceLimit",
     "scheduler.retryLimit",
@@ -90,9 +56,6 @@ constexpr std::string_view kWithoutEffect[] = {
     "database.redis.poolSize",
     "database.redis.poolTimeout",
     "database.redis.tls",
-    "manager.addr",
-    "manager.tls",
-    "manager.keepAlive.interval",
     "peer.tls",
     "seedPeer.enable",
     "storage",
@@ -102,30 +65,9 @@ constexpr std::string_view kWithoutEffect[] = {
     "job.localWorkerNum",
     "job.redis",
     "metrics.enableHost",
-    "host.idc",
-    "host.location",
 };
 
 }  // namespace
-
-Result<DynamicConfig> DynamicConfig::parse(std::string_view text, std::string_view name) {
-  TRY(const ConfigTree tree, ConfigTree::parse(text, name));
-  ConfigReader reader(tree);
-  DynamicConfig config;
-  std::vector<std::string> complaints;
-  if (const auto* list = reader.take("applications"))
-    read_applications(*list, std::string(name), config.applications, complaints);
-  reader.read("seedPeerClusterConfig.loadLimit", config.seed_load_limit, 1U, 100000U);
-  reader.read("schedulerClusterConfig.candidateParentLimit", config.candidate_parents, 1U, 20U);
-  reader.accept("schedulerClusterConfig.filterParentLimit");
-  reader.accept("schedulerClusterConfig.jobRateLimit");
-  reader.read("schedulerClusterClientConfig.loadLimit", config.load_limit, 1U, 100000U);
-  reader.take("schedulerClusterClientConfig");
-  reader.take("seedPeerClusterConfig");
-  TRY_OK(reader.finish());
-  if (!complaints.empty()) return error(ErrorCode::kInvalid, "{}", complaints.front());
-  return config;
-}
 
 Result<SchedulerConfig> SchedulerConfig::parse(std::string_view text, std::string_view name) {
   TRY(const ConfigTree tree, ConfigTree::parse(text, name));
@@ -140,6 +82,7 @@ Result<SchedulerConfig> SchedulerConfig::parse(std::string_view text, std::strin
   reader.read("server.port", config.port);
   reader.read("server.host", config.hostname);
   read_tls(reader, "server.tls", config.tls);
+  reader.read("server.dataDir", config.data_dir);
   reader.read("server.requestRateLimit", config.request_rate_limit, 1U);
   reader.read("server.logDir", config.log_dir);
   reader.read("server.logLevel", config.log_level);
@@ -163,6 +106,8 @@ Result<SchedulerConfig> SchedulerConfig::parse(std::string_view text, std::strin
   reader.read("host.idc", config.idc);
   reader.read("host.location", config.location);
   reader.read("manager.addr", config.manager_addr);
+  read_tls(reader, "manager.tls", config.manager_tls);
+  read_positive(reader, "manager.keepAlive.interval", config.manager_keep_alive);
   reader.read("manager.schedulerClusterID", config.scheduler_cluster_id, std::uint64_t{1});
   read_positive(reader, "dynConfig.refreshInterval", config.dynconfig_refresh);
   reader.read("metrics.enable", config.metrics_enable);

@@ -17,6 +17,7 @@
 #include "base/deadline.h"
 #include "base/result.h"
 #include "scheduler/brain.h"
+#include "scheduler/dynamic.h"
 
 namespace d7y::scheduler {
 
@@ -26,30 +27,11 @@ struct TlsFiles {
   bool on() const { return !cert.empty(); }
 };
 
-struct UrlPriority {
-  std::string regex;
-  std::uint8_t priority = 0;
-};
-struct ApplicationPriority {
-  std::string name;
-  std::uint8_t priority = 0;
-  std::vector<UrlPriority> urls;
-};
-
-// What may change while the scheduler runs.
-struct DynamicConfig {
-  std::vector<ApplicationPriority> applications;
-  std::uint32_t candidate_parents = 0;  // 0: not said
-  std::uint32_t load_limit = 200, seed_load_limit = 2000;
-
-  static Result<DynamicConfig> parse(std::string_view text, std::string_view name);
-};
-
 struct SchedulerConfig {
   // server
-  std::string advertise_ip;  // empty: the first address of the machine
-  std::uint16_t advertise_port = 8002;
-  std::string listen_ip;  // empty: all
+  std::string advertise_ip;          // empty: the first address of the machine
+  std::uint16_t advertise_port = 0;  // 0: the one it listens on
+  std::string listen_ip;             // empty: all
   std::uint16_t port = 8002;
   std::string hostname;  // empty: the machine's
   TlsFiles tls;
@@ -59,6 +41,8 @@ struct SchedulerConfig {
   std::uint64_t log_max_size_mb = 1024;
   std::uint32_t log_max_age_days = 7, log_max_backups = 20;
   bool console = false;
+  // Where files are kept that outlive a restart; empty: nowhere.
+  std::string data_dir;
   // scheduler
   std::uint32_t back_to_source_count = 200;
   std::uint32_t retry_back_to_source_limit = 4, retry_limit = 5;
@@ -71,8 +55,10 @@ struct SchedulerConfig {
   TlsFiles seed_tls;
   Duration seed_task_download_timeout = std::chrono::hours(10);
   // the rest
-  std::string idc, location;
-  std::string manager_addr;  // empty: none
+  std::string idc, location;  // of this scheduler, told to the manager
+  std::string manager_addr;   // "host:port"; empty: none
+  TlsFiles manager_tls;
+  Duration manager_keep_alive = std::chrono::seconds(5);
   std::uint64_t scheduler_cluster_id = 1;
   Duration dynconfig_refresh = std::chrono::minutes(1);
   bool metrics_enable = false;

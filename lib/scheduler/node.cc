@@ -8,7 +8,9 @@
 #include "net/grpc/reflection.h"
 #include "net/grpc/server.h"
 #include "net/http/server.h"
-#include "net/tls/tls.h"
+#include "scheduler/connections.h"
+#include "scheduler/journal_ledger.h"
+#include "scheduler/manager_link.h"
 #include "scheduler/service.h"
 
 namespace d7y::scheduler {
@@ -41,33 +43,6 @@ class MetricsHandler final : public http::Handler {
   Metrics& metrics_;
 };
 
-Task<Result<std::unique_ptr<world::Stream>>> accept_tls(std::unique_ptr<world::Stream> stream,
-                                                        std::shared_ptr<net::TlsContext> context,
-                                                        WallTime now, Deadline deadline) {
-  auto sniffing = net::sniff_tls(std::move(stream), deadline);
-  CO_TRY(net::Sniffed sniffed, co_await sniffing);
-  if (!sniffed.tls) co_return std::move(sniffed.stream);
-  auto handshake = net::tls_accept(std::move(sniffed.stream), std::move(context), now, deadline);
-  CO_TRY(std::unique_ptr<net::TlsStream> secure, co_await handshake);
-  std::unique_ptr<world::Stream> plain(std::move(secure));
-  co_return plain;
-}
-
-Task<Result<std::unique_ptr<world::Stream>>> connect_tls(world::World& world, Address to,
-                                                         std::shared_ptr<net::TlsContext> context,
-                                                         Deadline deadline) {
-  auto connecting = world.network().connect(to, world::ConnectOptions{}, deadline);
-  CO_TRY(std::unique_ptr<world::Stream> stream, co_await connecting);
-  net::TlsConnectOptions options;
-  options.server_name = to.ip();
-  options.now = world.wall_now();
-  options.alpn = {"h2"};
-  auto handshake = net::tls_connect(std::move(stream), std::move(context), options, deadline);
-  CO_TRY(std::unique_ptr<net::TlsStream> secure, co_await handshake);
-  std::unique_ptr<world::Stream> plain(std::move(secure));
-  co_return plain;
-}
-
 Result<Address> listen_address(const std::string& ip, std::uint16_t port, bool v6) {
   if (ip.empty()) return Address::parse_ip(v6 ? "::" : "0.0.0.0", port);
   return Address::parse_ip(ip, port);
@@ -79,28 +54,6 @@ Result<Address> metrics_listen_address(const std::string& text) {
   auto address = Address::parse(text);
   if (!address) return std::move(address).error().in("metrics.addr");
   return address;
-}
-
-Result<std::shared_ptr<net::TlsContext>> server_context(world::Files& files, const TlsFiles& paths) {
-  net::TlsServerOptions options;
-  TRY(options.identity.certificate_pem, net::load_pem(files, paths.cert));
-  TRY(options.identity.key_pem, net::load_pem(files, paths.key));
-  TRY(std::string authority, net::load_pem(files, paths.ca_cert));
-  options.client_trust_pem.push_back(std::move(authority));
-  options.clients = net::ClientCertificates::kRequired;
-  options.alpn = {"h2"};
-  return net::TlsContext::server(std::move(options));
-}
-
-Result<std::shared_ptr<net::TlsContext>> client_context(world::Files& files, const TlsFiles& paths) {
-  net::TlsClientOptions options;
-  net::TlsIdentity identity;
-  TRY(identity.certificate_pem, net::load_pem(files, paths.cert));
-  TRY(identity.key_pem, net::load_pem(files, paths.key));
-  TRY(std::string authority, net::load_pem(files, paths.ca_cert));
-  options.trust_pem.push_back(std::move(authority));
-  options.identity = std::move(identity);
-  return net::TlsContext::client(std::move(options));
 }
 
 constexpr std::size_t kBiggestDynconfig = 4 << 20;  // bytes
@@ -137,7 +90,7 @@ Task<void> follow_dynconfig(world::World& world, Service& service, SchedulerConf
       continue;
     }
     config.dynamic = std::move(*parsed);
-    service.set_dynamic(config.brain_options(), config.dynamic.applications);
+    service.set_dynamic(config.brain_options(), config.dynamic);
     log.info("dynamic configuration read again from {}", config.dynconfig_path);
   }
 }
@@ -149,6 +102,7 @@ struct SchedulerNode::Parts {
   explicit Parts(world::World& w) : world(w), scope(w.loop()) {}
   world::World& world;
   TokenBucket calls;  // one token a call
+  std::unique_ptr<JournalLedger> journal;
   std::unique_ptr<Service> service;
   grpc::Health health;
   grpc::Reflection reflection;
@@ -157,8 +111,52 @@ struct SchedulerNode::Parts {
   std::unique_ptr<MetricsHandler> metrics_handler;
   std::unique_ptr<http::Server> metrics_server;
   std::unique_ptr<world::Listener> metrics_listener;
+  std::unique_ptr<ManagerLink> manager;
   Scope scope;
+
+  // First what was, then what is.
+  Task<void> remember() {
+    auto loading = service->load();
+    co_await loading;
+    if (!journal) co_return;
+    auto writing = journal->run();
+    co_await writing;
+  }
+  Result<void> follow_manager(const SchedulerConfig& config, Log log, Metrics& metrics);
 };
+
+Result<void> SchedulerNode::Parts::follow_manager(const SchedulerConfig& config, Log log, Metrics& metrics) {
+  ManagerLinkOptions options;
+  options.address = config.manager_addr;
+  options.hostname = dns_name(config.hostname.empty() ? world.machine().hostname : config.hostname);
+  options.ip =
+      config.advertise_ip.empty() ? first_address(world.network(), config.enable_ipv6) : config.advertise_ip;
+  options.port = config.advertise_port != 0 ? config.advertise_port : address->port();
+  options.idc = config.idc;
+  options.location = config.location;
+  options.cluster_id = config.scheduler_cluster_id;
+  options.keep_alive = config.manager_keep_alive;
+  options.refresh = config.dynconfig_refresh;
+  if (!config.data_dir.empty()) options.cache_path = config.data_dir + "/manager.answers";
+  if (config.manager_tls.on()) {
+    auto context = client_context(world.files(), config.manager_tls);
+    if (!context) return std::move(context).error().in("manager.tls");
+    options.connect = [this, name = config.manager_addr, context = *context](Deadline deadline) {
+      return dial_tls(world, name, host_of(name), context, {"h2"}, deadline);
+    };
+  }
+  auto take = [this, ours = SchedulerConfig(config)](DynamicConfig fresh) mutable {
+    ours.dynamic = std::move(fresh);
+    service->set_dynamic(ours.brain_options(), ours.dynamic);
+  };
+  manager = std::make_unique<ManagerLink>(world, std::move(options), take, log, metrics);
+  if (auto last = manager->last_good()) {
+    log.info("limits, applications and block lists are those that manager {} said last", config.manager_addr);
+    take(std::move(*last));
+  }
+  scope.spawn(manager->run());
+  return {};
+}
 
 SchedulerNode::SchedulerNode(std::unique_ptr<Parts> parts) : parts_(std::move(parts)) {}
 SchedulerNode::~SchedulerNode() = default;
@@ -168,7 +166,7 @@ Result<std::unique_ptr<SchedulerNode>> SchedulerNode::open(world::World& world, 
   auto parts = std::make_unique<Parts>(world);
   auto* raw = parts.get();
   std::string dynconfig;
-  if (!config.dynconfig_path.empty()) {
+  if (config.manager_addr.empty() && !config.dynconfig_path.empty()) {
     TRY(auto text, read_dynconfig(world.files(), config.dynconfig_path));
     dynconfig = text.value_or("");
     TRY(config.dynamic, DynamicConfig::parse(dynconfig, config.dynconfig_path));
@@ -176,16 +174,23 @@ Result<std::unique_ptr<SchedulerNode>> SchedulerNode::open(world::World& world, 
   ServiceOptions options;
   options.brain = config.brain_options();
   options.scheduler_cluster_id = config.scheduler_cluster_id;
-  options.applications = config.dynamic.applications;
+  options.dynamic = config.dynamic;
+  options.jobs.own_ip =
+      config.advertise_ip.empty() ? first_address(world.network(), config.enable_ipv6) : config.advertise_ip;
   options.seed_timeout = config.seed_task_download_timeout;
   if (config.seed_tls.on()) {
     auto context = client_context(world.files(), config.seed_tls);
     if (!context) return std::move(context).error().in("seedPeer.tls");
-    options.seed_connect = [raw, context = *context](Address to) -> grpc::Channel::Connect {
-      return [raw, context, to](Deadline deadline) { return connect_tls(raw->world, to, context, deadline); };
-    };
+    options.seed_connect = tls_connector(world, std::move(*context));
   }
   parts->service = std::make_unique<Service>(world, std::move(options), log, metrics);
+
+  if (!config.data_dir.empty()) {
+    auto journal = JournalLedger::open(world, config.data_dir, log, metrics);
+    if (!journal) return std::move(journal).error().in("server.dataDir");
+    parts->journal = std::move(*journal);
+    parts->service->remember_in(*parts->journal);
+  }
 
   grpc::ServerOptions server_options;
   parts->calls = TokenBucket(config.request_rate_limit, config.request_rate_limit, world.now());
@@ -230,8 +235,11 @@ Result<std::unique_ptr<SchedulerNode>> SchedulerNode::open(world::World& world, 
   }
   parts->health.set("", grpc::Health::Serving::kYes);
   parts->health.set("scheduler.v2.Scheduler", grpc::Health::Serving::kYes);
+  parts->scope.spawn(parts->remember());
   parts->scope.spawn(parts->service->run());
-  if (!config.dynconfig_path.empty()) {
+  if (!config.manager_addr.empty()) {
+    TRY_OK(parts->follow_manager(config, log, metrics));
+  } else if (!config.dynconfig_path.empty()) {
     parts->scope.spawn(follow_dynconfig(world, *parts->service, config, std::move(dynconfig), log));
   }
   log.info("scheduler listens at {}", parts->address->to_string());
@@ -244,8 +252,20 @@ Service& SchedulerNode::service() { return *parts_->service; }
 
 Task<Result<void>> SchedulerNode::drain(Deadline deadline) {
   parts_->health.shut_down();
+  if (parts_->manager) {
+    // No daemon shall be sent here any more; a manager that is away must not use up the time.
+    const auto moment = Deadline::in(std::chrono::seconds(2), parts_->world.now());
+    auto leaving = parts_->manager->leave(moment.or_earlier(deadline));
+    co_await leaving;
+  }
   auto draining = parts_->server->drain(deadline);
-  co_return co_await draining;
+  auto drained = co_await draining;
+  if (parts_->journal) {
+    auto settling = parts_->journal->settle(Deadline::in(std::chrono::seconds(5), parts_->world.now()));
+    auto settled = co_await settling;
+    if (!settled) co_return settled;
+  }
+  co_return drained;
 }
 
 }  // namespace d7y::scheduler

@@ -117,9 +117,19 @@ Result<void> PeerStream::take(const Request& request) {
 Result<void> PeerStream::take_register(const Request& request) {
   if (peer_) return error(ErrorCode::kPrecondition, "peer {} is registered already on this stream", peer_id_);
   const auto now = service_.world_.now();
+  const auto& download = request.register_peer_request().download();
+  const auto priority = service_.rules_.priority_of(static_cast<std::uint8_t>(download.priority()),
+                                                    download.application(), download.url());
+  const auto* host = service_.brain_.host(service_.brain_.find_host(request.host_id()));
+  const bool seed = host != nullptr && host->facts.seed;
+  const auto blocked = service_.rules_.blocked(
+      Use::kDownload, seed, {download.url(), download.application(), download.tag(), priority});
+  if (blocked) {
+    service_.metrics_.call("announce_peer", false);
+    return error(ErrorCode::kPermission, "the download is refused: its {} is on the block list", *blocked);
+  }
   RegistrationParts parts;
-  fill_registration(request, service_.priority_of(request.register_peer_request().download()), takes_offers_,
-                    parts);
+  fill_registration(request, priority, takes_offers_, parts);
   auto registered = service_.brain_.register_peer(parts.registration, now);
   service_.metrics_.call("announce_peer", registered.ok());
   if (!registered) return std::move(registered).error();
@@ -134,6 +144,9 @@ Result<void> PeerStream::take_register(const Request& request) {
   service_.pump();
   return {};
 }
+
+Task<void> PeerStream::prepare() { return service_.ready(); }
+Task<void> PeerStream::recall(std::string task_id) { return service_.recall(std::move(task_id)); }
 
 void PeerStream::send(Response response) {
   outbox_.push_back(std::move(response));
@@ -167,6 +180,8 @@ Result<void> PeerStream::outcome() {
 namespace {
 
 Task<void> read_messages(PeerStream& stream, grpc::Reader<PeerStream::Request>& in) {
+  auto preparing = stream.prepare();
+  co_await preparing;
   for (;;) {
     auto read = in.read();
     auto message = co_await read;
@@ -177,6 +192,10 @@ Task<void> read_messages(PeerStream& stream, grpc::Reader<PeerStream::Request>& 
     if (!*message) {  // half-closed: nothing more will be said
       stream.end(std::nullopt);
       co_return;
+    }
+    if ((*message)->has_register_peer_request()) {
+      auto recalling = stream.recall((*message)->task_id());
+      co_await recalling;
     }
     if (auto taken = stream.take(**message); !taken) {
       stream.end(std::move(taken).error());

@@ -21,6 +21,9 @@ class PeerStream {
   PeerStream(const PeerStream&) = delete;
   PeerStream& operator=(const PeerStream&) = delete;
 
+  // Waits until the scheduler is ready, and until it knows what others know about a task.
+  Task<void> prepare();
+  Task<void> recall(std::string task_id);
   // One message from the client; an error ends the stream with it.
   Result<void> take(const Request& request);
 

@@ -180,6 +180,7 @@ struct TaskRecord {
   TimePoint seed_rest_until{};            // no seed is asked before
   TimePoint refused_until{};              // the origin said no (4xx); whoever asks shall hear it itself
   TimePoint created{}, updated{};
+  TimePoint kept_until{};  // the ledger has it until then
   bool dirty = false;
 };
 

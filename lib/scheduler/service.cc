@@ -9,9 +9,8 @@ namespace {
 
 constexpr std::size_t kLongestId = 512;      // bytes
 constexpr std::size_t kBiggestHost = 16384;  // bytes of an announcement
-constexpr std::size_t kLongestUrl = 4096;    // bytes matched against an application's patterns
 
-// A handler that answers at once.
+// A handler that answers at once, when the service is ready.
 template <class Request, class Response>
 void answer(grpc::Server& server, std::string_view path, Service& service,
             Result<Response> (Service::*method)(const Request&), grpc::MethodOptions options = {}) {
@@ -20,6 +19,8 @@ void answer(grpc::Server& server, std::string_view path, Service& service,
     static Task<Result<Response>> now(Service& on, Result<Response> (Service::*what)(const Request&),
                                       Request request) {
       CO_OK(api::validate(request));
+      auto waiting = on.ready();
+      co_await waiting;
       co_return (on.*what)(request);
     }
   };
@@ -37,29 +38,58 @@ Service::Service(world::World& world, ServiceOptions options, Log log, Metrics& 
       log_(log.in("scheduler")),
       metrics_(metrics),
       brain_(options_.brain, world.random()),
+      hosts_(world, options_.seed_connect, log_),
+      jobs_(world, brain_, rules_, hosts_, options_.jobs, log_, metrics),
       scope_(world.loop()) {
-  set_dynamic(options_.brain, options_.applications);
+  set_dynamic(options_.brain, options_.dynamic);
 }
 
-void Service::set_dynamic(BrainOptions options, const std::vector<ApplicationPriority>& applications) {
+void Service::set_dynamic(BrainOptions options, const DynamicConfig& dynamic) {
+  options.report_copies = ledger_ != nullptr;
   brain_.set_options(options);
-  applications_.clear();
-  for (const auto& application : applications) {
-    CompiledApplication compiled{application.name, application.priority, {}};
-    for (const auto& url : application.urls) {
-      try {
-        compiled.urls.emplace_back(std::regex(url.regex, std::regex::ECMAScript | std::regex::optimize),
-                                   url.priority);
-      } catch (const std::regex_error&) {
-        log_.warn("application {}: a URL pattern is not a regular expression and is left out",
-                  application.name);
-      }
-    }
-    applications_.push_back(std::move(compiled));
-  }
+  std::vector<std::string> complaints;
+  rules_ = DynamicRules(dynamic, &complaints);
+  jobs_.set_rate(dynamic.job_rate_limit);
+  for (const auto& complaint : complaints) log_.warn("{}", complaint);
 }
 
 Service::~Service() = default;
+
+void Service::remember_in(Ledger& ledger) {
+  ledger_ = &ledger;
+  copies_ = std::make_unique<CopyBook>(world_, brain_, ledger, log_);
+  auto options = brain_.options();
+  options.report_copies = true;
+  brain_.set_options(options);
+  loaded_ = false;
+}
+
+Task<void> Service::load() {
+  if (ledger_ == nullptr) co_return;
+  const auto before = world_.now();
+  auto loading = ledger_->load([this](LedgerEntry entry) { copies_->load(entry); });
+  auto loaded = co_await loading;
+  if (!loaded) log_.error("what was known before cannot be read: {}", loaded.error().message());
+  loaded_ = true;
+  log_.info("{} hosts and {} complete copies are known from before ({} ms)", copies_->hosts_found(),
+            copies_->copies_found(),
+            std::chrono::duration_cast<std::chrono::milliseconds>(world_.now() - before).count());
+  loaded_now_.notify_all();
+  pump();
+}
+
+Task<void> Service::ready() {
+  while (!loaded_) {
+    auto waited = co_await loaded_now_.wait(Deadline::never());
+    (void)waited;
+  }
+}
+
+Task<void> Service::recall(std::string task_id) {
+  if (!copies_ || task_id.size() > kLongestId) co_return;
+  auto recalling = copies_->recall(std::move(task_id));
+  co_await recalling;
+}
 
 void Service::attach(grpc::Server& server) {
   namespace method = api::method::scheduler;
@@ -78,6 +108,7 @@ void Service::attach(grpc::Server& server) {
   answer(server, method::kDeletePeer, *this, &Service::delete_peer);
   answer(server, method::kStatTask, *this, &Service::stat_task);
   answer(server, method::kDeleteTask, *this, &Service::delete_task);
+  jobs_.attach(server);
 }
 
 Task<void> Service::run() {
@@ -132,6 +163,12 @@ void Service::pump() {
       if (auto* stream = stream_of(end->peer)) {
         stream->end(end->code ? std::optional<Error>(Error(*end->code, end->message)) : std::nullopt);
       }
+    } else if (const auto* kept = std::get_if<CopyKept>(&action)) {
+      if (copies_) copies_->note(*kept);
+    } else if (const auto* copy = std::get_if<CopyGone>(&action)) {
+      if (copies_) copies_->note(*copy);
+    } else if (const auto* gone = std::get_if<HostGone>(&action)) {
+      if (copies_) copies_->note(*gone);
     } else if (const auto* seed = std::get_if<TriggerSeed>(&action)) {
       const auto* task = brain_.task(seed->task);
       const auto* host = brain_.host(seed->host);
@@ -144,26 +181,6 @@ void Service::pump() {
   if (brain_.next_wakeup() < sleeping_until_) wake_.notify_all();
 }
 
-std::uint8_t Service::priority_of(const api::common::Download& download) const {
-  if (download.priority() != api::common::LEVEL0 || !download.has_application()) {
-    return static_cast<std::uint8_t>(download.priority());
-  }
-  for (const auto& application : applications_) {
-    if (application.name != download.application()) continue;
-    if (download.url().size() <= kLongestUrl) {
-      for (const auto& [pattern, priority] : application.urls) {
-        try {
-          if (std::regex_search(download.url(), pattern)) return priority;
-        } catch (const std::regex_error&) {
-          break;  // too complex for this text
-        }
-      }
-    }
-    return application.priority;
-  }
-  return 0;
-}
-
 Result<api::Empty> Service::announce_host(const api::scheduler::AnnounceHostRequest& request) {
   metrics_.call("announce_host", true);
   if (request.host().id().size() > kLongestId || request.host().ByteSizeLong() > kBiggestHost) {
@@ -173,7 +190,9 @@ Result<api::Empty> Service::announce_host(const api::scheduler::AnnounceHostRequ
   api::common::Host shown = request.host();
   shown.set_scheduler_cluster_id(options_.scheduler_cluster_id);
   facts.announcement = shown.SerializeAsString();
-  if (!brain_.find_host(facts.id)) log_.info("host {} ({}) is here", facts.id, facts.seed ? "seed" : "peer");
+  const auto* known = brain_.host(brain_.find_host(facts.id));
+  if (known == nullptr) log_.info("host {} ({}) is here", facts.id, facts.seed ? "seed" : "peer");
+  if (copies_ && (known == nullptr || !same_host(known->facts, facts))) copies_->note_host(facts);
   brain_.announce_host(std::move(facts), world_.now());
   pump();
   return api::Empty();

@@ -8,11 +8,8 @@
 // Must outlive the server it is attached to. Everything happens on the world's loop.
 #pragma once
 
-#include <deque>
-#include <map>
 #include <memory>
 #include <optional>
-#include <regex>
 #include <string>
 #include <unordered_map>
 #include <vector>
@@ -21,10 +18,13 @@
 #include "api/scheduler.h"
 #include "base/log.h"
 #include "base/scope.h"
-#include "net/grpc/channel.h"
 #include "net/grpc/server.h"
 #include "scheduler/brain.h"
 #include "scheduler/config.h"
+#include "scheduler/copy_book.h"
+#include "scheduler/host_calls.h"
+#include "scheduler/jobs.h"
+#include "scheduler/ledger.h"
 #include "scheduler/messages.h"
 #include "scheduler/service_metrics.h"
 #include "world/world.h"
@@ -34,11 +34,12 @@ namespace d7y::scheduler {
 struct ServiceOptions {
   BrainOptions brain;
   std::uint64_t scheduler_cluster_id = 1;
-  std::vector<ApplicationPriority> applications;
+  DynamicConfig dynamic;
   // A triggered download may take so long.
   Duration seed_timeout = std::chrono::hours(10);
   // Connects to a seed's upload server; none: plain TCP.
-  std::function<grpc::Channel::Connect(Address)> seed_connect;
+  HostCalls::Connector seed_connect;
+  JobOptions jobs;
 };
 
 class PeerStream;
@@ -50,14 +51,23 @@ class Service {
   Service(const Service&) = delete;
   Service& operator=(const Service&) = delete;
 
+  // Remembers hosts and complete copies there from now on. Before attach(); must outlive the service.
+  void remember_in(Ledger& ledger);
+  // Takes up what the ledger knows from before. Streams and questions wait until that is done.
+  Task<void> load();
+
   void attach(grpc::Server& server);
   // Moves the brain's time; for ever.
   Task<void> run();
 
   // Limits and priorities change while it runs.
-  void set_dynamic(BrainOptions options, const std::vector<ApplicationPriority>& applications);
+  void set_dynamic(BrainOptions options, const DynamicConfig& dynamic);
+
+  // Waits until load() is done.
+  Task<void> ready();
 
   Brain& brain() { return brain_; }
+  Jobs& jobs() { return jobs_; }
 
  private:
   friend class PeerStream;
@@ -76,31 +86,29 @@ class Service {
   Result<api::common::Task> stat_task(const api::scheduler::StatTaskRequest& request);
   Result<api::Empty> delete_task(const api::scheduler::DeleteTaskRequest& request);
 
-  // The priority of a download, its application's where it has none of its own.
-  std::uint8_t priority_of(const api::common::Download& download) const;
   Clocks clocks();
+  // Before a peer of this task registers.
+  Task<void> recall(std::string task_id);
   // Carries out what the brain decided. After every event.
   void pump();
   PeerStream* stream_of(PeerHandle peer);
   // seed_trigger.cc
   Task<void> trigger(TaskHandle task, std::uint32_t attempt, std::string task_id, std::string seed,
                      Address at, api::dfdaemon::DownloadTaskRequest request);
-  Task<Result<void>> drain_download(grpc::Channel& channel, api::dfdaemon::DownloadTaskRequest request);
-  grpc::Channel& channel_to(const Address& at);
 
   world::World& world_;
   ServiceOptions options_;
   Log log_;
   ServiceMetrics metrics_;
   Brain brain_;
-  struct CompiledApplication {
-    std::string name;
-    std::uint8_t priority;
-    std::vector<std::pair<std::regex, std::uint8_t>> urls;
-  };
-  std::vector<CompiledApplication> applications_;
+  DynamicRules rules_;
   std::unordered_map<std::uint32_t, PeerStream*> streams_;  // by the peer's position
-  std::map<Address, std::unique_ptr<grpc::Channel>> channels_;
+  HostCalls hosts_;
+  Jobs jobs_;
+  Ledger* ledger_ = nullptr;
+  std::unique_ptr<CopyBook> copies_;  // with a ledger
+  bool loaded_ = true;
+  Signal loaded_now_;
   TimePoint sleeping_until_{};  // of run()
   Signal wake_;
   Scope scope_;

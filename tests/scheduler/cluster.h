@@ -178,6 +178,12 @@ class TestCluster {
     sim::HostOptions options;
     options.name = "scheduler";
     machine_ = &sim.add_host(options);
+    start(std::move(config));
+  }
+
+  // On the same machine, with its disk; at another port than before.
+  void start(SchedulerConfig config) {
+    node_.reset();
     config.listen_ip = machine_->addresses().front().ip();
     auto opened = SchedulerNode::open(*machine_, std::move(config), machine_->log(), metrics_);
     REQUIRE_MESSAGE(opened.ok(), (opened ? "" : opened.error().message()));

@@ -73,7 +73,7 @@ manager:
   CHECK(options.peer_ttl == 720h);
   CHECK(options.host_ttl == 2h);
   CHECK(mentions(config->warnings, "scheduler.retryInterval has no effect"));
-  CHECK(mentions(config->warnings, "server.advertisePort has no effect"));
+  CHECK_FALSE(mentions(config->warnings, "server.advertisePort"));
 }
 
 TEST_CASE("keys without effect and unknown keys are named, with their line") {
@@ -112,7 +112,9 @@ schedulerClusterConfig:
   filterParentLimit: 15
 schedulerClusterClientConfig:
   loadLimit: 50
-  blockList: {task: {}}
+  blockList:
+    task: {download: {applications: [games], urls: ["^https://tracker\\."], tags: [old], priorities: [1]}}
+    persistentTask: {upload: {tags: [huge]}}
 seedPeerClusterConfig:
   loadLimit: 500
 )",
@@ -125,6 +127,24 @@ seedPeerClusterConfig:
   CHECK(config->applications[0].priority == 4);
   REQUIRE(config->applications[0].urls.size() == 1);
   CHECK(config->applications[0].urls[0].priority == 6);
+  const DynamicRules rules(*config);
+  CHECK(rules.priority_of(0, "training", "https://h/model.safetensors") == 6);
+  CHECK(rules.priority_of(0, "training", "https://h/readme") == 4);
+  CHECK(rules.priority_of(2, "training", "https://h/readme") == 2);
+  CHECK(rules.priority_of(0, "other", "https://h/readme") == 0);
+  const auto why = [&](Use use, DynamicRules::Wish wish) {
+    return std::string(rules.blocked(use, false, wish).value_or("allowed"));
+  };
+  CHECK(why(Use::kDownload, {"https://h/f", "games", "", 0}) == "application");
+  CHECK(why(Use::kDownload, {"https://h/f", "", "old", 0}) == "tag");
+  CHECK(why(Use::kDownload, {"https://tracker.h/f", "", "", 0}) == "url");
+  CHECK(why(Use::kDownload, {"https://h/f", "", "", 1}) == "priority");
+  CHECK(why(Use::kDownload, {"https://h/f", "", "", 0}) == "allowed");
+  CHECK(why(Use::kPersistentUpload, {"https://h/f", "games", "huge", 0}) == "tag");
+  CHECK_FALSE(rules.blocked(Use::kDownload, true, {"https://h/f", "games", "", 0}));
+  CHECK(DynamicConfig::parse("schedulerClusterClientConfig: {blockList: {task: {download: {urls: ['(']}}}}",
+                             "d")
+            .failed_with(ErrorCode::kInvalid));
   CHECK(DynamicConfig::parse("applications:\n  - name: a\n    priority:\n      value: 9\n", "d")
             .failed_with(ErrorCode::kInvalid));
   CHECK(DynamicConfig::parse("applications:\n  - priority: {urls: [{regex: '(', value: 1}]}\n", "d")
