@@ -12,6 +12,12 @@ namespace {
 // How often late pieces are looked at while nothing else happens.
 constexpr auto kTick = std::chrono::milliseconds(100);
 
+// With nothing to do for so long, a child takes what a parent deals to other children. Longer than it takes
+// one of them to begin with a piece and to say so.
+constexpr auto kShareIdle = std::chrono::milliseconds(20);
+// So many such pieces at once: enough to keep a connection busy.
+constexpr std::size_t kBeyondShares = 2;
+
 // Failures that are ours and not the parent's.
 bool is_ours(ErrorCode code) {
   return code == ErrorCode::kDiskFull || code == ErrorCode::kIo || code == ErrorCode::kChanged ||
@@ -93,16 +99,23 @@ void ParentPhase::count_copies() {
   }
 }
 
-bool ParentPhase::assign_open(Parent& parent, swarm::AnnounceSession& session) {
+// `why`: kBeyondShare ignores how the parent deals its pieces.
+bool ParentPhase::assign_open(Parent& parent, Why why, swarm::AnnounceSession& session) {
   auto& world = conductor_.parts_.world;
   auto& plan = conductor_.plan_;
   auto length = conductor_.task_->piece_length();
-  if (plan.open() == 0 || set_.given_up(parent.id) || !set_.usable(parent.id, length, world.now()))
+  auto now = world.now();
+  if (plan.open() == 0 || set_.given_up(parent.id) || !set_.usable(parent.id, length, now, true))
     return false;
-  auto piece = plan.pick(parent.watch->complete(), copies_, world.random());
-  if (!piece) piece = plan.pick(parent.watch->arriving(), copies_, world.random());
+  auto share = parent.watch->share();
+  if (why == Why::kBeyondShare) share = {};
+  std::optional<std::uint32_t> piece;
+  if (set_.usable(parent.id, length, now)) {
+    piece = plan.pick(parent.watch->complete(), copies_, world.random(), share);
+  }
+  if (!piece) piece = plan.pick(parent.watch->arriving(), copies_, world.random(), share);
   if (!piece) return false;
-  start(parent, *piece, false, session);
+  start(parent, *piece, why, session);
   return true;
 }
 
@@ -114,10 +127,35 @@ void ParentPhase::assign(swarm::AnnounceSession& session) {
   for (bool any = true; any && !failure_;) {
     any = false;
     for (auto& parent : parents_) {
-      if (assign_open(parent, session)) any = true;
+      if (assign_open(parent, Why::kOpen, session)) any = true;
     }
   }
+  assign_beyond_shares(session);
   if (conductor_.plan_.open() == 0 && !failure_) assign_hedges(session);
+}
+
+// What a parent deals to others is taken from it only when there is nothing else to do, or a reader waits for
+// it.
+void ParentPhase::assign_beyond_shares(swarm::AnnounceSession& session) {
+  bool dealt = conductor_.plan_.open() > 0 &&
+               std::any_of(parents_.begin(), parents_.end(),
+                           [](const Parent& parent) { return parent.watch->share().count > 1; });
+  auto running_beyond = [this] {
+    return static_cast<std::size_t>(std::count_if(fetches_.begin(), fetches_.end(),
+                                                  [](const Fetch& f) { return f.why == Why::kBeyondShare; }));
+  };
+  bool idle = running_beyond() == fetches_.size() || conductor_.plan_.reader_waits();
+  if (!dealt || failure_ || !idle) {
+    idle_since_.reset();
+    return;
+  }
+  auto now = conductor_.parts_.world.now();
+  if (!idle_since_) idle_since_ = now;
+  if (now - *idle_since_ < kShareIdle) return;
+  for (auto& parent : parents_) {
+    if (running_beyond() >= kBeyondShares) return;
+    assign_open(parent, Why::kBeyondShare, session);
+  }
 }
 
 void ParentPhase::assign_hedges(swarm::AnnounceSession& session) {
@@ -128,9 +166,10 @@ void ParentPhase::assign_hedges(swarm::AnnounceSession& session) {
   };
   std::vector<Start> starts;
   for (const auto& late : fetches_) {
-    if (late.rival || conductor_.task_->has(late.piece)) continue;
-    bool has_rival = std::any_of(fetches_.begin(), fetches_.end(),
-                                 [&](const Fetch& f) { return f.rival && f.piece == late.piece; });
+    if (late.why == Why::kRival || conductor_.task_->has(late.piece)) continue;
+    bool has_rival = std::any_of(fetches_.begin(), fetches_.end(), [&](const Fetch& f) {
+      return f.why == Why::kRival && f.piece == late.piece;
+    });
     if (has_rival) continue;
     std::vector<swarm::ParentSet::Id> having;
     for (const auto& parent : parents_) {
@@ -143,10 +182,11 @@ void ParentPhase::assign_hedges(swarm::AnnounceSession& session) {
         std::find_if(parents_.begin(), parents_.end(), [&](const Parent& p) { return p.id == *helper; });
     if (found != parents_.end()) starts.push_back({&*found, late.piece});
   }
-  for (const auto& each : starts) start(*each.parent, each.piece, true, session);
+  for (const auto& each : starts) start(*each.parent, each.piece, Why::kRival, session);
 }
 
-void ParentPhase::start(Parent& parent, std::uint32_t piece, bool rival, swarm::AnnounceSession& session) {
+void ParentPhase::start(Parent& parent, std::uint32_t piece, Why why, swarm::AnnounceSession& session) {
+  bool rival = why == Why::kRival;
   auto& plan = conductor_.plan_;
   auto now = conductor_.parts_.world.now();
   auto claimed = conductor_.task_->claim(piece, rival ? store::Rivals::kAllowed : store::Rivals::kNo);
@@ -167,7 +207,7 @@ void ParentPhase::start(Parent& parent, std::uint32_t piece, bool rival, swarm::
   auto& record = fetches_.emplace_back();
   record.parent = &parent;
   record.piece = piece;
-  record.rival = rival;
+  record.why = why;
   record.running = {.parent = parent.id, .length = length, .left = length, .asked = now, .last_byte = now};
   fetching_.spawn(fetch(record, std::move(claim), session));
 }
@@ -250,6 +290,8 @@ Task<Result<ParentPhase::End>> ParentPhase::run(swarm::AnnounceSession& session)
     progress_at = std::max(progress_at, conductor_.last_byte_at_);
     if (now - progress_at >= conductor_.options_.stall_timeout) co_return End::kStalled;
     auto wake = Deadline::at(progress_at + conductor_.options_.stall_timeout);
+    if (idle_since_ && now < *idle_since_ + kShareIdle)
+      wake = wake.or_earlier(Deadline::at(*idle_since_ + kShareIdle));
     if (!fetches_.empty()) wake = wake.or_earlier(Deadline::in(kTick, now));
     if (auto back = set_.next_return(now); back != TimePoint::max())
       wake = wake.or_earlier(Deadline::at(back));

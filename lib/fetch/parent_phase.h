@@ -41,17 +41,23 @@ class ParentPhase {
     std::uint64_t seen_version = 0;
     std::vector<std::uint64_t> counted;  // its pieces as copies_ counts them, one bit each
   };
+  enum class Why : std::uint8_t {
+    kOpen,         // nobody fetches the piece
+    kBeyondShare,  // likewise, but its parent deals it to another child
+    kRival,        // somebody fetches it, and is late
+  };
   struct Fetch {
     Parent* parent = nullptr;
     std::uint32_t piece = 0;
     swarm::ParentSet::Running running;
-    bool rival = false;
+    Why why = Why::kOpen;
   };
 
   void assign(swarm::AnnounceSession& session);
-  bool assign_open(Parent& parent, swarm::AnnounceSession& session);
+  bool assign_open(Parent& parent, Why why, swarm::AnnounceSession& session);
+  void assign_beyond_shares(swarm::AnnounceSession& session);
   void assign_hedges(swarm::AnnounceSession& session);
-  void start(Parent& parent, std::uint32_t piece, bool rival, swarm::AnnounceSession& session);
+  void start(Parent& parent, std::uint32_t piece, Why why, swarm::AnnounceSession& session);
   Task<void> fetch(Fetch& fetch, store::PieceClaim claim, swarm::AnnounceSession& session);
   Task<void> follow(Parent& parent);
   // Brings copies_ up to what the watches say now; costs a look at each word of bits that may have changed.
@@ -64,7 +70,8 @@ class ParentPhase {
   std::list<Parent> parents_;
   std::list<Fetch> fetches_;
   std::vector<std::uint16_t> copies_;
-  std::vector<std::uint32_t> busy_;  // pieces that somebody else had claimed at the last look
+  std::vector<std::uint32_t> busy_;      // pieces that somebody else had claimed at the last look
+  std::optional<TimePoint> idle_since_;  // nothing is on its way, or a reader waits, though parents have more
   std::optional<Error> failure_;
   Signal work_;
   Scope watching_, fetching_;

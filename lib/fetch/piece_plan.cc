@@ -98,22 +98,30 @@ void PiecePlan::lost(std::uint32_t piece) {
   recount(piece);
 }
 
-std::optional<std::uint32_t> PiecePlan::urgent(const store::Bitmap* there) const {
+bool PiecePlan::reader_waits() const {
+  return std::any_of(wants_.begin(), wants_.end(), [this](const auto& entry) {
+    const auto& want = entry.second;
+    return want.reader && *want.reader < want.run.end && open_.test(*want.reader);
+  });
+}
+
+std::optional<std::uint32_t> PiecePlan::urgent(const store::Bitmap* there, swarm::PieceShare share) const {
   for (const auto& [id, want] : wants_) {
     if (!want.reader) continue;
     auto end = std::min(want.run.end, *want.reader + kAhead);
     for (auto piece = std::max(want.run.first, *want.reader); piece < end; ++piece) {
-      if (open_.test(piece) && (there == nullptr || there->test(piece))) return piece;
+      if (open_.test(piece) && share.contains(piece) && (there == nullptr || there->test(piece)))
+        return piece;
     }
   }
   return std::nullopt;
 }
 
 std::optional<std::uint32_t> PiecePlan::pick(const store::Bitmap& there,
-                                             std::span<const std::uint16_t> copies,
-                                             std::uint64_t random) const {
+                                             std::span<const std::uint16_t> copies, std::uint64_t random,
+                                             swarm::PieceShare share) const {
   if (open_.count() == 0) return std::nullopt;
-  if (auto piece = urgent(&there)) return piece;
+  if (auto piece = urgent(&there, share)) return piece;
   bool all_in_order = !wants_.empty() && std::all_of(wants_.begin(), wants_.end(), [](const auto& entry) {
     return entry.second.reader.has_value();
   });
@@ -121,7 +129,7 @@ std::optional<std::uint32_t> PiecePlan::pick(const store::Bitmap& there,
   auto least = std::numeric_limits<std::uint32_t>::max();
   auto consider = [&](std::uint32_t from, std::uint32_t end) {
     for (auto at = open_.first_set(from, end); at; at = open_.first_set(*at + 1, end)) {
-      if (!there.test(*at)) continue;
+      if (!there.test(*at) || !share.contains(*at)) continue;
       auto count = *at < copies.size() ? copies[*at] : 0U;
       if (count < least) {
         least = count;
@@ -138,7 +146,7 @@ std::optional<std::uint32_t> PiecePlan::pick(const store::Bitmap& there,
 
 std::optional<PiecePlan::Run> PiecePlan::next_run(std::uint32_t lanes, std::uint32_t longest) const {
   if (open_.count() == 0) return std::nullopt;
-  auto first = urgent(nullptr);
+  auto first = urgent(nullptr, {});
   if (!first) first = open_.first_set(0, pieces_);
   if (!first) return std::nullopt;
   auto fair = std::max(1U, open_.count() / (2 * std::max(1U, lanes)));

@@ -17,6 +17,7 @@
 #include <vector>
 
 #include "store/bitmap.h"
+#include "swarm/piece_share.h"
 
 namespace d7y::fetch {
 
@@ -49,12 +50,14 @@ class PiecePlan {
   // Wanted pieces that are not here; and those of them that nobody fetches.
   std::uint32_t missing() const { return missing_; }
   std::uint32_t open() const { return open_.count(); }
+  // The very piece that a reader stands at is open.
+  bool reader_waits() const;
   bool is_open(std::uint32_t piece) const { return open_.test(piece); }
 
   // An open piece of `there`; none if there is none. `copies[piece]` is how many parents have it
-  // (shorter spans count as 0). `random` is any uniformly random number.
+  // (shorter spans count as 0). `random` is any uniformly random number. Only pieces of `share`.
   std::optional<std::uint32_t> pick(const store::Bitmap& there, std::span<const std::uint16_t> copies,
-                                    std::uint64_t random) const;
+                                    std::uint64_t random, swarm::PieceShare share = {}) const;
 
   // The next open pieces for one of `lanes` connections to the origin, at most `longest`.
   std::optional<Run> next_run(std::uint32_t lanes, std::uint32_t longest) const;
@@ -62,7 +65,7 @@ class PiecePlan {
  private:
   void recount(std::uint32_t piece);
   // The first open piece within a few pieces ahead of a reader; `there` null: anywhere.
-  std::optional<std::uint32_t> urgent(const store::Bitmap* there) const;
+  std::optional<std::uint32_t> urgent(const store::Bitmap* there, swarm::PieceShare share) const;
 
   struct Want {
     Run run;

@@ -283,6 +283,7 @@ Result<void> Node::open_piece_server() {
   swarm::VortexServerOptions options;
   options.limit = &upload_limit_;
   options.metrics = &metrics_;
+  options.deals = config.seed_peer;
   vortex_ = std::make_unique<swarm::VortexServer>(world_, *store_, options, log_.in("vortex"));
   auto at = vortex_->listen(listen_address(config.storage.server));
   if (!at) return std::move(at).error().in("piece server (storage.server)");

@@ -63,10 +63,10 @@ Duration ParentSet::time_to_deliver(const Parent& parent, std::uint64_t length, 
   return from_seconds(static_cast<double>(parent.on_the_way + length) / std::max(rate, 1.0));
 }
 
-bool ParentSet::usable(Id id, std::uint64_t length, TimePoint now) const {
+bool ParentSet::usable(Id id, std::uint64_t length, TimePoint now, bool arriving) const {
   const auto& parent = parents_[id];
   return !parent.gone && !parent.banned && now >= parent.rests_until &&
-         parent.in_flight < window(parent, length);
+         parent.in_flight < (arriving ? policy_.window_arriving : window(parent, length));
 }
 
 std::optional<ParentSet::Id> ParentSet::pick(std::span<const Id> having, std::uint64_t length,

@@ -26,6 +26,9 @@ struct ParentPolicy {
   // parent delivers a piece faster than a request needs to get there (performance: 2-4 pieces).
   std::uint32_t window_min = 2, window_max = 4;
   Duration window_time = std::chrono::milliseconds(50);
+  // The same while there are only pieces that the parent itself still receives: they come no faster than they
+  // get there, and it reads an origin in several places at once.
+  std::uint32_t window_arriving = 6;
   // Rate in bytes/s of a parent before anybody has been measured.
   double rate_guess = 100e6;
   // Half of a failure's weight is forgotten after this time.
@@ -63,8 +66,8 @@ class ParentSet {
   // The best of `having` (those who have the piece) for a piece of `length` bytes; none if all are
   // busy up to their window, resting or given up.
   std::optional<Id> pick(std::span<const Id> having, std::uint64_t length, TimePoint now) const;
-  // May this parent be asked for a piece of `length` bytes right now?
-  bool usable(Id id, std::uint64_t length, TimePoint now) const;
+  // May this parent be asked for a piece of `length` bytes right now? `arriving`: one that it still receives.
+  bool usable(Id id, std::uint64_t length, TimePoint now, bool arriving = false) const;
   // When a parent that rests can be asked again; TimePoint::max() if none rests.
   TimePoint next_return(TimePoint now) const;
   // Given up for good: it sent wrong bytes, broke the protocol or failed too often.

@@ -229,13 +229,19 @@ Task<Result<void>> ParentWatch::follow_bitmaps() {
       co_return error(ErrorCode::kTimeout, "it does not say what it has");
     }
   }
-  if (ended) co_return std::move(*ended);
-  co_return Result<void>{};
+  if (all_) {
+    // Its pieces are known for good; how they are dealt may change as long as the connection lasts.
+    state_ = State::kEnded;
+    note();
+    while (!ended) CO_OK(co_await news.wait(Deadline::never()));
+    co_return Result<void>{};
+  }
+  co_return std::move(*ended);
 }
 
 Result<void> ParentWatch::apply(const vortex::Have& have) {
   using What = vortex::Have::What;
-  state_ = State::kFollowing;
+  if (!all_) state_ = State::kFollowing;
   switch (have.what) {
     case What::kTask: {
       if (options_.piece_length != 0 && have.piece_length != options_.piece_length) {
@@ -294,6 +300,7 @@ Result<void> ParentWatch::apply(const vortex::Have& have) {
       all_ = true;
       arriving_.clear_all();
       break;
+    case What::kShare: share_ = {have.share, have.shares}; break;
     case What::kEnd:
       return error(have.code == vortex::Code::kNotFound ? ErrorCode::kNotFound
                    : have.code == vortex::Code::kBusy   ? ErrorCode::kExhausted

@@ -21,6 +21,7 @@
 #include "store/bitmap.h"
 #include "swarm/candidate.h"
 #include "swarm/parent_pool.h"
+#include "swarm/piece_share.h"
 
 namespace d7y::swarm {
 
@@ -69,6 +70,8 @@ class ParentWatch {
   Availability has(std::uint32_t number) const;
   const store::Bitmap& complete() const { return complete_; }
   const store::Bitmap& arriving() const { return arriving_; }
+  // Which of its pieces the parent would like us to take from it rather than from its other children.
+  PieceShare share() const { return share_; }
   // Grows with each change of the above, so that a follower can tell cheaply whether to look again.
   std::uint64_t version() const { return version_; }
 
@@ -105,6 +108,7 @@ class ParentWatch {
   State state_ = State::kAsking;
   std::optional<Error> error_;
   store::Bitmap complete_, arriving_;
+  PieceShare share_;
   std::uint64_t version_ = 0;
   DataAddress data_;
   std::optional<std::uint64_t> content_length_;

@@ -195,6 +195,11 @@ Result<Answer> parse_have(std::string_view value) {
       break;
     case Have::What::kAll:
     case Have::What::kClear: break;
+    case Have::What::kShare:
+      have.share = in.take<std::uint32_t>();
+      have.shares = in.take<std::uint32_t>();
+      if (in.ok() && have.share >= have.shares) return broken("a share of its pieces that cannot be");
+      break;
     case Have::What::kEnd:
       have.code = static_cast<Code>(in.take<std::uint8_t>());
       have.message = printable(in.take_rest());
@@ -362,6 +367,10 @@ std::string encode(const Have& have) {
       break;
     case Have::What::kAll:
     case Have::What::kClear: break;
+    case Have::What::kShare:
+      put<std::uint32_t>(value, have.share);
+      put<std::uint32_t>(value, have.shares);
+      break;
     case Have::What::kEnd:
       put<std::uint8_t>(value, static_cast<std::uint8_t>(have.code));
       value += std::string_view(have.message).substr(0, 512);

@@ -378,9 +378,12 @@ Task<Result<void>> VortexConnection::follow_task(vortex::Subscribe subscribe, Jo
   Stirring stirring;
   Scope watching(world_.loop());
   watching.spawn(watch_task(task, stirring));
+  std::optional<Dealing::Seat> seat;
+  if (server_.options_.deals) seat.emplace(server_.dealing_, task->id(), [&stirring] { stirring.stir(); });
+  PieceShare told_share;
   store::PieceCursor cursor;
   bool told_anything = false;
-  bool told_task = false;
+  bool told_task = false, told_all = false;
   std::optional<std::uint64_t> told_length;
   std::uint64_t told_version = 0;
   std::vector<std::uint32_t> arriving;  // told as such, ascending
@@ -400,6 +403,19 @@ Task<Result<void>> VortexConnection::follow_task(vortex::Subscribe subscribe, Jo
       have.version = version;
       Task<Result<void>> telling = send_have(have, job);
       CO_OK(co_await telling);
+    }
+
+    if (seat && seat->share() != told_share) {
+      told_share = seat->share();
+      auto have = statement(What::kShare);
+      have.share = told_share.index;
+      have.shares = told_share.count;
+      Task<Result<void>> telling = send_have(have, job);
+      CO_OK(co_await telling);
+    }
+    if (told_all) {
+      while (!stirring.stirred) CO_OK(co_await stirring.wake.wait(Deadline::never()));
+      continue;
     }
 
     auto epoch = cursor.epoch;
@@ -428,7 +444,10 @@ Task<Result<void>> VortexConnection::follow_task(vortex::Subscribe subscribe, Jo
     }
     if (complete) {
       Task<Result<void>> telling = send_have(statement(What::kAll), job);
-      co_return co_await telling;
+      CO_OK(co_await telling);
+      if (!seat) co_return Result<void>{};
+      told_all = true;  // only its share can change from now on
+      continue;
     }
     if (const Error* why = task->failure()) {
       co_return error(ErrorCode::kInternal, "the task failed: {}", why->message());

@@ -19,6 +19,7 @@
 #include "base/scope.h"
 #include "base/token_bucket.h"
 #include "store/store.h"
+#include "swarm/piece_share.h"
 #include "world/world.h"
 
 namespace d7y::swarm {
@@ -42,6 +43,9 @@ struct VortexServerOptions {
   std::chrono::nanoseconds piece_wait = std::chrono::seconds(720);
   // Keep connections open and offer our extensions. Off: exactly as a Dragonfly server behaves.
   bool extensions = true;
+  // Deal the pieces of a task out among the children that want it at the same time (piece_share.h). For
+  // seeds.
+  bool deals = false;
   // All uploads together; may be null. Must outlive the server.
   TokenBucket* limit = nullptr;
   // Where uploads are counted, under Dragonfly's names; may be null. Must outlive the server.
@@ -100,6 +104,7 @@ class VortexServer {
   bool draining_ = false;
   std::map<std::string, std::uint32_t> per_host_;
   std::vector<VortexConnection*> open_;
+  Dealing dealing_;
   std::vector<std::unique_ptr<world::Listener>> listeners_;
   Scope listening_;
   Scope connections_;

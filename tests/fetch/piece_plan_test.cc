@@ -45,6 +45,23 @@ TEST_CASE("what a reader needs next goes before everything") {
   CHECK(plan.next_run(4, 8)->first == 21);
 }
 
+TEST_CASE("a parent that deals its pieces is asked for those of our share, for a reader, too") {
+  PiecePlan plan;
+  plan.begin(8, {});
+  auto id = plan.want({0, 8});
+  std::set<std::uint32_t> seen;
+  for (std::uint64_t random = 0; random < 8; ++random) seen.insert(*plan.pick(all(8), {}, random, {1, 4}));
+  CHECK(seen == std::set<std::uint32_t>{1, 4});
+  CHECK(!plan.pick(bits({0, 2}), {}, 0, {1, 4}));
+  CHECK(!plan.reader_waits());
+  plan.reading(id, 2);
+  CHECK(plan.reader_waits());
+  CHECK(plan.pick(all(8), {}, 0, {1, 4}) == 4);
+  CHECK(plan.pick(all(8), {}, 0) == 2);
+  plan.taken(2);
+  CHECK(!plan.reader_waits());
+}
+
 TEST_CASE("a piece that is taken, complete or unwanted is not open") {
   PiecePlan plan;
   plan.begin(4, {});

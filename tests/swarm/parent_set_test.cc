@@ -67,6 +67,15 @@ TEST_CASE("a parent's window bounds what is on its way") {
   CHECK(play.set.pick(play.all, kPiece, play.now + 1s) == 0u);
 }
 
+TEST_CASE("pieces that the parent still receives itself are followed beyond the window") {
+  Play play(1, {.window_min = 2, .window_max = 2, .window_arriving = 3});
+  for (int i = 0; i < 2; ++i) play.set.asked(0, kPiece, play.now);
+  CHECK(!play.set.usable(0, kPiece, play.now));
+  CHECK(play.set.usable(0, kPiece, play.now, true));
+  play.set.asked(0, kPiece, play.now);
+  CHECK(!play.set.usable(0, kPiece, play.now, true));
+}
+
 TEST_CASE("a fast parent gets a wider window, so that its pipe never runs dry") {
   Play play(1);
   for (int i = 0; i < 20; ++i) play.deliver(0, 5ms);

@@ -249,6 +249,10 @@ TEST_CASE("extension answers are read back as they were written") {
   list.numbers = {1, 2, 0xffffffff};
   Have all;
   all.what = Have::What::kAll;
+  Have share;
+  share.what = Have::What::kShare;
+  share.share = 2;
+  share.shares = 5;
   Have end;
   end.what = Have::What::kEnd;
   end.code = Code::kNotFound;
@@ -257,13 +261,14 @@ TEST_CASE("extension answers are read back as they were written") {
                                bitmap,
                                list,
                                all,
+                               share,
                                PieceStart{9, 3, 12, 4, 77},
                                PieceChunk{9, 4},
                                PieceEnd{9, Code::kOk, "crc32:1", ""},
                                PieceEnd{10, Code::kNotFound, "", "gone"},
                                end,
                                Close{}};
-  auto wire = encode(task) + encode(bitmap) + encode(list) + encode(all) +
+  auto wire = encode(task) + encode(bitmap) + encode(list) + encode(all) + encode(share) +
               encode(PieceStart{9, 3, 12, 4, 77}) + encode(PieceChunk{9, 4}) + "abcd" +
               encode(PieceEnd{9, Code::kOk, "crc32:1", ""}) +
               encode(PieceEnd{10, Code::kNotFound, "", "gone"}) + encode(end) + encode(Close{});
@@ -279,6 +284,8 @@ TEST_CASE("hostile extension answers are refused") {
   CHECK(read_answers(unhex("00d9 00000005 00000001 63"))
             .failed_with(ErrorCode::kProtocol));  // unknown statement
   CHECK(read_answers(unhex("00d9 00000007 00000001 03 0000")).failed_with(ErrorCode::kProtocol));
+  CHECK(read_answers(unhex("00d9 0000000d 00000001 09 00000003 00000003"))
+            .failed_with(ErrorCode::kProtocol));  // the fourth of three shares
   CHECK(read_answers(unhex("00dd 00000003")).failed_with(ErrorCode::kProtocol));  // chunk without number
   CHECK(read_answers(unhex("00dd 00400005")).failed_with(ErrorCode::kProtocol));  // chunk over 4 MiB
   CHECK(read_answers(unhex("00dc 00000001 00")).failed_with(ErrorCode::kProtocol));

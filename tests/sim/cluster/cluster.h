@@ -34,6 +34,7 @@ class Peer;
 struct FetchOptions {
   std::string output;  // empty: "/out/<number>"
   std::string digest;
+  std::uint64_t piece_length = 0;                                // 0: by the length of the content
   std::optional<std::pair<std::uint64_t, std::uint64_t>> range;  // offset, length
   Duration timeout = std::chrono::seconds(120);
   bool overwrite = false;
