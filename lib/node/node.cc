@@ -232,6 +232,8 @@ Task<Result<void>> Node::open_store() {
   store::StoreOptions options;
   options.folder = config.storage.dir;
   options.keep = config.storage.keep;
+  // What the next start throws away need not survive until then.
+  if (!options.keep) options.sync = store::SyncPolicy::kNever;
   options.gc.standard_ttl = config.gc.task_ttl;
   options.gc.persistent_ttl = config.gc.persistent_task_ttl;
   options.gc.persistent_cache_ttl = config.gc.persistent_cache_task_ttl;

@@ -60,21 +60,35 @@ Task<Result<void>> Store::check_format() {
     CO_TRY(auto got, (*file)->read_at(0, as_mutable_bytes(there)));
     there.resize(got);
     if (there == kFormat) co_return Result<void>{};
-    co_return error(
-        ErrorCode::kUnsupported,
-        "store {}: {} does not say {:?}; it was made by another version, choose another folder or empty it",
-        root, path, kFormat);
+    // A crash before the first sync point may have left its beginning only, or room without bytes.
+    bool unfinished = kFormat.starts_with(there) || there.find_first_not_of('\0') == std::string::npos;
+    if (!unfinished)
+      co_return error(
+          ErrorCode::kUnsupported,
+          "store {}: {} does not say {:?}; it was made by another version, choose another folder or empty it",
+          root, path, kFormat);
   }
-  if (!file.failed_with(ErrorCode::kNotFound)) co_return std::move(file).error();
+  if (!file && !file.failed_with(ErrorCode::kNotFound)) co_return std::move(file).error();
 
-  // The first start. What later sync points promise needs every folder above them to be durable.
+  // The first start. The first sync point makes all this durable: before it, nothing is promised.
   {
     CO_TRY(auto fresh, files.open(path + ".new", world::OpenMode::kCreate));
     CO_OK(fresh->resize(0));
     CO_OK(fresh->write_at(0, as_bytes(kFormat)));
-    CO_OK(co_await fresh->sync());
   }
   CO_OK(files.rename(path + ".new", path));
+  co_return Result<void>{};
+}
+
+// What a sync point promises needs FORMAT and every folder above the tasks to be durable.
+Task<Result<void>> Store::found() {
+  if (founded_) co_return Result<void>{};
+  auto& files = world_.files();
+  const auto& root = options_.folder;
+  {
+    CO_TRY(auto format, files.open(root + "/FORMAT", world::OpenMode::kReadWrite));
+    CO_OK(co_await format->sync());
+  }
   CO_OK(co_await files.sync_folder(root));
   for (auto slash = root.rfind('/'); slash != std::string::npos && slash > 0;
        slash = root.rfind('/', slash - 1)) {
@@ -85,6 +99,7 @@ Task<Result<void>> Store::check_format() {
   std::string parent = root.front() == '/' ? "/" : ".";  // named: g++ 12 and ?: in co_await
   auto above = co_await files.sync_folder(std::move(parent));
   if (!above) log_.debug("store {}: {}", root, above.error().message());
+  founded_ = true;
   co_return Result<void>{};
 }
 
@@ -95,6 +110,8 @@ Task<Result<void>> Store::wipe() {
   if (!gone && !gone.failed_with(ErrorCode::kNotFound)) co_return std::move(gone);
   CO_OK(to_trash(root + "/tasks"));
   CO_OK(files.make_folders(root + "/tasks"));
+  if (!gone) co_return Result<void>{};
+  // Should the index come back after a crash, it would name tasks that are gone.
   co_return co_await files.sync_folder(root);
 }
 
@@ -197,14 +214,16 @@ Task<Result<void>> Store::write_index() {
   std::sort(lines.begin(), lines.end(), [](auto& a, auto& b) { return a.task.id < b.task.id; });
   auto image = encode_index(lines, world_.random());
   auto path = options_.folder + "/index";
+  // Without it the journals are read, and where there is no task there is none to read.
+  bool durable = options_.sync != SyncPolicy::kNever && !lines.empty();
   {
     CO_TRY(auto file, files.open(path + ".new", world::OpenMode::kCreate));
     CO_OK(file->resize(0));
     CO_OK(file->write_at(0, as_bytes(image)));
-    if (options_.sync != SyncPolicy::kNever) CO_OK(co_await file->sync());
+    if (durable) CO_OK(co_await file->sync());
   }
   CO_OK(files.rename(path + ".new", path));
-  if (options_.sync != SyncPolicy::kNever) CO_OK(co_await files.sync_folder(options_.folder));
+  if (durable) CO_OK(co_await files.sync_folder(options_.folder));
   co_return Result<void>{};
 }
 

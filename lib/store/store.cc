@@ -191,6 +191,7 @@ void Store::unload(Entry& entry) {
 }
 
 Task<Result<void>> Store::sync_task(TaskHandle task) {
+  CO_OK(co_await found());
   CO_OK(co_await task->sync_files());
   auto folder = task_folder(task->id());
   CO_OK(co_await world_.files().sync_folder(folder.substr(0, folder.rfind('/'))));

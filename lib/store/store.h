@@ -124,6 +124,7 @@ class Store {
   // recovery.cc
   Task<Result<void>> start();
   Task<Result<void>> check_format();
+  Task<Result<void>> found();
   Task<Result<void>> wipe();
   Result<bool> read_index();
   Task<Result<void>> read_journals();
@@ -156,6 +157,7 @@ class Store {
   std::list<std::string> idle_;                       // ids, least recently used first
   std::vector<std::unique_ptr<StoredTask>> removed_;  // still pinned
   std::set<std::string> sweeping_;                    // trash that is being deleted
+  bool founded_ = false;                              // FORMAT and the folders above are durable
   bool unclean_ = true;                               // the last stop was
   bool closed_ = false;
   bool making_room_ = false;

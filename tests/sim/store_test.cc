@@ -337,7 +337,24 @@ TEST_CASE("the power may fail at every single change of a store's short life") {
   }
 }
 
+TEST_CASE("a store that holds nothing at its end has waited for no sync") {
+  Life life(1, {.sync_latency = 1s});
+  bool over = false;
+  auto once = [](Life& one, bool& done) -> Task<void> {
+    auto opened = co_await open_store(one);
+    REQUIRE(opened.ok());
+    auto store = std::move(*opened);
+    auto closed = co_await store->close();
+    REQUIRE(closed.ok());
+    done = true;
+  };
+  life.host.spawn(once(life, over));
+  life.sim.run_for(100ms);
+  CHECK(over);
+}
+
 TEST_CASE("a store on a failing disk reports it and stays whole") {
+  int opened = 0, seeds = 0;
   for (auto seed : sim::seeds(100)) {
     CAPTURE(seed);
     Life life(seed);
@@ -356,8 +373,11 @@ TEST_CASE("a store on a failing disk reports it and stays whole") {
       Plan check{.steps = 0, .after_power_loss = true, .close = true};
       run_life(life, check);
     }
-    CHECK(life.opened > 3);
+    CHECK(life.opened >= 3);  // with a disk that works again
+    opened += life.opened;
+    ++seeds;
   }
+  if (seeds >= 10) CHECK(opened > 4 * seeds);  // and mostly with one that fails
 }
 
 TEST_CASE("a store on a full disk makes room or says so, and goes on when there is room again") {

@@ -252,6 +252,7 @@ class Peer:
     ip: str
     seed: bool = False
     config: dict = dataclasses.field(default_factory=dict)
+    environment: dict = dataclasses.field(default_factory=dict)  # beside ours
     ports: dict = dataclasses.field(default_factory=dict)
     folder: pathlib.Path = None
     socket: pathlib.Path = None
@@ -401,7 +402,8 @@ http {{
 
     def start_peer(self, peer, wait=True):
         config = self.configure(peer)
-        self.processes.start(peer.name, [self.tool('d7yd'), '--config', config], self.logs / f'{peer.name}.log')
+        self.processes.start(peer.name, [self.tool('d7yd'), '--config', config], self.logs / f'{peer.name}.log',
+                             env={**os.environ, **peer.environment})
         self.peers[peer.name] = peer
         if wait:
             self.wait_for(peer)
