@@ -180,6 +180,7 @@ d7y_code d7y_node_open(d7y_node** node, const d7y_node_options* given) {
   const auto& ports = (*opened)->ports();
   handle->ports[D7Y_PORT_UPLOAD] = ports.upload;
   handle->ports[D7Y_PORT_PIECE] = ports.piece;
+  handle->ports[D7Y_PORT_PROXY] = ports.proxy;
   handle->ports[D7Y_PORT_METRICS] = ports.metrics;
   handle->ports[D7Y_PORT_HEALTH] = ports.health;
   handle->warnings = (*opened)->warnings();

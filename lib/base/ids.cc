@@ -55,7 +55,10 @@ Result<std::string> task_url(std::string_view text, std::span<const std::string>
   return normal;
 }
 
-std::optional<std::string> blob_digest_in(std::string_view url) {
+namespace {
+
+// The text of the digest in a blob's URL and what it means.
+std::optional<std::pair<std::string_view, Digest>> find_blob_digest(std::string_view url) {
   const auto scheme_end = url.find("://");
   if (scheme_end == std::string_view::npos || scheme_end == 0) return std::nullopt;
   auto rest = url.substr(scheme_end + 3);
@@ -66,13 +69,27 @@ std::optional<std::string> blob_digest_in(std::string_view url) {
   const auto blobs = rest.rfind("/blobs/");
   if (blobs == std::string_view::npos || blobs == 0) return std::nullopt;
   const auto text = rest.substr(blobs + 7);
-  const auto digest = Digest::parse(text);
+  auto digest = Digest::parse(text);
   if (!digest) return std::nullopt;
   const auto encoded = text.substr(text.find(':') + 1);
   const bool usable = digest->kind() == HashKind::kSha256 || digest->kind() == HashKind::kSha512 ||
                       (digest->kind() == HashKind::kCrc32 && encoded.size() == 10);
   if (!usable) return std::nullopt;
-  return std::string(encoded);
+  return std::pair(encoded, std::move(*digest));
+}
+
+}  // namespace
+
+std::optional<std::string> blob_digest_in(std::string_view url) {
+  const auto found = find_blob_digest(url);
+  if (!found) return std::nullopt;
+  return std::string(found->first);
+}
+
+std::optional<Digest> blob_digest_of(std::string_view url) {
+  auto found = find_blob_digest(url);
+  if (!found) return std::nullopt;
+  return std::move(found->second);
 }
 
 std::string persistent_task_id(std::string_view url, std::string_view region, std::string_view endpoint) {

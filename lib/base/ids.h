@@ -15,6 +15,7 @@
 #include <vector>
 
 #include "base/bytes.h"
+#include "base/digest.h"
 #include "base/hash.h"
 #include "base/result.h"
 
@@ -41,6 +42,9 @@ Result<std::string> task_url(std::string_view url, std::span<const std::string> 
 
 // The digits of the digest in ".../v2/<name>/blobs/<algorithm>:<digits>"; none for other URLs.
 std::optional<std::string> blob_digest_in(std::string_view url);
+
+// The same as a digest; none where digits or algorithm are of no digest.
+std::optional<Digest> blob_digest_of(std::string_view url);
 
 // A task whose content lives in an object store. `url` as given.
 std::string persistent_task_id(std::string_view url, std::string_view region, std::string_view endpoint);

@@ -87,6 +87,7 @@ source::Request Conductor::source_request() const {
   for (const auto& [name, value] : wish_.message.request_header()) {
     if (!http::same_name(name, "range") && !http::same_name(name, "host")) request.headers.add(name, value);
   }
+  for (const auto& header : wish_.private_headers) request.headers.add(header.name, header.value);
   for (const auto& [name, value] : options_.source_headers) {
     if (!request.headers.has(name)) request.headers.add(name, value);
   }
@@ -114,6 +115,7 @@ Task<Result<void>> Conductor::learn_from_store(store::TaskHandle found) {
     log_.warn("content of task {} was changed behind the store's back; checking every piece", task_id_);
     CO_OK(co_await found->revalidate());
   }
+  CO_OK(found->set_digest(wish_.content_digest));
   const auto& facts = found->facts();
   version_.etag = facts.version.etag;
   version_.last_modified = facts.version.last_modified;
@@ -130,7 +132,7 @@ Task<Result<void>> Conductor::learn_from_source(bool begun) {
   source::Retry retry(options_.retry);
   for (;;) {
     Result<void> answered;
-    if (peers_possible() || begun || wish_.message.has_range()) {
+    if (peers_possible() || begun || wish_.message.has_range() || !wish_.range_header.empty()) {
       auto stat = co_await parts_.sources.stat(request, deadline);
       if (stat) {
         info = std::move(*stat);
@@ -174,6 +176,7 @@ Task<Result<void>> Conductor::learn_from_source(bool begun) {
               task_->piece_length() == facts.piece_length &&
               (!task_->facts().version.known() || task_->facts().version == facts.version);
   if (!same) CO_OK(task_->reset(std::move(facts)));
+  CO_OK(task_->set_digest(wish_.content_digest));
   if (auto length = task_->content_length(); length && task_->stored() < *length) {
     CO_OK(task_->reserve(0, *length));
   }
@@ -187,6 +190,7 @@ store::TaskFacts Conductor::facts_of(const source::Info& info) const {
   facts.id = task_id_;
   facts.url = source::redacted(message.url());
   facts.tag = message.tag();
+  facts.digest = wish_.content_digest;
   facts.application = message.application();
   facts.content_length = info.length;
   facts.piece_length = message.has_piece_length() && message.piece_length() > 0 ? message.piece_length()
@@ -199,6 +203,7 @@ store::TaskFacts Conductor::facts_of(const source::Info& info) const {
 }
 
 void Conductor::begin_plan() {
+  task_->take_up();
   // Content of unknown length is one thing that is wanted, whatever pieces it will have.
   plan_.begin(task_->piece_count().value_or(1), task_->content_length() ? task_->pieces() : store::Bitmap{});
 }
@@ -314,6 +319,8 @@ api::common::Download Conductor::registration() const {
   auto message = wish_.message;
   message.clear_output_path();
   message.set_need_piece_content(false);
+  bool seeds_first = message.priority() == api::common::LEVEL0 || message.priority() >= api::common::LEVEL4;
+  if (!wish_.private_headers.empty() && seeds_first) message.set_priority(api::common::LEVEL3);
   message.set_concurrent_piece_count(options_.concurrent_pieces);
   message.set_actual_content_length(*task_->content_length());
   message.set_actual_piece_length(task_->piece_length());

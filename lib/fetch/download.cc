@@ -82,6 +82,13 @@ Task<Result<void>> Download::work() {
   co_return co_await put_output();
 }
 
+bool Download::range_counts() const {
+  if (wish_.if_range.empty()) return true;
+  const auto& version = task()->facts().version;
+  return wish_.if_range.front() == '"' ? wish_.if_range == version.etag
+                                       : wish_.if_range == version.last_modified;
+}
+
 Result<void> Download::resolve_range() {
   const auto& message = wish_.message;
   auto content = task()->content_length();
@@ -89,6 +96,7 @@ Result<void> Download::resolve_range() {
   for (const auto& [name, value] : message.request_header()) {
     if (http::same_name(name, "range")) header = value;
   }
+  if (!wish_.range_header.empty() && range_counts()) header = wish_.range_header;
   if (message.has_range() || !header.empty()) {
     if (!content) {
       return error(ErrorCode::kUnsupported, "a range of {} is asked for, but its length is not known",
@@ -109,6 +117,7 @@ Result<void> Download::resolve_range() {
     }
     offset_ = span.offset;
     length_ = span.length;
+    ranged_ = true;
   } else {
     length_ = content;
   }
@@ -167,33 +176,52 @@ Task<Result<void>> Download::ended() {
   co_return clone(*outcome_);
 }
 
-Task<Result<std::size_t>> Download::read(MutableBytes buffer, Deadline deadline) {
+Task<Result<store::Extent>> Download::next(std::uint64_t limit, Deadline deadline) {
   if (!started_) {
     if (auto ready = co_await within(deadline, started()); !ready) co_return std::move(ready).error();
   }
   if (!reader_)
     co_return error(ErrorCode::kPrecondition, "this download was not started for reading in order");
+  const store::Extent nothing{reader_->position(), 0};
   bool held = !wish_.message.digest().empty() && !verified_;
-  if (held && length_ && reader_->position() + buffer.size() >= offset_ + *length_) {
+  if (held && length_ && reader_->position() + limit >= offset_ + *length_) {
     // The last bytes wait for the verdict on all of them.
     auto last = offset_ + *length_ - 1;
     if (reader_->position() < last) {
-      buffer = buffer.first(std::min<std::uint64_t>(buffer.size(), last - reader_->position()));
+      limit = std::min(limit, last - reader_->position());
     } else {
       while (!verified_ && !outcome_) {
         if (auto woken = co_await state_.wait(deadline.or_earlier(deadline_)); !woken)
           co_return std::move(woken).error();
       }
       if (!verified_)
-        co_return outcome_->ok() ? Result<std::size_t>(0) : Result<std::size_t>(outcome_->error().clone());
+        co_return outcome_->ok() ? Result<store::Extent>(nothing)
+                                 : Result<store::Extent>(outcome_->error().clone());
     }
   }
-  auto got = co_await reader_->read(buffer, deadline.or_earlier(deadline_));
-  if (got && *got > 0 && want_ && task()->piece_length() > 0) {
-    auto piece = static_cast<std::uint32_t>(reader_->position() / task()->piece_length());
-    if (piece != reported_piece_) conductor_->reading(*want_, reported_piece_ = piece);
+  auto run = co_await reader_->next(deadline.or_earlier(deadline_));
+  if (run.failed_with(ErrorCode::kTimeout) && outcome_ && !*outcome_) co_return outcome_->error().clone();
+  if (run) run->length = std::min(run->length, limit);
+  co_return run;
+}
+
+void Download::consume(std::uint64_t bytes) {
+  reader_->consume(bytes);
+  if (bytes == 0 || !want_ || task()->piece_length() == 0) return;
+  auto piece = static_cast<std::uint32_t>(reader_->position() / task()->piece_length());
+  if (piece != reported_piece_) conductor_->reading(*want_, reported_piece_ = piece);
+}
+
+Task<Result<std::size_t>> Download::read(MutableBytes buffer, Deadline deadline) {
+  CO_TRY(auto run, co_await next(buffer.size(), deadline));
+  if (run.length == 0) co_return std::size_t{0};
+  auto part = buffer.first(run.length);
+  CO_TRY(auto got, task()->file()->read_at(run.offset, part));
+  if (got < part.size()) {
+    co_return error(ErrorCode::kCorrupt, "task {}: the stored content ends at {}, before its end", task_id(),
+                    run.offset + got);
   }
-  if (got.failed_with(ErrorCode::kTimeout) && outcome_ && !*outcome_) co_return outcome_->error().clone();
+  consume(got);
   co_return got;
 }
 

@@ -54,9 +54,15 @@ class Download {
   std::uint64_t offset() const { return offset_; }
   std::optional<std::uint64_t> length() const;  // none: not known before the end
   PiecePlan::Run pieces() const { return run_; }
+  // A range was asked for and counts (Wish::if_range).
+  bool ranged() const { return ranged_; }
 
   // The next bytes in order, as they arrive; 0 at the end. Only with Wish::in_order.
   Task<Result<std::size_t>> read(MutableBytes buffer, Deadline deadline);
+  // The same without a copy: where the next bytes lie in task()->file(), at most `limit` of them. Those that
+  // were used are consume()d.
+  Task<Result<store::Extent>> next(std::uint64_t limit, Deadline deadline);
+  void consume(std::uint64_t bytes);
 
   // With Wish::ascending: pieces below this one are done with.
   void passed(std::uint32_t piece);
@@ -66,6 +72,7 @@ class Download {
  private:
   Task<void> run();
   Task<Result<void>> work();
+  bool range_counts() const;
   Result<void> resolve_range();
   Task<Result<void>> wait_for_pieces();
   Task<Result<void>> put_output();
@@ -76,7 +83,7 @@ class Download {
   Wish wish_;
   Deadline deadline_;
   TimePoint began_, ended_at_{};
-  bool started_ = false, verified_ = false;
+  bool started_ = false, verified_ = false, ranged_ = false;
   std::uint64_t offset_ = 0;
   std::optional<std::uint64_t> length_;
   PiecePlan::Run run_;

@@ -79,16 +79,26 @@ Result<std::string> Engine::task_id(const api::common::Download& message) {
   return d7y::task_id(recipe);
 }
 
+bool Engine::is_running(const std::string& task_id) const {
+  auto found = entries_.find(task_id);
+  if (found == entries_.end() || !found->second.conductor) return false;
+  const auto& conductor = *found->second.conductor;
+  return conductor.failure() == nullptr && !(conductor.task() && conductor.task()->removed());
+}
+
 Result<std::unique_ptr<Download>> Engine::start(Wish wish, Deadline deadline) {
   if (closed_) return error(ErrorCode::kClosed, "the node is shutting down and takes no new downloads");
   auto& message = wish.message;
   TRY_OK(parts_.sources.backend_for(message.url()));
   TRY(auto id, task_id(message));
+  if (wish.content_digest.empty() && message.enable_task_id_based_blob_digest()) {
+    if (auto named = blob_digest_of(message.url())) wish.content_digest = named->to_string();
+  }
   if (!message.digest().empty()) {
     TRY(auto digest, Digest::parse(message.digest()));
     message.set_digest(digest.to_string());
   }
-  if (message.has_range() && !message.digest().empty()) {
+  if ((message.has_range() || !wish.range_header.empty()) && !message.digest().empty()) {
     return error(ErrorCode::kInvalid, "a digest is of the whole content and does not go with a range");
   }
   if (message.has_piece_length() && message.piece_length() != 0) {

@@ -27,6 +27,9 @@ class Engine {
   // kExists (output is there and may not be replaced), kNotFound (its folder is not), kClosed.
   Result<std::unique_ptr<Download>> start(Wish wish, Deadline deadline);
 
+  // Whether somebody's download of this task runs and has not failed: another wish would join it.
+  bool is_running(const std::string& task_id) const;
+
   // The id of the task that a Download message means.
   static Result<std::string> task_id(const api::common::Download& message);
 

@@ -10,6 +10,7 @@
 #include "base/log.h"
 #include "base/metrics.h"
 #include "base/token_bucket.h"
+#include "net/http/headers.h"
 #include "source/retry.h"
 #include "source/source.h"
 #include "store/store.h"
@@ -34,6 +35,16 @@ struct Wish {
   // Trust these authorities for the origin, besides the message's certificate chain.
   std::string trust_pem;
   bool insecure_skip_verify = false;
+  // Sent to the origin by this host alone, never to schedulers and other peers: credentials. A seed would
+  // have to do without them, so the scheduler is asked to let this host go to the origin itself.
+  http::Headers private_headers;
+  // A Range header, beside the message so that a seed is asked for the whole; and its If-Range: the range
+  // counts only while the content is that version.
+  std::string range_header, if_range;
+  // What the URL itself says the whole content is, like an OCI blob's digest: verified when all of it is
+  // here, whoever brought it, and before a reader from the start gets the last byte. Every wish for the task
+  // says the same. Found by the engine where the task's id is made of it.
+  std::string content_digest;
   // Tell the scheduler of a copy that is complete already (seed triggers do, Dragonfly client 3.5).
   bool announce_complete = false;
 };

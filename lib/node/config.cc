@@ -36,7 +36,13 @@ constexpr std::string_view kWithoutEffect[] = {
     "stats.server.ip",
     "stats.server.port",
     "tracing",
-    "proxy",
+    "proxy.server.caCert",
+    "proxy.server.caKey",
+    "proxy.server.requestRateLimit",
+    "proxy.server.basicAuth",
+    "proxy.prefetch",
+    "proxy.prefetchBandwidthLimit",
+    "proxy.readBufferSize",
 };
 
 void read_tls(ConfigReader& reader, const std::string& at, TlsFiles& out) {
@@ -74,6 +80,7 @@ void read_proxy(ConfigReader& reader, DaemonConfig::Proxy& out) {
   reader.read("proxy.server.basicAuth.username", out.username);
   reader.read("proxy.server.basicAuth.password", out.password);
   if (const auto* rules = reader.take("proxy.rules"); rules != nullptr) {
+    out.rules.clear();
     for (const auto& item : rules->items()) {
       ProxyRule rule;
       ConfigReader each(item, "proxy.rules[]");
@@ -86,6 +93,22 @@ void read_proxy(ConfigReader& reader, DaemonConfig::Proxy& out) {
       }
       if (auto good = each.finish(); !good) reader.complain("proxy.rules", good.error().message());
       out.rules.push_back(std::move(rule));
+    }
+  }
+  if (const auto* registries = reader.take("proxy.registryMirror.registries"); registries != nullptr) {
+    for (const auto& item : registries->items()) {
+      ProxyRegistry registry;
+      ConfigReader each(item, "proxy.registryMirror.registries[]");
+      each.read("name", registry.name);
+      each.read("addr", registry.addr);
+      each.read("cert", registry.cert);
+      each.read("insecureSkipVerify", registry.insecure_skip_verify);
+      if (each.has("port")) each.read<std::uint16_t>("port", registry.port.emplace(0));
+      if (registry.name.empty()) each.complain("name", "a registry needs one, as host or host:port");
+      if (auto good = each.finish(); !good)
+        reader.complain("proxy.registryMirror.registries", good.error().message());
+      for (auto& unknown : each.unknown_keys()) reader.complain("proxy.registryMirror.registries", unknown);
+      out.registries.push_back(std::move(registry));
     }
   }
   reader.read("proxy.registryMirror.addr", out.mirror_addr);
@@ -196,7 +219,6 @@ Result<DaemonConfig> DaemonConfig::parse(std::string_view text, std::string_view
                                 gc.disk_low_percent, gc.disk_high_percent));
   }
 
-  config.proxy.configured = tree.find("proxy") != nullptr;
   read_proxy(reader, config.proxy);
 
   reader.read("network.enableIPv6", config.enable_ipv6);

@@ -39,6 +39,13 @@ struct ProxyRule {
   std::optional<std::vector<std::string>> filtered_query_params;
 };
 
+// Ours: a registry that needs more than its name to be reached, or is chosen by port or path.
+struct ProxyRegistry {
+  std::string name, addr, cert;
+  bool insecure_skip_verify = false;
+  std::optional<std::uint16_t> port;
+};
+
 struct DaemonConfig {
   struct Host {
     std::optional<std::string> idc, location;
@@ -118,12 +125,13 @@ struct DaemonConfig {
   } gc;
 
   struct Proxy {
-    bool configured = false;
     ServerAddress server{{}, 4001};
     std::uint64_t request_rate_limit = 4000;
     std::string ca_cert, ca_key;
     std::optional<std::string> username, password;
-    std::vector<ProxyRule> rules;
+    // Without the key: blobs of registries.
+    std::vector<ProxyRule> rules{{.regex = "blobs/sha256.*"}};
+    std::vector<ProxyRegistry> registries;
     std::string mirror_addr = "https://index.docker.io";
     std::string mirror_cert;
     bool mirror_blob_digest_ids = false;

@@ -179,6 +179,7 @@ Task<Result<void>> Node::start() {
   attach_upload_service(*upload_server_, *calls_);
   attach_download_service(*download_server_, *calls_);
   CO_OK(open_download_server());
+  CO_OK(open_proxy());
   CO_OK(open_pages());
   using Serving = grpc::Health::Serving;
   for (auto* health : {&upload_health_, &download_health_}) health->set("", Serving::kYes);
@@ -246,24 +247,28 @@ Task<Result<void>> Node::open_store() {
   co_return Result<void>{};
 }
 
+// Whom https origins are verified against.
+Result<std::shared_ptr<net::TlsContext>> Node::origin_trust() {
+  const auto& config = options_.config;
+  net::TlsClientOptions tls;
+  tls.verify = !config.backend.insecure_skip_verify;
+  if (tls.verify) {
+    TRY(tls.trust_pem, net::load_system_roots(world_.files(), options_.roots));
+    for (const auto& path : {config.backend.ca_cert, config.proxy.mirror_cert}) {
+      if (path.empty()) continue;
+      TRY(auto extra, net::load_pem(world_.files(), path));
+      tls.trust_pem.push_back(std::move(extra));
+    }
+  }
+  return net::TlsContext::client(std::move(tls));
+}
+
 Result<void> Node::open_sources() {
   const auto& config = options_.config;
   http::ClientOptions client;
   client.user_agent = std::string(source::user_agent());
   client.proxies = options_.proxies;
-  client.tls = [this]() -> Result<std::shared_ptr<net::TlsContext>> {
-    net::TlsClientOptions tls;
-    const auto& backend = options_.config.backend;
-    tls.verify = !backend.insecure_skip_verify;
-    if (tls.verify) {
-      TRY(tls.trust_pem, net::load_system_roots(world_.files(), options_.roots));
-      if (!backend.ca_cert.empty()) {
-        TRY(auto extra, net::load_pem(world_.files(), backend.ca_cert));
-        tls.trust_pem.push_back(std::move(extra));
-      }
-    }
-    return net::TlsContext::client(std::move(tls));
-  };
+  client.tls = [this] { return origin_trust(); };
   http_client_ = std::make_unique<http::Client>(world_, std::move(client), log_.in("http"));
   auto http = std::make_shared<source::HttpBackend>(*http_client_, source::HttpBackendOptions{});
   auto add = [this](std::string_view scheme, std::shared_ptr<source::Backend> backend) {
@@ -362,6 +367,68 @@ Result<void> Node::open_pages() {
               ports_.health);
 }
 
+Result<void> Node::open_proxy() {
+  const auto& config = options_.config.proxy;
+  if (!config.server.enabled) return {};
+  http::ClientOptions client;
+  client.proxies = options_.proxies;
+  client.connections_per_origin = 512;
+  client.idle_per_origin = 32;
+  client.tls = [this] { return origin_trust(); };
+  proxy_client_ = std::make_unique<http::Client>(world_, std::move(client), log_.in("proxy"));
+
+  proxy::ProxyOptions options;
+  for (const auto& rule : config.rules) {
+    options.rules.push_back({.regex = rule.regex,
+                             .use_tls = rule.use_tls,
+                             .redirect = rule.redirect,
+                             .filtered_query_params = rule.filtered_query_params});
+  }
+  options.mirror_address = config.mirror_addr;
+  for (const auto& registry : config.registries) {
+    proxy::RegistryOptions each{.name = registry.name, .address = registry.addr};
+    each.insecure_skip_verify = registry.insecure_skip_verify;
+    if (!registry.cert.empty()) {
+      TRY(each.trust_pem, net::load_pem(world_.files(), registry.cert));
+    }
+    options.registries.push_back(std::move(each));
+  }
+  options.blob_digest_ids = config.mirror_blob_digest_ids;
+  options.disable_back_to_source = config.disable_back_to_source;
+  options.ip = ip_;
+  TRY(proxy_, proxy::Proxy::make({.world = world_,
+                                  .engine = *engine_,
+                                  .store = *store_,
+                                  .client = *proxy_client_,
+                                  .metrics = &metrics_,
+                                  .log = log_.in("proxy")},
+                                 std::move(options)));
+
+  auto open = [&](const ServerAddress& address, http::Handler& handler) -> Result<std::uint16_t> {
+    TRY(auto listener, world_.network().listen(listen_address(address), {}));
+    auto& port = proxy_ports_.emplace_back();
+    port.listener = std::move(listener);
+    port.server =
+        std::make_unique<http::Server>(world_, handler, proxy::Proxy::server_options(), log_.in("proxy"));
+    scope_.spawn(port.server->serve(*port.listener));
+    return port.listener->local().port();
+  };
+  auto at = open(config.server, *proxy_);
+  if (!at) return std::move(at).error().in("proxy (proxy.server)");
+  ports_.proxy = *at;
+  for (const auto& registry : config.registries) {
+    if (!registry.port) continue;
+    ServerAddress address = config.server;
+    address.port = *registry.port;
+    auto own = open(address, proxy_->port_of(registry.name));
+    if (!own) return std::move(own).error().in("proxy, port of registry " + registry.name);
+    ports_.registries[registry.name] = *own;
+  }
+  log_.in("proxy").info("proxy and registry mirror at {}",
+                        proxy_ports_.front().listener->local().to_string());
+  return {};
+}
+
 Result<std::vector<std::string>> Node::scheduler_addresses() {
   auto& config = options_.config;
   if (!config.scheduler.addrs.empty()) return config.scheduler.addrs;
@@ -392,7 +459,7 @@ api::common::Host Node::describe() const {
   facts.name = options_.instance_name;
   facts.seed = config.seed_peer;
   facts.upload_port = ports_.upload;
-  facts.proxy_port = config.proxy.server.port;
+  facts.proxy_port = ports_.proxy != 0 ? ports_.proxy : config.proxy.server.port;
   facts.idc = config.host.idc.value_or("");
   facts.location = config.host.location.value_or("");
   facts.scheduler_cluster_id = config.host.scheduler_cluster_id;
@@ -515,6 +582,7 @@ Task<Result<void>> Node::drain(Deadline deadline) {
     if (!result && outcome) outcome = std::move(result);
   };
   note(co_await download_server_->drain(deadline));
+  for (auto& port : proxy_ports_) note(co_await port.server->drain(deadline));
   note(co_await engine_->idle(deadline));
   note(co_await upload_server_->drain(deadline));
   if (vortex_) note(co_await vortex_->drain(deadline));
@@ -527,6 +595,8 @@ Task<void> Node::close() {
   health_server_.reset();
   metrics_listener_.reset();
   health_listener_.reset();
+  proxy_ports_.clear();
+  proxy_.reset();
   download_server_.reset();
   upload_server_.reset();
   vortex_.reset();
@@ -537,6 +607,7 @@ Task<void> Node::close() {
   manager_.reset();
   parents_.reset();
   meter_.reset();
+  proxy_client_.reset();
   http_client_.reset();
   if (store_) {
     if (auto closed = co_await store_->close(); !closed) {

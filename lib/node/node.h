@@ -27,6 +27,7 @@
 #include "node/config.h"
 #include "node/pages.h"
 #include "node/services.h"
+#include "proxy/proxy.h"
 #include "source/source.h"
 #include "store/store.h"
 #include "swarm/manager_client.h"
@@ -73,7 +74,8 @@ class Node {
 
   // Ports really listened on; 0 where a server does not run.
   struct Ports {
-    std::uint16_t upload = 0, piece = 0, metrics = 0, health = 0;
+    std::uint16_t upload = 0, piece = 0, metrics = 0, health = 0, proxy = 0;
+    std::map<std::string, std::uint16_t> registries;  // ports of their own
   };
   const Ports& ports() const { return ports_; }
 
@@ -90,12 +92,14 @@ class Node {
   Task<Result<void>> start();
   void choose_identity();
   Task<Result<void>> open_store();
+  Result<std::shared_ptr<net::TlsContext>> origin_trust();
   Result<void> open_sources();
   Result<void> open_piece_server();
   grpc::ServerOptions call_limit(TokenBucket& bucket, std::string_view key, std::string_view blocked);
   Result<void> open_upload_server();
   Result<void> open_download_server();
   Result<void> open_pages();
+  Result<void> open_proxy();
   Task<Result<void>> open_swarm();
   Result<std::vector<std::string>> scheduler_addresses();
   Result<void> open_manager();
@@ -124,6 +128,14 @@ class Node {
   std::unique_ptr<TaskCalls> calls_;
   std::unique_ptr<swarm::SyncService> sync_;
   std::unique_ptr<swarm::VortexServer> vortex_;
+  std::unique_ptr<http::Client> proxy_client_;
+  std::unique_ptr<proxy::Proxy> proxy_;
+  // The proxy's port, and those of registries.
+  struct ProxyPort {
+    std::unique_ptr<world::Listener> listener;
+    std::unique_ptr<http::Server> server;
+  };
+  std::vector<ProxyPort> proxy_ports_;
   grpc::Health upload_health_, download_health_;
   grpc::Reflection reflection_;
   std::unique_ptr<grpc::Server> upload_server_, download_server_;

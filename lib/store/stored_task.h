@@ -149,6 +149,8 @@ class StoredTask {
   Task<Result<void>> finish();
   // The download is given up: readers that wait for missing bytes end with a clone of `why`.
   void fail(Error why);
+  // A new download begins: how the last one failed is over for readers, too.
+  void take_up() { failure_.reset(); }
 
   // ---- Serving
   // The content at natural offsets. Only complete pieces, and what a PieceView or Reader says is

@@ -78,7 +78,7 @@ class Start(rig.Case):
         with socket.create_server(('127.0.0.1', 0)) as taken:
             port = taken.getsockname()[1]
             daemon = rig.Daemon(self, 'one', wait=False,
-                                ports=[rig.free_port(), rig.free_port(), rig.free_port(), port])
+                                ports=[rig.free_port(), rig.free_port(), rig.free_port(), port, rig.free_port()])
             self.assertEqual(daemon.wait(), 1)
             self.assertRegex(daemon.output(), f'health.server.*{port}.*in use')
             done = self.run_tool('d7ysched', '--listen', f'127.0.0.1:{port}')

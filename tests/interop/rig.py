@@ -338,9 +338,9 @@ class Daemon(Process):
         self.settings = settings
         self.socket = settings.get('socket', self.folder / 'd7yd.sock')
         self.store = settings.get('store', self.folder / 'store')
-        ports = settings.get('ports') or [free_port() for _ in range(4)]
+        ports = settings.get('ports') or [free_port() for _ in range(5)]
         self.ports = ports
-        self.upload, self.piece, self.metrics_port, self.health = ports
+        self.upload, self.piece, self.metrics_port, self.health, self.proxy = ports
         scheduler = settings.get('scheduler')
         config = self.folder / 'dfdaemon.yaml'
         config.write_text(f'''host:
@@ -371,6 +371,11 @@ metrics:
   server:
     ip: 127.0.0.1
     port: {self.metrics_port}
+proxy:
+  server:
+    ip: 127.0.0.1
+    port: {self.proxy}
+  {settings.get('proxy', '')}
 {extra}
 ''')
         self.config = config

@@ -160,6 +160,10 @@ Error MessageReader::State::refused_by_parser() {
     case HPE_INVALID_METHOD: {
       // A word that could be a method is one we do not know; anything else is not HTTP at all.
       const char* at = llhttp_get_error_pos(&parser);
+      if (at != nullptr && *at == 0x16 && is_request()) {
+        return refuse(ErrorCode::kProtocol, 400,
+                      "a TLS handshake came to a port that speaks plain HTTP; use http:// here");
+      }
       const bool word = at != nullptr && *at >= 'A' && *at <= 'Z';
       return refuse(ErrorCode::kProtocol, word ? 501 : 400, word ? "unknown method" : "not HTTP/1");
     }

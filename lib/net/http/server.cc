@@ -154,6 +154,11 @@ Task<Result<void>> Responder::finish() {
   co_return Result<void>{};
 }
 
+Task<void> Responder::hung_up() {
+  auto gone = connection_.hung_up();
+  co_await gone;
+}
+
 void Responder::abort() {
   begun_ = true;
   aborted_ = true;

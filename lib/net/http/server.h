@@ -98,6 +98,11 @@ class Responder {
   // looks whole.
   void abort();
 
+  // Returns when the client has closed its side, or the connection broke, while its answer is awaited:
+  // nobody is there to take it. Reads ahead what the client sends meanwhile, as far as there is room. Not
+  // to be awaited twice at a time, nor beyond the handler.
+  Task<void> hung_up();
+
   bool begun() const { return begun_; }
   // Answers with Connection: close.
   void close_after() { close_ = true; }

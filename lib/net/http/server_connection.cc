@@ -75,7 +75,7 @@ Task<ServerConnection::Next> ServerConnection::serve_one() {
   request.head_ = std::move(reader.request());
   request.remote_ = wire_.stream().remote();
   request.tls_ = tls_;
-  body_read_ = 0;
+  body_bytes_ = 0;
   length_.reset();
   if (reader.framing() == Framing::kLength) length_ = reader.content_length();
   if (reader.framing() == Framing::kNone) length_ = 0;
@@ -160,13 +160,25 @@ Task<Result<std::size_t>> ServerConnection::read_body(MutableBytes buffer, Deadl
     }
     co_return got;
   }
-  body_read_ += *got;
+  body_bytes_ += *got;
+  if (wire_.body_complete()) body_read_.notify_all();
   if (turn_.spent(*got, server_.world_.now())) co_await yield();
-  if (body_read_ > server_.options_.max_body) {
+  if (body_bytes_ > server_.options_.max_body) {
     co_return error(ErrorCode::kTooLarge, "the body is longer than {} bytes", server_.options_.max_body)
         .with_status(413);
   }
   co_return got;
+}
+
+Task<void> ServerConnection::hung_up() {
+  // A body's reader sees the end of the connection itself.
+  while (!wire_.body_complete()) (void)co_await body_read_.wait(Deadline::never());
+  while (!gone_ && wire_.has_room()) {
+    const auto state = wire_.read_ahead();
+    if (state == State::kEnd || state == State::kFailed) co_return;
+    if (state == State::kWouldBlock) (void)co_await wire_.stream().readable().wait(Deadline::never());
+  }
+  (void)co_await body_read_.wait(Deadline::never());  // the handler's end ends this
 }
 
 Task<bool> ServerConnection::read_rest() {

@@ -33,6 +33,8 @@ class ServerConnection {
   Task<Result<std::size_t>> read_body(MutableBytes buffer, Deadline deadline);
   Task<bool> read_rest();
 
+  Task<void> hung_up();
+
   // Sends everything, giving up when nothing moves for the stall timeout.
   Task<Result<void>> send(std::span<const Bytes> parts);
   Task<Result<void>> send_file(world::File& file, std::uint64_t offset, std::uint64_t length);
@@ -47,9 +49,10 @@ class ServerConnection {
   Turn turn_;
   bool first_ = true;          // no request has come yet
   bool continue_due_ = false;  // the client waits for "100 Continue"
-  std::uint64_t body_read_ = 0;
+  std::uint64_t body_bytes_ = 0;
   std::optional<std::uint64_t> length_;
   bool gone_ = false;  // the stream was handed over
+  Signal body_read_;   // the current request's body has been read to its end
   ServerConnection* before_ = nullptr;
   ServerConnection* after_ = nullptr;
   friend class d7y::http::Server;

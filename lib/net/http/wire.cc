@@ -146,6 +146,12 @@ bool Wire::still_idle() {
   return stream_->try_read(MutableBytes(&probe, 1)).state == world::Transfer::State::kWouldBlock;
 }
 
+world::Transfer::State Wire::read_ahead() {
+  const auto got = stream_->try_read(room());
+  if (got.state == world::Transfer::State::kMoved) end_ += got.bytes;
+  return got.state;
+}
+
 std::unique_ptr<world::Stream> Wire::release() {
   if (!has_surplus()) return std::move(stream_);
   std::string prefix(as_text(surplus()));

@@ -35,6 +35,10 @@ class Wire {
   // Whether an idle connection still looks alive: nothing to read and not ended.
   bool still_idle();
 
+  // Reads what is there of later messages, without waiting. Only after the current one's body.
+  bool has_room() const { return end_ - begin_ < inbox_.size() || inbox_.empty(); }
+  world::Transfer::State read_ahead();
+
   // Hands the stream over with what was read too far.
   std::unique_ptr<world::Stream> release();
 

@@ -1,0 +1,247 @@
+// Answers out of tasks: a wish of the engine, sent in order as its bytes arrive.
+#include "base/ids.h"
+#include "net/http/range.h"
+#include "proxy/proxy.h"
+
+namespace d7y::proxy {
+namespace {
+
+// Bytes sent before the task is looked at again: whether it still is what it was.
+constexpr std::uint64_t kStride = 4 << 20;
+
+// Headers of the origin's answer that are not part of what is cached.
+constexpr std::string_view kNotReplayed[] = {
+    "Content-Length",
+    "Content-Range",
+    "Accept-Ranges",
+    "Set-Cookie",
+    "Set-Cookie2",
+    "Date",
+    "Server",
+    "Age",
+    "WWW-Authenticate",
+    "Alt-Svc",
+    "Via",
+    "Expires",
+    "X-Dragonfly-Task-Id",
+    "X-Dragonfly-Task-Download-Finished",
+    "X-Dragonfly-Server-Ip",
+    "X-Dragonfly-Error-Type",
+    "Strict-Transport-Security",
+};
+
+bool is_replayed(std::string_view name) {
+  for (auto other : kNotReplayed) {
+    if (http::same_name(name, other)) return false;
+  }
+  return true;
+}
+
+// The Range header if it is one that is served: a single part. Others are allowed to be ignored, and are.
+std::string range_of(const http::Headers& headers) {
+  auto value = headers.get("Range");
+  if (!value || headers.count("Range") != 1) return {};
+  auto parts = http::parse_range(*value);
+  return parts && parts->size() == 1 ? std::string(*value) : std::string();
+}
+
+http::ResponseHead head_of(const store::TaskFacts& facts) {
+  http::ResponseHead head;
+  for (const auto& [name, value] : facts.response_headers) {
+    if (is_replayed(name)) head.headers.add(name, value);
+  }
+  http::remove_hop_by_hop(head.headers);
+  head.headers.set("Accept-Ranges", "bytes");
+  if (!facts.digest.empty() && !head.headers.has("Docker-Content-Digest"))
+    head.headers.add("Docker-Content-Digest", facts.digest);
+  return head;
+}
+
+// Whether the client has this content already (RFC 9110 13.1): If-None-Match wins over the date.
+bool client_has_it(const http::Headers& request, const http::Headers& content) {
+  auto strip = [](std::string_view tag) {
+    if (tag.starts_with("W/")) tag.remove_prefix(2);
+    return tag;
+  };
+  if (request.has("If-None-Match")) {
+    auto etag = content.get("ETag");
+    auto list = request.joined("If-None-Match");
+    if (list == "*") return true;
+    if (!etag) return false;
+    std::string_view rest = list;
+    while (!rest.empty()) {
+      auto part = rest.substr(0, rest.find(','));
+      rest.remove_prefix(std::min(rest.size(), part.size() + 1));
+      while (part.starts_with(' ')) part.remove_prefix(1);
+      while (part.ends_with(' ')) part.remove_suffix(1);
+      if (strip(part) == strip(*etag)) return true;
+    }
+    return false;
+  }
+  auto since = request.get("If-Modified-Since");
+  auto modified = content.get("Last-Modified");
+  if (!since || !modified) return false;
+  auto a = http::parse_http_date(*since);
+  auto b = http::parse_http_date(*modified);
+  return a && b && *b <= *a;
+}
+
+}  // namespace
+
+Result<fetch::Wish> Proxy::wish_for(const Exchange& exchange, const Route& route) const {
+  const auto& said = route.said;
+  if (!said.output_path.empty()) {
+    return error(ErrorCode::kPermission,
+                 "X-Dragonfly-Output-Path is not served: a daemon that writes files for whoever reaches its "
+                 "proxy port would lend them its rights. Read the body, or use d7yget");
+  }
+  fetch::Wish wish;
+  auto& message = wish.message;
+  message.set_url(route.url.to_string());
+  message.set_type(api::common::STANDARD);
+  if (!said.tag.empty()) message.set_tag(said.tag);
+  if (!said.application.empty()) message.set_application(said.application);
+  if (said.priority) message.set_priority(static_cast<api::common::Priority>(*said.priority));
+  if (said.piece_length) message.set_piece_length(*said.piece_length);
+  if (said.content_for_task_id) message.set_content_for_calculating_task_id(*said.content_for_task_id);
+  const auto* filtered = said.filtered_query_params ? &*said.filtered_query_params : nullptr;
+  if (filtered == nullptr && route.rule != nullptr && route.rule->options().filtered_query_params)
+    filtered = &*route.rule->options().filtered_query_params;
+  for (const auto& name : filtered != nullptr ? *filtered : default_filtered_query_params())
+    message.add_filtered_query_params(name);
+
+  auto digest = blob_digest_of(message.url());
+  // Ids of other lengths do not fit what peers exchange.
+  const bool id_fits = digest && digest->kind() == HashKind::kSha256;
+  message.set_enable_task_id_based_blob_digest(id_fits &&
+                                               said.blob_digest_ids.value_or(options_.blob_digest_ids));
+  if (digest) wish.content_digest = digest->to_string();
+  message.set_disable_back_to_source(options_.disable_back_to_source);
+
+  const auto& headers = exchange.request.headers();
+  auto shared = divide(forwarded(headers));
+  for (auto& [name, value] : shared.open) (*message.mutable_request_header())[name] = value;
+  auto& via = (*message.mutable_request_header())["Via"];
+  via += via.empty() ? via_ : ", " + via_;
+  wish.private_headers = std::move(shared.secret);
+  wish.range_header = range_of(headers);
+  if (auto condition = headers.get("If-Range"); condition && !wish.range_header.empty())
+    wish.if_range = *condition;
+  if (route.registry != nullptr) {
+    wish.trust_pem = route.registry->trust_pem;
+    wish.insecure_skip_verify = route.registry->insecure_skip_verify;
+  }
+  wish.in_order = true;
+  return wish;
+}
+
+Task<void> Proxy::answer_from_task(Exchange& exchange, Route route) {
+  auto wish = wish_for(exchange, route);
+  if (!wish) {
+    auto refused = refuse(exchange, wish.error());
+    co_return co_await refused;
+  }
+  auto id = fetch::Engine::task_id(wish->message);
+  if (!id) {
+    auto refused = refuse(exchange, 400, Fault::kProxy, id.error());
+    co_return co_await refused;
+  }
+  exchange.task = *id;
+  if (exchange.request.method() == "HEAD") {
+    auto answered = answer_head_from_store(exchange, std::move(route), *id);
+    co_return co_await answered;
+  }
+  exchange.via = "task";
+  if (numbers_) numbers_->via_tasks.add();
+  // A download that others began may fail for lack of rights that this client has: then once more.
+  for (bool joined = parts_.engine.is_running(*id);; joined = false) {
+    auto summary = parts_.store.summary(*id);
+    const bool was_finished = summary && summary->finished;
+    auto started = parts_.engine.start(*wish, Deadline::never());
+    if (!started) {
+      auto refused = refuse(exchange, started.error());
+      co_return co_await refused;
+    }
+    auto sent = co_await send_content(exchange, **started, was_finished);
+    if (sent) co_return;
+    const int status = sent.error().status();
+    if (!exchange.responder.begun() && joined && (status == 401 || status == 403)) continue;
+    if (exchange.responder.begun()) {
+      exchange.failure = sent.error().message();
+      exchange.responder.abort();
+      co_return;
+    }
+    auto refused = refuse(exchange, sent.error());
+    co_return co_await refused;
+  }
+}
+
+Task<Result<void>> Proxy::send_content(Exchange& exchange, fetch::Download& download, bool was_finished) {
+  auto& responder = exchange.responder;
+  auto started = co_await download.started();
+  if (!started) {
+    const bool unsatisfiable = started.error().status() == 416 && download.task();
+    if (!unsatisfiable) co_return started;
+    http::ResponseHead head;
+    head.status = exchange.status = 416;
+    http::ContentRange all;
+    all.total = download.task()->content_length();
+    head.headers.add("Content-Range", http::to_string(all));
+    auto explanation = explain(exchange.registry, 416, started.error().message());
+    head.headers.add("Content-Type", explanation.content_type);
+    exchange.sent = explanation.body.size();
+    co_return co_await responder.send(std::move(head), std::move(explanation.body));
+  }
+  const auto task = download.task();
+  auto head = head_of(task->facts());
+  head.headers.set("X-Dragonfly-Task-ID", download.task_id());
+  head.headers.set("X-Dragonfly-Server-IP", options_.ip);
+  if (was_finished) head.headers.set("X-Dragonfly-Task-Download-Finished", "true");
+  if (client_has_it(exchange.request.headers(), head.headers)) {
+    head.status = exchange.status = 304;
+    co_return co_await responder.send(std::move(head), "");
+  }
+  // Nothing is promised before there is something: what fails until then has a status of its own.
+  CO_TRY(auto run, co_await download.next(kStride, Deadline::never()));
+  const auto length = download.length();
+  head.status = exchange.status = download.ranged() ? 206 : 200;
+  if (download.ranged()) {
+    http::ContentRange part;
+    part.span = http::ByteSpan{download.offset(), *length};
+    part.total = task->content_length();
+    head.headers.add("Content-Range", http::to_string(part));
+  }
+  CO_OK(co_await responder.begin(std::move(head), length));
+  while (run.length > 0) {
+    auto file = task->file();
+    CO_OK(co_await responder.send_file(*file, run.offset, run.length));
+    download.consume(run.length);
+    exchange.sent += run.length;
+    CO_TRY(run, co_await download.next(kStride, Deadline::never()));
+  }
+  co_return co_await responder.finish();
+}
+
+Task<void> Proxy::answer_head_from_store(Exchange& exchange, Route route, std::string task_id) {
+  auto summary = parts_.store.summary(task_id);
+  if (summary && summary->finished) {
+    auto found = co_await parts_.store.find(task_id);
+    if (found && (*found)->finished()) {
+      exchange.via = "task";
+      auto head = head_of((*found)->facts());
+      head.headers.set("X-Dragonfly-Task-ID", task_id);
+      head.headers.set("X-Dragonfly-Server-IP", options_.ip);
+      head.headers.set("X-Dragonfly-Task-Download-Finished", "true");
+      exchange.status = head.status = 200;
+      if (client_has_it(exchange.request.headers(), head.headers)) exchange.status = head.status = 304;
+      auto begun = co_await exchange.responder.begin(std::move(head), (*found)->content_length());
+      if (begun) begun = co_await exchange.responder.finish();
+      if (!begun) exchange.failure = begun.error().message();
+      co_return;
+    }
+  }
+  auto passed = pass_through(exchange, std::move(route));
+  co_await passed;
+}
+
+}  // namespace d7y::proxy
