@@ -4,6 +4,7 @@
 import hashlib
 import http.client
 import os
+import signal
 import socket
 import subprocess
 
@@ -23,15 +24,15 @@ class Test(rig.Case):
         self.registry = f'127.0.0.1:{self.origin.port}'
 
     def curl(self, daemon, path, *arguments, code=0):
-        out = self.path('curl.out')
-        done = subprocess.run(['curl', '-sS', '--max-time', '60', '-o', out, '-D', self.path('curl.head'), *arguments,
+        out = self.folder / 'curl.out'
+        done = subprocess.run(['curl', '-sS', '--max-time', '60', '-o', out, '-D', self.folder / 'curl.head', *arguments,
                                f'http://127.0.0.1:{daemon.proxy}{path}'],
                               capture_output=True, text=True, env=rig.clean_environment(), check=False)
         self.assertEqual(done.returncode, code, done.stderr)
         return out.read_bytes() if out.exists() else b''
 
     def head(self):
-        return self.path('curl.head').read_text().lower()
+        return (self.folder / 'curl.head').read_text().lower()
 
     def test_a_layer_crosses_its_registry_once_for_all_nodes(self):
         content = os.urandom(24 * MIB)
@@ -84,6 +85,7 @@ class Test(rig.Case):
         connection = http.client.HTTPConnection('127.0.0.1', port, timeout=10)
         connection.request('GET', '/v2/team/app/manifests/1')
         self.assertEqual(connection.getresponse().read(), b'{"of": "ours"}')
+        connection.close()
 
     def test_a_daemon_that_stops_lets_running_answers_end(self):
         content = os.urandom(6 * MIB)
@@ -94,15 +96,16 @@ class Test(rig.Case):
         connection.request('GET', f'{path}?ns={self.registry}')
         answer = connection.getresponse()
         begun = answer.read(1000)
-        daemon.terminate()
+        daemon.signal(signal.SIGTERM)
         self.assertEqual(begun + answer.read(), content)
+        connection.close()
         self.assertEqual(daemon.wait(), 0)
 
     def test_plain_http_by_absolute_url(self):
         content = os.urandom(MIB)
         url = self.origin.add('/files/x.bin', content)
         daemon = rig.Daemon(self, 'node', proxy='rules: [{regex: "files/"}]')
-        out = self.path('through')
+        out = self.folder / 'through'
         subprocess.run(['curl', '-sS', '-x', f'http://127.0.0.1:{daemon.proxy}', '-o', out, url],
                        check=True, env=rig.clean_environment())
         self.assertEqual(out.read_bytes(), content)
