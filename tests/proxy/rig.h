@@ -101,7 +101,7 @@ struct Rig {
   }
 
   // `pause`: between reads of 64 KiB, for slow readers.
-  Task<Result<Answer>> fetch(http::Request request, Duration pause = {}) {
+  Task<Result<Answer>> fetch(http::Request request, Duration pause = Duration(0)) {
     Answer answer;
     const auto began = client_host.now();
     auto response = co_await client->fetch(std::move(request), Deadline::never());
