@@ -91,7 +91,9 @@ Result<std::unique_ptr<Download>> Engine::start(Wish wish, Deadline deadline) {
   auto& message = wish.message;
   TRY_OK(parts_.sources.backend_for(message.url()));
   TRY(auto id, task_id(message));
-  if (wish.content_digest.empty() && message.enable_task_id_based_blob_digest()) {
+  // Also where the task's id is not made of it: a seed must not keep, and give away, what is not what its
+  // name says.
+  if (wish.content_digest.empty()) {
     if (auto named = blob_digest_of(message.url())) wish.content_digest = named->to_string();
   }
   if (!message.digest().empty()) {

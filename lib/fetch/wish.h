@@ -43,7 +43,7 @@ struct Wish {
   std::string range_header, if_range;
   // What the URL itself says the whole content is, like an OCI blob's digest: verified when all of it is
   // here, whoever brought it, and before a reader from the start gets the last byte. Every wish for the task
-  // says the same. Found by the engine where the task's id is made of it.
+  // says the same. Found by the engine itself.
   std::string content_digest;
   // Tell the scheduler of a copy that is complete already (seed triggers do, Dragonfly client 3.5).
   bool announce_complete = false;

@@ -163,6 +163,18 @@ TEST_CASE("a wrong digest is found, and nothing of it is kept") {
   CHECK(rig.download(std::move(right)).ok());
 }
 
+TEST_CASE("content that is not what its URL calls it is not kept, whoever asked for it") {
+  // As a seed is told: the URL alone, without a digest.
+  Rig rig(18);
+  auto path = "/v2/app/blobs/sha256:" + std::string(64, '0');
+  rig.origin.serve(path, sim::random_bytes(9_MiB, 18));
+  auto done = rig.download(rig.wish(path));
+  CHECK(done.failed_with(ErrorCode::kCorrupt));
+  rig.last.reset();
+  CHECK(!rig.download(rig.wish(path)).ok());
+  CHECK(rig.origin.body_bytes() > 9_MiB);  // asked for again, not taken from the store
+}
+
 TEST_CASE("bytes can be read in order while they arrive, and a slow reader slows nobody") {
   Rig rig(19);
   auto content = sim::random_bytes(24_MiB, 19);
