@@ -308,6 +308,12 @@ class Doctor(unittest.TestCase):
         self.assertEqual(self.bad('podman'), [])
         path.write_text(path.read_text().replace('insecure = true', ''))
         self.one('podman', 'asked by https')
+        own = self.serve({})
+        path.write_text(f'[[registry]]\nprefix = "quay.io"\n[[registry.mirror]]\nlocation = "127.0.0.1:{self.port_of(own)}"\n'
+                        'insecure = true\n')
+        self.one('podman', f'points at 127.0.0.1:{self.port_of(own)}, but')
+        self.settings['proxy']['registryMirror'] = {'registries': [{'name': 'quay.io', 'port': self.port_of(own)}]}
+        self.assertEqual(self.bad('podman'), [])
 
 
 if __name__ == '__main__':

@@ -202,6 +202,10 @@ TEST_CASE("Podman and CRI-O: one mirror for each registry, where the registry is
         "[[registry]]\nlocation = \"quay.io\"\nblocked = false\n\n"
         "[[registry.mirror]]\nlocation = \"127.0.0.1:4001/quay.io\"\ninsecure = true\n");
   CHECK(made.restart_command.empty());
+  settings.registries.push_back(registry_named("reg.local:5000"));
+  CHECK_THROWS_AS(plan(settings, {}), Refusal);  // no room for a port
+  settings.registries.back().mirror = "http://127.0.0.1:4011";
+  CHECK(plan(settings, {}).files.at(main).ends_with("location = \"127.0.0.1:4011\"\ninsecure = true\n"));
   settings.runtime = Runtime::kCrio;
   settings.unqualified = {"docker.io"};
   made = plan(settings, {});

@@ -113,8 +113,11 @@ void Examination::read_configuration() {
          at<std::uint16_t>(root, fmt::format("{}.{}", known.server, known.key), known.number)});
   if (root.IsMap())
     for (const auto& registry : at<YAML::Node>(root, "proxy.registryMirror.registries", YAML::Node()))
-      if (registry.IsMap() && registry["name"])
-        daemon_.registries.push_back(registry["name"].as<std::string>(""));
+      if (registry.IsMap()) {
+        daemon_.registries.push_back(at<std::string>(registry, "name", ""));
+        if (auto port = at<std::uint16_t>(registry, "port", 0); port != 0)
+          daemon_.registry_ports.push_back(port);
+      }
 
   // Schedulers may stand in a file of their own beside it.
   auto folder = daemon_.config_path.substr(0, daemon_.config_path.rfind('/') + 1);

@@ -32,9 +32,10 @@ struct Daemon {
   std::uint16_t port(const std::string& name) const;
   std::vector<std::string> schedulers;
   std::string manager;
-  std::vector<std::string> registries;  // names under proxy.registryMirror
-  std::uint64_t disk_threshold = 0;     // percent from which on tasks are removed
-  bool answers = false;                 // found out by examine_daemon()
+  std::vector<std::string> registries;        // names under proxy.registryMirror
+  std::vector<std::uint16_t> registry_ports;  // ports of such that have their own
+  std::uint64_t disk_threshold = 0;           // percent from which on tasks are removed
+  bool answers = false;                       // found out by examine_daemon()
 };
 
 class Examination {

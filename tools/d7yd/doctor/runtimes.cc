@@ -54,7 +54,9 @@ void Examination::examine_proxy_address(const char* check, const std::string& pa
   auto parts = split(url);
   if (parts.port == 0) parts.port = url.starts_with("https://") ? 443 : 80;
   auto ours = daemon_.port("proxy.server");
-  if (is_local(parts.host) && parts.port != ours) {
+  bool of_one = std::find(daemon_.registry_ports.begin(), daemon_.registry_ports.end(), parts.port) !=
+                daemon_.registry_ports.end();
+  if (is_local(parts.host) && parts.port != ours && !of_one) {
     problem(check, fmt::format("{} points at {}, but d7yd's proxy has port {}", path, url, ours),
             fmt::format("d7yd runtime configure {} --proxy http://{}:{} with the same registries, or set "
                         "proxy.server.port in {}",
@@ -254,7 +256,8 @@ void Examination::examine_registries_conf() {
           if (entry.path.back() == "insecure") insecure = value(document, &entry) == "true";
         }
         auto slash = location.find('/');
-        if (!is_local(split(location).host)) continue;
+        auto parts = split(location);
+        if (!is_local(parts.host)) continue;
         some_runtime_ = true;
         examine_proxy_address("podman", path, location.substr(0, slash));
         if (!insecure)
@@ -264,6 +267,7 @@ void Examination::examine_registries_conf() {
                   "add insecure = true below its location");
         auto name = slash == std::string::npos ? "" : location.substr(slash + 1);
         name = name.substr(0, name.find('/'));
+        if (parts.port != daemon_.port("proxy.server")) continue;  // the port says which
         if (name.empty())
           hint("podman",
                fmt::format("{}: the mirror {} does not say which registry it is for", path, location),

@@ -70,7 +70,14 @@ Settings settings_of(const Options& options) {
   if (!options.proxy.empty()) settings.proxy = checked_url(options.proxy, "--proxy");
   if (!options.registries.empty()) {
     settings.registries.clear();
-    for (const auto& each : options.registries) settings.registries.push_back(registry_named(each));
+    for (const auto& each : options.registries) {
+      auto registry = registry_named(each);
+      // CRI-O and Podman do not need the registry's address, but may need d7yd's for it.
+      if (each.find('=') != std::string::npos &&
+          (*settings.runtime == Runtime::kCrio || *settings.runtime == Runtime::kPodman))
+        registry.mirror = registry.server;
+      settings.registries.push_back(std::move(registry));
+    }
   }
   if (options.all_registries) settings.all_registries = true;
   if (options.docker_proxies) settings.docker_proxies = true;

@@ -31,9 +31,10 @@ const toml::Section* registry_of(const toml::Document& document, const std::stri
 }
 
 std::string mirror_block(const Settings& settings, const Registry& registry, const std::string& indent) {
-  auto block = fmt::format("{0}[[registry.mirror]]\n{0}location = {1}\n", indent,
-                           toml::quoted(authority_of(settings.proxy) + "/" + registry.location));
-  if (settings.proxy.starts_with("http://")) block += indent + "insecure = true\n";
+  const auto& url = registry.mirror.empty() ? settings.proxy : registry.mirror;
+  auto location = authority_of(url) + (registry.mirror.empty() ? "/" + registry.location : "");
+  auto block = fmt::format("{0}[[registry.mirror]]\n{0}location = {1}\n", indent, toml::quoted(location));
+  if (url.starts_with("http://")) block += indent + "insecure = true\n";
   return block;
 }
 
@@ -65,7 +66,7 @@ Plan plan_registries_conf(const Settings& settings, const Files& files) {
   };
 
   for (const auto& registry : settings.registries) {
-    if (registry.location.find(':') != std::string::npos)
+    if (registry.mirror.empty() && registry.location.find(':') != std::string::npos)
       throw Refusal(kUsage,
                     fmt::format("{} cannot be mirrored for {}: a mirror's location says which registry is"
                                 " meant, and has no room for a port",

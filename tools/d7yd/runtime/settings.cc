@@ -111,6 +111,12 @@ void read_registry(const YAML::Node& node, bool containerd, const std::string& p
     if (!is_prefix(registry.location))
       keys.fail(node, path + ".location must be a registry, with or without a folder");
     registry.server = default_server(registry.location.substr(0, registry.location.find('/')));
+    keys.read("mirror", registry.mirror, "a URL");
+    if (!registry.mirror.empty()) try {
+        registry.mirror = checked_url(registry.mirror, path + ".mirror");
+      } catch (const Refusal& wrong) {
+        keys.fail(node, wrong.what());
+      }
   }
   keys.warn_about_others();
   try {

@@ -17,6 +17,8 @@ struct Registry {
   std::string host;      // as in image names, "docker.io" or "reg.local:5000"
   std::string server;    // its API, "https://registry-1.docker.io"
   std::string location;  // CRI-O and Podman: what stands for `host`; mostly the same
+  std::string
+      mirror;  // CRI-O and Podman: where d7yd listens for this registry alone; empty: at its proxy's port
   std::vector<std::string> capabilities = {"pull", "resolve"};
   bool skip_verify = false;
   std::vector<std::string> ca;
