@@ -1,19 +1,23 @@
 #!/usr/bin/env python3
-"""Builds d7y and shows its main job on this machine: one file, many peers, the origin read once.
+"""Builds d7y and shows its main jobs on this machine: a file and an image, many peers, the origin read once.
 
-    ./quickstart [--size MIB] [--peers N] [--keep] [--no-install] [--tools DIR] [--place DIR]
+    ./quickstart [--size MIB] [--peers N] [--image-size MIB] [--no-image] [--keep] [--no-install] [--tools DIR]
+                 [--place DIR]
 
-    --size MIB     size of the file at the origin (1024)
-    --peers N      how many peers download it at once, 1 to 32 (4)
-    --keep         keep the peers' stores and the downloaded files when it is over
-    --no-install   do not install packages; for machines where .ci/dependencies has run already
-    --tools DIR    build nothing; use the tools of this build folder
-    --place DIR    where stores, files and logs go (build/quickstart)
+    --size MIB        size of the file at the origin (1024)
+    --peers N         how many peers download it at once, 1 to 32 (4)
+    --image-size MIB  size of the image, in four layers (208)
+    --no-image        show the file only
+    --keep            keep the peers' stores and the downloaded files when it is over
+    --no-install      do not install packages; for machines where .ci/dependencies has run already
+    --tools DIR       build nothing; use the tools of this build folder
+    --place DIR       where stores, files and logs go (build/quickstart)
 
 It installs Debian packages (as root), builds a release into build/release, and starts nginx as the origin, one
-d7ysched, one seed d7yd and the peers, each on its own 127.0.0.x address with its own ports and store. Everything
-it started is stopped when it ends, also after Ctrl-C or a failure. Exit code: 0 when every peer got the right bytes, 1
-when not or when something failed, 2 for wrong arguments, 130 after Ctrl-C.
+d7ysched, one seed d7yd and the peers, each on its own 127.0.0.x address with its own ports and store. For the image
+come a registry, and up to three nodes, each a containerd whose mirror is the proxy of a peer; that needs root.
+Everything it started is stopped when it ends, also after Ctrl-C or a failure. Exit code: 0 when everybody got the right
+bytes, 1 when not or when something failed, 2 for wrong arguments, 130 after Ctrl-C.
 """
 
 import argparse
@@ -27,6 +31,7 @@ import sys
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT / 'tests' / 'support'))
+import quickstart_image  # noqa: E402
 import release  # noqa: E402
 from cluster import FIRST_PEER, MIB, SEED_IP, Cluster, Failure, Peer, Processes, make_content, sha256_of  # noqa: E402
 
@@ -105,6 +110,8 @@ def main():
     parser.add_argument('-h', '--help', action='store_true', help=argparse.SUPPRESS)
     parser.add_argument('--size', type=int, default=1024, help=argparse.SUPPRESS)
     parser.add_argument('--peers', type=int, default=4, help=argparse.SUPPRESS)
+    parser.add_argument('--image-size', type=int, default=208, help=argparse.SUPPRESS)
+    parser.add_argument('--no-image', action='store_true', help=argparse.SUPPRESS)
     parser.add_argument('--keep', action='store_true', help=argparse.SUPPRESS)
     parser.add_argument('--no-install', action='store_true', help=argparse.SUPPRESS)
     parser.add_argument('--tools', type=pathlib.Path, help=argparse.SUPPRESS)
@@ -113,8 +120,8 @@ def main():
     if arguments.help:
         say(__doc__.rstrip())
         return 0
-    if arguments.size < 1 or not 1 <= arguments.peers <= 32:
-        say('./quickstart: --size must be at least 1 (MiB), --peers 1 to 32')
+    if arguments.size < 1 or not 1 <= arguments.peers <= 32 or arguments.image_size < 32:
+        say('./quickstart: --size must be at least 1 and --image-size 32 (MiB), --peers 1 to 32')
         return 2
 
     PLACE = arguments.place.absolute()
@@ -187,10 +194,12 @@ def show(processes, arguments):
     tidy(keep=False)
     # The origin's file, and one copy in the store of the seed and of every peer (outputs are links to them).
     needed = (arguments.peers + 2) * size + 256 * MIB
+    if not arguments.no_image:
+        needed += quickstart_image.room(arguments.image_size * MIB)
     free = shutil.disk_usage(PLACE).free
     if free < needed:
-        raise Failure(f'{PLACE} has {free // MIB} MiB free, {needed // MIB} MiB are needed; try --size'
-                      f' {max(1, arguments.size * free // needed // 2)}')
+        raise Failure(f'{PLACE} has {free // MIB} MiB free, {needed // MIB} MiB are needed; try --no-image'
+                      f' and --size {max(1, arguments.size * free // needed // 2)}')
     content = PLACE / 'content' / 'file.bin'
     digest = make_content(content, size, say)
 
@@ -207,10 +216,12 @@ def show(processes, arguments):
         usages = {name: processes.usage(name) for name in processes.running}
         cluster.alive()
         good = report(cluster, results, seconds, size, digest, usages)
+        if good:
+            say(EXPLANATION.format(peers=arguments.peers))
+        if good and not arguments.no_image:
+            good = quickstart_image.show(cluster, peers, arguments.image_size * MIB, say)
     finally:
         cluster.tidy()
-    if good:
-        say(EXPLANATION.format(peers=arguments.peers))
     return 0 if good else 1
 
 

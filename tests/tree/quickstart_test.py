@@ -35,8 +35,9 @@ class Quickstart(unittest.TestCase):
         self.place = tempfile.TemporaryDirectory()
         self.addCleanup(self.place.cleanup)
 
-    def command(self, *more):
-        return [ROOT / 'quickstart', '--no-install', '--tools', BUILD, '--place', self.place.name, *more]
+    def command(self, *more, image=False):
+        return [ROOT / 'quickstart', '--no-install', '--tools', BUILD, '--place', self.place.name,
+                *([] if image else ['--no-image']), *more]
 
     def logs(self):
         return '\n'.join(f'---- {path.name}\n{path.read_text(errors="replace")[-3000:]}'
@@ -47,8 +48,8 @@ class Quickstart(unittest.TestCase):
         self.assertEqual(left, {})
 
     def test_everybody_gets_the_right_bytes_and_the_origin_is_read_once(self):
-        done = subprocess.run(self.command('--size', '24', '--peers', '2'), cwd='/', capture_output=True, text=True,
-                              check=False, timeout=240)
+        done = subprocess.run(self.command('--size', '24', '--peers', '2', '--image-size', '32', image=True), cwd='/',
+                              capture_output=True, text=True, check=False, timeout=240)
         self.assertEqual(done.returncode, 0, done.stdout + done.stderr + self.logs())
         self.assertEqual(done.stderr, '')
         self.assertEqual(len(re.findall(r'^peer-\d .* right$', done.stdout, re.MULTILINE)), 2, done.stdout)
@@ -57,16 +58,20 @@ class Quickstart(unittest.TestCase):
         self.assertLess(ratio, 1.1, done.stdout)
         for name in ('origin', 'd7ysched', 'seed', 'peer-1', 'peer-2'):
             self.assertRegex(done.stdout, rf'(?m)^{name} +\d+\.\d+ +\d+\.\d MiB$')
+        if os.getuid() == 0:
+            self.assertEqual(len(re.findall(r'^sha256:\S+ +8\.0 .* 1\.0\d\d times$', done.stdout, re.MULTILINE)), 4,
+                             done.stdout)
+            self.assertRegex(done.stdout, r'(?m)^all 2 nodes: ')
         self.nothing_runs()
         self.assertEqual(list(pathlib.Path(self.place.name).glob('peer-*')), [])
 
-    def stopped_by(self, number, code):
-        process = subprocess.Popen(self.command('--size', '256', '--peers', '4'), cwd='/', stdout=subprocess.PIPE,
+    def stopped_by(self, number, code, at='downloading', *more, image=False):
+        process = subprocess.Popen(self.command('--peers', '4', *more, image=image), cwd='/', stdout=subprocess.PIPE,
                                    stderr=subprocess.STDOUT, text=True)
         said = ''
         for line in process.stdout:
             said += line
-            if line.startswith('downloading'):
+            if line.startswith(at):
                 process.send_signal(number)
         process.stdout.close()
         self.assertEqual(process.wait(timeout=60), code, said + self.logs())
@@ -74,7 +79,11 @@ class Quickstart(unittest.TestCase):
         self.nothing_runs()
 
     def test_ctrl_c_stops_everything(self):
-        self.stopped_by(signal.SIGINT, 130)
+        self.stopped_by(signal.SIGINT, 130, 'downloading', '--size', '256')
+
+    @unittest.skipUnless(os.getuid() == 0, 'containerd needs root')
+    def test_ctrl_c_stops_containers_too(self):
+        self.stopped_by(signal.SIGINT, 130, 'pulling', '--size', '1', '--image-size', '64', image=True)
 
     def test_being_killed_outright_stops_everything_too(self):
         process = subprocess.Popen(self.command('--size', '256'), cwd='/', stdout=subprocess.PIPE,
@@ -108,8 +117,8 @@ class Quickstart(unittest.TestCase):
         self.nothing_runs()
 
     def test_nobody_reading_does_not_keep_it_from_stopping(self):
-        done = subprocess.run(f'{ROOT}/quickstart --no-install --tools {BUILD} --place {self.place.name} --size 1 --peers 1'
-                              ' | head -n 1', shell=True, capture_output=True, text=True, check=False, timeout=120)
+        done = subprocess.run(f'{ROOT}/quickstart --no-image --no-install --tools {BUILD} --place {self.place.name}'
+                              ' --size 1 --peers 1 | head -n 1', shell=True, capture_output=True, text=True, check=False, timeout=120)
         self.assertEqual(done.stderr, '')
         self.nothing_runs()
 

@@ -1,0 +1,315 @@
+#!/usr/bin/env python3
+"""Real clients of registries through d7yd: containerd, skopeo, buildah, curl, wget, aria2c; registries of every kind.
+
+    tests/interop/images_test.py build-dev [Images.test_name]
+
+One cluster for all tests: a scheduler, a seed, two peers, one containerd at each. The registries are this program's own
+(registry.py), so that they can misbehave; Debian's docker-registry is in ./quickstart and its test. Needs root.
+With D7Y_BIG_LAYER=GIB in the environment, also a layer of so many GiB.
+"""
+
+import hashlib
+import http.client
+import mmap
+import os
+import pathlib
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+import unittest
+
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent / 'support'))
+from cluster import MIB, SEED_IP, Cluster, Peer, Processes, tail  # noqa: E402
+from images import Containerd, missing_programs  # noqa: E402
+from registry import Image, Layer, Registry, digest_of, random_layer  # noqa: E402
+
+BUILD = pathlib.Path(sys.argv.pop(1)).resolve() if len(sys.argv) > 1 else None
+PEERS = 2
+BIG_LAYER = int(os.environ.get('D7Y_BIG_LAYER', 0))  # GiB
+
+
+def setUpModule():
+    if os.getuid() != 0:
+        raise unittest.SkipTest('containerd needs root')
+    missing = missing_programs(('containerd', 'ctr', 'unshare', 'skopeo', 'buildah', 'zstd'))
+    if missing:
+        raise unittest.SkipTest(f'not installed: {", ".join(missing)}; run .ci/dependencies check')
+
+
+class Images(unittest.TestCase):
+    maxDiff = None
+
+    @classmethod
+    def setUpClass(cls):
+        # In memory if there is room: containerd waits for the disk after each blob, which is not what is tested.
+        memory = pathlib.Path('/dev/shm')
+        roomy = memory.is_dir() and shutil.disk_usage(memory).free > 2048 * MIB and not BIG_LAYER
+        cls.place = pathlib.Path(tempfile.mkdtemp(prefix='d7y-', dir=memory if roomy else None))
+        cls.processes = Processes()
+        cls.addClassCleanup(shutil.rmtree, cls.place, ignore_errors=True)
+        cls.addClassCleanup(cls.processes.stop_all)
+        cls.cluster = Cluster(cls.processes, BUILD, cls.place)
+        cls.addClassCleanup(cls.cluster.tidy)
+        cls.plain = Registry('127.0.0.6')
+        cls.wary = Registry('127.0.0.7', users={'me': 'secret'})
+        cls.stored = Registry('127.0.0.8', storage=True)
+        cls.registries = {'plain.test': cls.plain, 'wary.test': cls.wary, 'stored.test': cls.stored}
+        for each in cls.registries.values():
+            cls.addClassCleanup(each.stop)
+        config = {'proxy': {
+            'rules': [{'regex': 'blobs/sha256.*'}, {'regex': '/files/'}],
+            'registryMirror': {'addr': cls.plain.url, 'registries': [
+                {'name': name, 'addr': each.url} for name, each in cls.registries.items()]},
+        }}
+        cls.cluster.start_scheduler()
+        cls.seed = Peer('seed', SEED_IP, seed=True, config=config)
+        cls.peers = [Peer(f'peer-{i + 1}', f'127.0.0.{11 + i}', config=config) for i in range(PEERS)]
+        cls.cluster.start_peers([cls.seed, *cls.peers])
+        cls.nodes = [Containerd(cls.cluster, peer) for peer in cls.peers]
+        for node in cls.nodes:
+            node.start(cls.registries.values())
+        for node in cls.nodes:
+            node.wait()
+
+    def tearDown(self):
+        self.cluster.alive()
+
+    def run_tool(self, *command, code=0, env=None, timeout=60):
+        done = subprocess.run([str(part) for part in command], capture_output=True, text=True, check=False,
+                              timeout=timeout, env={**os.environ, **(env or {})})
+        if (done.returncode == 0) != (code == 0):
+            self.fail(f'{command[0]} ended with {done.returncode}:\n{done.stdout[-1500:]}{done.stderr[-1500:]}\n'
+                      + '\n'.join(f'{peer.name}:\n{tail(self.cluster.logs / f"{peer.name}.log", 5)}'
+                                  for peer in [*self.peers, self.seed]))
+        return done.stdout
+
+    def put(self, where, *images, name=None, **more):
+        """The image's name: each test has one of its own."""
+        repository = 'demo/' + self.id().rpartition('.test_')[2].replace('_', '-')
+        where.put(repository, 'v1', *images, **more)
+        return f'{name or where.address}/{repository}:v1'
+
+    def pull(self, image, *more, node=0, code=0):
+        return self.run_tool(*self.nodes[node].pull_command(image, *more), code=code)
+
+    def fetch(self, image, *more, node=0, code=0):
+        """Without unpacking."""
+        node = self.nodes[node]
+        return self.run_tool(*node.command('content', 'fetch', '--hosts-dir', node.hosts, *more, image), code=code)
+
+    def has(self, node, *digests):
+        there = self.run_tool(*self.nodes[node].command('content', 'ls', '-q')).split()
+        for digest in digests:
+            self.assertIn(digest, there)
+
+    def crossed_once(self, where, image):
+        for layer in image.layers:
+            self.assertEqual(where.sent(layer.digest), len(layer.data), layer.digest)
+
+    def metric(self, peer, name):
+        connection = http.client.HTTPConnection(peer.ip, peer.ports['metrics'], timeout=10)
+        connection.request('GET', '/metrics')
+        text = connection.getresponse().read().decode()
+        connection.close()
+        return sum(float(value) for value in re.findall(rf'^{name}(?:{{.*}})? (\S+)$', text, re.MULTILINE))
+
+    def proxy(self, peer=0):
+        return f'{self.peers[peer].ip}:{self.peers[peer].ports["proxy"]}'
+
+    # ---- containerd
+
+    def test_containerd_on_two_nodes_takes_each_layer_once(self):
+        image = Image([random_layer(f'file-{i}', 5 * MIB) for i in range(3)])
+        name = self.put(self.plain, image)
+        served = self.metric(self.peers[0], 'dragonfly_client_proxy_request_via_dfdaemon_total')
+        pulls = [subprocess.Popen(node.pull_command(name), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+                 for node in self.nodes]
+        for process in pulls:
+            said, _ = process.communicate(timeout=60)
+            self.assertEqual(process.returncode, 0, said)
+        self.crossed_once(self.plain, image)
+        self.assertGreaterEqual(self.metric(self.peers[0], 'dragonfly_client_proxy_request_via_dfdaemon_total'), served + 3)
+
+    def test_multi_arch_index(self):
+        images = [Image([random_layer('file', MIB)], architecture=name) for name in ('amd64', 'arm64', 's390x')]
+        name = self.put(self.plain, *images)
+        self.pull(name, '--platform', 'linux/arm64')
+        self.has(0, images[1].layers[0].digest)
+        self.assertEqual(self.plain.sent(images[2].layers[0].digest), 0)
+        self.fetch(name, '--all-platforms', node=1)
+        self.has(1, *(image.layers[0].digest for image in images))
+
+    def test_zstd_and_plain_layers(self):
+        image = Image([Layer('text', b'much the same again and again\n' * 100_000, form='zstd'),
+                       random_layer('noise', MIB, form='plain')])
+        self.pull(self.put(self.plain, image))
+        self.crossed_once(self.plain, image)
+
+    def test_foreign_layers_come_from_where_they_are(self):
+        foreign = random_layer('licensed', MIB)
+        elsewhere = Image([foreign])
+        self.stored.put('elsewhere', 'v1', elsewhere)
+        signature = 'always'
+        self.stored.tokens.add(signature)
+        foreign.urls = [f'{self.stored.url}/storage/{foreign.digest}?X-Signature={signature}']
+        image = Image([random_layer('ours', MIB), foreign])
+        self.pull(self.put(self.plain, image, without=[foreign.digest]))
+        self.has(0, foreign.digest)
+
+    def test_a_registry_with_tokens(self):
+        image = Image([random_layer('file', 3 * MIB)])
+        name = self.put(self.wary, image)
+        self.pull(name, code=1)
+        self.pull(name, '--user', 'me:wrong', code=1)
+        self.assertEqual(self.wary.sent(image.layers[0].digest), 0)
+        self.pull(name, '--user', 'me:secret')
+        self.crossed_once(self.wary, image)
+        self.pull(name, '--user', 'me:secret', node=1)
+        self.has(1, image.layers[0].digest)
+
+    def test_credentials_reach_no_log(self):
+        image = Image([random_layer('file', MIB)])
+        self.pull(self.put(self.wary, image), '--user', 'me:secret')
+        tokens = [entry[0] for entry in self.wary.tokens if isinstance(entry, tuple)]
+        self.assertTrue(tokens)
+        for log in self.cluster.logs.glob('*.log'):
+            if log.name.startswith(('peer', 'seed', 'd7ysched')):
+                text = log.read_text(errors='replace')
+                for secret in tokens:
+                    self.assertNotIn(secret, text, log.name)
+
+    def test_blobs_behind_signed_addresses(self):
+        image = Image([random_layer(f'file-{i}', 6 * MIB) for i in range(2)])
+        name = self.put(self.stored, image)
+        self.pull(name)
+        self.pull(name, node=1)
+        self.crossed_once(self.stored, image)
+
+    def test_a_registry_that_breaks_off_in_the_middle_of_a_layer(self):
+        image = Image([random_layer('file', 9 * MIB)])
+        digest = image.layers[0].digest
+        name = self.put(self.plain, image)
+        self.plain.break_after[digest] = [2 * MIB + 5]
+        self.pull(name)
+        self.assertEqual(self.plain.break_after[digest], [])
+        self.has(0, digest)
+        # What had arrived was not fetched again, but for the piece that was cut.
+        self.assertLess(self.plain.sent(digest), len(image.layers[0].data) + 5 * MIB)
+
+    def test_a_blob_that_is_not_what_it_is_called_is_refused(self):
+        image = Image([random_layer('file', 5 * MIB)])
+        digest = image.layers[0].digest
+        name = self.put(self.plain, image)
+        right = self.plain.blobs[digest]
+        self.plain.blobs[digest] = right[:-1] + bytes([right[-1] ^ 1])
+        self.pull(name, code=1)
+        self.plain.blobs[digest] = right
+        self.pull(name)
+        self.pull(name, node=1)
+
+    # ---- other clients
+
+    def registries_conf(self, peer=0):
+        path = self.place / f'registries-{peer}.conf'
+        path.write_text(''.join(
+            f'[[registry]]\nprefix = "{name}"\nlocation = "{each.address}"\ninsecure = true\n'
+            f'[[registry.mirror]]\nlocation = "{self.proxy(peer)}/{name}"\ninsecure = true\n'
+            for name, each in self.registries.items()))
+        return path
+
+    def skopeo(self, image, folder, peer=0):
+        self.run_tool('skopeo', '--registries-conf', self.registries_conf(peer), 'copy', '--quiet', f'docker://{image}',
+                      f'dir:{folder}')
+
+    def test_skopeo_through_a_mirror_by_path(self):
+        image = Image([random_layer('file', 4 * MIB)])
+        name = self.put(self.stored, image, name='stored.test')
+        served = self.metric(self.peers[0], 'dragonfly_client_proxy_request_via_dfdaemon_total')
+        folder = self.place / 'skopeo'
+        self.skopeo(name, folder)
+        self.assertEqual(digest_of((folder / image.layers[0].digest[7:]).read_bytes()), image.layers[0].digest)
+        self.crossed_once(self.stored, image)
+        self.assertGreater(self.metric(self.peers[0], 'dragonfly_client_proxy_request_via_dfdaemon_total'), served)
+
+    def test_buildah_pulls(self):
+        image = Image([random_layer('file', 2 * MIB), Layer('text', b'x' * 100_000, form='zstd')])
+        name = self.put(self.plain, image, name='plain.test')
+        served = self.metric(self.peers[0], 'dragonfly_client_proxy_request_via_dfdaemon_total')
+        storage = ['--root', self.place / 'buildah', '--runroot', self.place / 'buildah-run', '--storage-driver', 'vfs']
+        self.run_tool('buildah', *storage, 'pull', '--quiet', name, env={'CONTAINERS_REGISTRIES_CONF': str(self.registries_conf())})
+        self.assertIn('demo/buildah-pulls', self.run_tool('buildah', *storage, 'images'))
+        self.crossed_once(self.plain, image)
+        self.assertGreater(self.metric(self.peers[0], 'dragonfly_client_proxy_request_via_dfdaemon_total'), served)
+
+    def blob(self, size=5 * MIB):
+        data = os.urandom(size)
+        self.plain.blobs[digest_of(data)] = data
+        return data, f'http://{self.proxy()}/v2/files/blobs/{digest_of(data)}?ns={self.plain.url.partition("//")[2]}'
+
+    def test_curl_from_the_mirror(self):
+        data, url = self.blob()
+        out = self.place / 'curl'
+        header = f'X-Dragonfly-Registry: {self.plain.url}'
+        for _ in range(2):
+            self.run_tool('curl', '-sSf', '-H', header, '-o', out, url)
+            self.assertEqual(out.read_bytes(), data)
+        self.run_tool('curl', '-sSf', '-H', header, '-r', '1000-2999', '-o', out, url)
+        self.assertEqual(out.read_bytes(), data[1000:3000])
+        self.assertEqual(self.plain.sent(digest_of(data)), len(data))
+
+    def test_an_image_of_a_hundred_layers(self):
+        # By skopeo: containerd waits for the disk after each of them.
+        image = Image([random_layer(f'file-{i}', 3000 + i) for i in range(100)])
+        name = self.put(self.plain, image, name='plain.test')
+        for peer in range(PEERS):
+            folder = self.place / f'hundred-{peer}'
+            self.skopeo(name, folder, peer)
+            for layer in image.layers:
+                self.assertEqual(digest_of((folder / layer.digest[7:]).read_bytes()), layer.digest)
+        # Small content comes straight from where it is, for each peer.
+        for layer in image.layers:
+            self.assertLessEqual(self.plain.sent(layer.digest), PEERS * len(layer.data))
+
+    def test_an_empty_blob(self):
+        # containerd refuses them by itself.
+        image = Image([random_layer('file', 1000)], more_blobs=[b''])
+        folder = self.place / 'empty'
+        self.skopeo(self.put(self.plain, image, name='plain.test'), folder)
+        self.assertEqual((folder / digest_of(b'')[7:]).read_bytes(), b'')
+        _, url = self.blob(0)
+        self.run_tool('curl', '-sSf', '-H', f'X-Dragonfly-Registry: {self.plain.url}', '-o', folder / 'curl', url)
+        self.assertEqual((folder / 'curl').read_bytes(), b'')
+
+    def test_wget_and_aria2c_from_the_mirror(self):
+        data, url = self.blob()
+        out = self.place / 'wget'
+        header = f'X-Dragonfly-Registry: {self.plain.url}'
+        self.run_tool('wget', '-q', '--header', header, '-O', out, url)
+        self.assertEqual(out.read_bytes(), data)
+        self.run_tool('aria2c', '-q', '--header', header, '-x', '4', '-s', '4', '-k', '1M', '-d', self.place, '-o', 'aria',
+                      '--allow-overwrite=true', url)
+        self.assertEqual((self.place / 'aria').read_bytes(), data)
+
+    @unittest.skipUnless(BIG_LAYER, 'only with D7Y_BIG_LAYER=GIB in the environment')
+    def test_a_big_layer(self):
+        size = BIG_LAYER << 30
+        path = self.place / 'big'
+        digest = hashlib.sha256()
+        with open(path, 'wb') as file:
+            for _ in range(size // (16 * MIB)):
+                block = os.urandom(16 * MIB)
+                digest.update(block)
+                file.write(block)
+        name = 'sha256:' + digest.hexdigest()
+        with open(path, 'rb') as file:
+            self.plain.blobs[name] = mmap.mmap(file.fileno(), 0, prot=mmap.PROT_READ)
+        url = f'http://{self.proxy()}/v2/files/blobs/{name}'
+        got = self.run_tool('sh', '-c', f"curl -sSf -H 'X-Dragonfly-Registry: {self.plain.url}' {url} | sha256sum",
+                            timeout=600)
+        self.assertEqual(got.split()[0], digest.hexdigest())
+
+
+if __name__ == '__main__':
+    unittest.main(verbosity=2)
