@@ -45,6 +45,10 @@ Result<scheduler::SchedulerConfig> config_of(world::Files& files, const d7y_sche
     TRY(config, scheduler::SchedulerConfig::parse(text, options.config_path));
     const std::string path = options.config_path;
     const auto slash = path.rfind('/');
+    if (!config.data_dir_said) {
+      config.data_dir = "/var/lib/d7ysched";
+      config.data_dir_optional = true;
+    }
     config.dynconfig_path = (slash == std::string::npos ? "" : path.substr(0, slash + 1)) + "dynconfig.yaml";
   } else if (options.config_text != nullptr) {
     TRY(config, scheduler::SchedulerConfig::parse(options.config_text, "configuration"));

@@ -8,7 +8,12 @@ namespace {
 
 constexpr std::uint8_t kMostResponses = 5;  // a client takes no more on one stream (Dragonfly scheduler 0.11)
 constexpr std::size_t kMostBlocked = 64;    // parents a child may refuse at a time
-constexpr std::uint32_t kMostSourcePieces = 65536;     // remembered of a task
+constexpr std::uint32_t kMostSourcePieces = 65536;  // remembered of a task
+constexpr std::size_t kMostSourcePiecesInAll = 1 << 20;
+constexpr std::size_t kMostDownloadBytes = 256 << 20;            // remembered of all tasks
+constexpr std::size_t kMostSites = 65536, kMostOrigins = 65536;  // told apart
+constexpr double kFastest = 50e9;           // bytes per second; what is said beyond is no measurement
+constexpr std::uint16_t kRateSamples = 64;  // of one child about one parent
 constexpr Duration kUsedUp = std::chrono::seconds(5);  // a parent that served well is not given again at once
 
 std::string lower(std::string_view text) {
@@ -66,6 +71,11 @@ void Brain::set_options(BrainOptions options) {
 std::uint32_t Brain::site_of(const HostFacts& facts) {
   Site site{lower(facts.idc), lower(facts.location)};
   auto key = site.idc.empty() ? std::pair(std::string(), site.location) : std::pair(site.idc, std::string());
+  // Names are the hosts' own choice: there is an end to how many are told apart.
+  if (sites_.size() >= kMostSites) {
+    const auto known = site_ids_.find(key);
+    return known != site_ids_.end() ? known->second : 0;
+  }
   const auto [entry, fresh] =
       site_ids_.try_emplace(std::move(key), static_cast<std::uint32_t>(sites_.size()));
   if (fresh) sites_.push_back(std::move(site));
@@ -129,6 +139,10 @@ bool Brain::delete_host(std::string_view host_id, TimePoint now) {
 // Registration.
 
 std::uint32_t Brain::origin_of(std::string_view name) {
+  if (origins_.size() >= kMostOrigins) {
+    const auto known = origin_ids_.find(std::string(name));
+    return known != origin_ids_.end() ? known->second : static_cast<std::uint32_t>(random() % kMostOrigins);
+  }
   const auto [entry, fresh] =
       origin_ids_.try_emplace(std::string(name), static_cast<std::uint32_t>(origins_.size()));
   if (fresh) origins_.push_back({std::string(name), 0});
@@ -153,8 +167,16 @@ TaskHandle Brain::task_for(const Registration& registration, TimePoint now) {
     task.piece_length = registration.piece_length;
     task.piece_count = registration.piece_count;
   }
-  if (!provider_expected(task) && !registration.metadata_only) task.download = registration.download;
+  if (!provider_expected(task) && !registration.metadata_only) keep_download(task, registration.download);
   return handle;
+}
+
+// Without it no seed is asked, and a peer reads the origin itself.
+void Brain::keep_download(TaskRecord& task, std::string_view download) {
+  download_bytes_ -= task.download.size();
+  task.download.clear();
+  if (download_bytes_ + download.size() <= kMostDownloadBytes) task.download = download;
+  download_bytes_ += task.download.size();
 }
 
 Result<PeerHandle> Brain::register_peer(const Registration& registration, TimePoint now) {
@@ -164,7 +186,9 @@ Result<PeerHandle> Brain::register_peer(const Registration& registration, TimePo
                  registration.host_id);
   }
   if (const auto other = find_peer(registration.peer_id)) {
-    if (peers_.find(other)->has_stream) {
+    // An id of another host, or of a copy that is there, is nobody's to take.
+    const auto& known = *peers_.find(other);
+    if (known.has_stream || known.host != host_handle || known.state == PeerState::kSucceeded) {
       return error(ErrorCode::kExists, "peer {} is registered already; use a new id for each download",
                    registration.peer_id);
     }
@@ -341,8 +365,10 @@ void Brain::piece_finished(PeerHandle handle, std::string_view parent_id, const 
   if (edge == nullptr) return;
   if (edge->pieces < 0xffff) ++edge->pieces;
   if (piece.length == 0 || piece.cost <= Duration::zero()) return;
-  const double rate = static_cast<double>(piece.length) / std::chrono::duration<double>(piece.cost).count();
-  usual_rate_ = usual_rate_ == 0 ? rate : usual_rate_ + (rate - usual_rate_) / 64;
+  const double rate = std::min(
+      kFastest, static_cast<double>(piece.length) / std::chrono::duration<double>(piece.cost).count());
+  if (edge->pieces <= kRateSamples)
+    usual_rate_ = usual_rate_ == 0 ? rate : usual_rate_ + (rate - usual_rate_) / 64;
   hosts_.find(peers_.find(edge->parent)->host)
       ->health.piece_served(piece.length, piece.cost, usual_rate_, options_.health, now);
 }
@@ -369,8 +395,9 @@ void Brain::back_to_source_piece_finished(PeerHandle handle, const PieceReport& 
                        [](const SourcePiece& p, std::uint32_t number) { return p.number < number; });
   if (at != task.pieces.end() && at->number == piece.number) {
     *at = remembered;
-  } else if (task.pieces.size() < kMostSourcePieces) {
+  } else if (task.pieces.size() < kMostSourcePieces && source_pieces_ < kMostSourcePiecesInAll) {
     task.pieces.insert(at, remembered);
+    ++source_pieces_;
   }
 }
 

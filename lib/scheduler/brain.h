@@ -237,6 +237,7 @@ class Brain {
 
   // brain.cc: events
   PeerRecord* alive(PeerHandle handle, TimePoint now);
+  void keep_download(TaskRecord& task, std::string_view download);
   std::uint32_t site_of(const HostFacts& facts);
   std::uint32_t origin_of(std::string_view name);
   TaskHandle task_for(const Registration& registration, TimePoint now);
@@ -311,7 +312,9 @@ class Brain {
   std::vector<Candidate> candidates_;  // of the choice that is being made
   std::size_t waiting_ = 0;
   std::uint32_t attempts_ = 0;
-  double usual_rate_ = 0;  // bytes per second per piece, smoothed over all hosts
+  std::size_t download_bytes_ = 0;  // of all tasks' downloads
+  std::size_t source_pieces_ = 0;   // remembered of all tasks
+  double usual_rate_ = 0;           // bytes per second per piece, smoothed over all hosts
   TimePoint next_clean_{};
   std::uint32_t clean_peer_ = 0, clean_host_ = 0, clean_task_ = 0;
 };

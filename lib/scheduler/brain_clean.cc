@@ -45,6 +45,8 @@ void Brain::clean(TimePoint now) {
     if (!tasks_.live(at)) continue;
     const auto& task = tasks_.at(at);
     if (task.peers > 0 || task.seed_attempt != 0 || now - task.updated < options_.task_ttl) continue;
+    download_bytes_ -= task.download.size();
+    source_pieces_ -= task.pieces.size();
     task_ids_.erase(task.id, at);
     tasks_.erase(tasks_.handle_of(at));
   }

@@ -45,18 +45,10 @@ constexpr std::string_view kWithoutEffect[] = {
     "scheduler.retryInterval",
     "scheduler.gc.peerGCInterval",
     "scheduler.gc.hostGCInterval",
-    "database.redis.addrs",
-    "database.redis.masterName",
-    "database.redis.username",
-    "database.redis.password",
-    "database.redis.sentinelUsername",
-    "database.redis.sentinelPassword",
     "database.redis.brokerDB",
     "database.redis.backendDB",
     "database.redis.poolSize",
     "database.redis.poolTimeout",
-    "database.redis.tls",
-    "peer.tls",
     "seedPeer.enable",
     "storage",
     "job.enable",
@@ -83,6 +75,7 @@ Result<SchedulerConfig> SchedulerConfig::parse(std::string_view text, std::strin
   reader.read("server.host", config.hostname);
   read_tls(reader, "server.tls", config.tls);
   reader.read("server.dataDir", config.data_dir);
+  config.data_dir_said = reader.has("server.dataDir");
   reader.read("server.requestRateLimit", config.request_rate_limit, 1U);
   reader.read("server.logDir", config.log_dir);
   reader.read("server.logLevel", config.log_level);
@@ -102,7 +95,21 @@ Result<SchedulerConfig> SchedulerConfig::parse(std::string_view text, std::strin
   read_positive(reader, "scheduler.gc.hostGCInterval", config.host_gc_interval);
   read_positive(reader, "scheduler.gc.hostTTL", config.host_ttl);
   read_tls(reader, "seedPeer.tls", config.seed_tls);
+  read_tls(reader, "peer.tls", config.peer_tls);
   read_positive(reader, "seedPeer.taskDownloadTimeout", config.seed_task_download_timeout);
+  auto& redis = config.redis;
+  reader.read("database.redis.addrs", redis.addrs);
+  reader.read("database.redis.masterName", redis.master_name);
+  reader.read("database.redis.username", redis.username);
+  reader.read("database.redis.password", redis.password);
+  reader.read("database.redis.sentinelUsername", redis.sentinel_username);
+  reader.read("database.redis.sentinelPassword", redis.sentinel_password);
+  reader.read("database.redis.tls.caCert", redis.tls.ca_cert);
+  reader.read("database.redis.tls.cert", redis.tls.cert);
+  reader.read("database.redis.tls.key", redis.tls.key);
+  reader.read("database.redis.tls.insecureSkipVerify", redis.insecure_skip_verify);
+  if (redis.tls.cert.empty() != redis.tls.key.empty())
+    reader.complain("database.redis.tls", "needs cert and key together");
   reader.read("host.idc", config.idc);
   reader.read("host.location", config.location);
   reader.read("manager.addr", config.manager_addr);

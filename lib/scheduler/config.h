@@ -43,6 +43,8 @@ struct SchedulerConfig {
   bool console = false;
   // Where files are kept that outlive a restart; empty: nowhere.
   std::string data_dir;
+  bool data_dir_said = false;      // by the file
+  bool data_dir_optional = false;  // one that cannot be used is a warning
   // scheduler
   std::uint32_t back_to_source_count = 200;
   std::uint32_t retry_back_to_source_limit = 4, retry_limit = 5;
@@ -52,8 +54,15 @@ struct SchedulerConfig {
   Duration task_gc_interval = std::chrono::minutes(30);
   Duration host_gc_interval = std::chrono::minutes(5), host_ttl = std::chrono::hours(1);
   // seedPeer
-  TlsFiles seed_tls;
+  TlsFiles seed_tls, peer_tls;
   Duration seed_task_download_timeout = std::chrono::hours(10);
+  // database.redis
+  struct Redis {
+    std::vector<std::string> addrs;  // empty: no Redis
+    std::string master_name, username, password, sentinel_username, sentinel_password;
+    TlsFiles tls;
+    bool insecure_skip_verify = false;
+  } redis;
   // the rest
   std::string idc, location;  // of this scheduler, told to the manager
   std::string manager_addr;   // "host:port"; empty: none

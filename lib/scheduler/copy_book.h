@@ -30,6 +30,8 @@ class CopyBook {
 
   // Takes an entry of the ledger; false if it is about something else.
   bool load(const LedgerEntry& entry);
+  // That was all.
+  void loaded() { tasks_.clear(); }
   // With a shared ledger: what others know about a task that nobody here can serve. Once for all who ask at
   // the same time.
   Task<void> recall(std::string task_id);

@@ -3,14 +3,15 @@
 #include <fmt/format.h>
 
 #include "api/descriptors.h"
-#include "base/token_bucket.h"
 #include "net/grpc/health.h"
 #include "net/grpc/reflection.h"
 #include "net/grpc/server.h"
 #include "net/http/server.h"
+#include "scheduler/call_limits.h"
 #include "scheduler/connections.h"
 #include "scheduler/journal_ledger.h"
 #include "scheduler/manager_link.h"
+#include "scheduler/redis_ledger.h"
 #include "scheduler/service.h"
 
 namespace d7y::scheduler {
@@ -54,6 +55,40 @@ Result<Address> metrics_listen_address(const std::string& text) {
   auto address = Address::parse(text);
   if (!address) return std::move(address).error().in("metrics.addr");
   return address;
+}
+
+Result<RedisOptions> redis_options(world::World& world, const SchedulerConfig& config) {
+  RedisOptions options;
+  options.addrs = config.redis.addrs;
+  options.master_name = config.redis.master_name;
+  options.username = config.redis.username;
+  options.password = config.redis.password;
+  options.sentinel_username = config.redis.sentinel_username;
+  options.sentinel_password = config.redis.sentinel_password;
+  options.prefix = fmt::format("d7y:scheduler-clusters:{}:", config.scheduler_cluster_id);
+  const auto& tls = config.redis.tls;
+  if (tls.ca_cert.empty() && tls.cert.empty() && !config.redis.insecure_skip_verify) return options;
+  net::TlsClientOptions client;
+  client.verify = !config.redis.insecure_skip_verify;
+  if (!tls.ca_cert.empty()) {
+    TRY(std::string authority, net::load_pem(world.files(), tls.ca_cert));
+    client.trust_pem.push_back(std::move(authority));
+  } else if (client.verify) {
+    TRY(client.trust_pem, net::load_system_roots(world.files(), net::RootPlaces{}));
+  }
+  if (tls.on()) {
+    net::TlsIdentity identity;
+    TRY(identity.certificate_pem, net::load_pem(world.files(), tls.cert));
+    TRY(identity.key_pem, net::load_pem(world.files(), tls.key));
+    client.identity = std::move(identity);
+  }
+  auto context = net::TlsContext::client(std::move(client));
+  if (!context) return std::move(context).error().in("database.redis.tls");
+  options.connect = [&world, context = *context](std::string name, Deadline deadline) {
+    auto server = host_of(name);
+    return dial_tls(world, std::move(name), std::move(server), context, {}, deadline);
+  };
+  return options;
 }
 
 constexpr std::size_t kBiggestDynconfig = 4 << 20;  // bytes
@@ -101,8 +136,9 @@ Task<void> follow_dynconfig(world::World& world, Service& service, SchedulerConf
 struct SchedulerNode::Parts {
   explicit Parts(world::World& w) : world(w), scope(w.loop()) {}
   world::World& world;
-  TokenBucket calls;  // one token a call
+  std::unique_ptr<CallLimits> calls;
   std::unique_ptr<JournalLedger> journal;
+  std::unique_ptr<RedisLedger> redis;
   std::unique_ptr<Service> service;
   grpc::Health health;
   grpc::Reflection reflection;
@@ -116,14 +152,39 @@ struct SchedulerNode::Parts {
 
   // First what was, then what is.
   Task<void> remember() {
+    if (redis) scope.spawn(redis->run());
     auto loading = service->load();
     co_await loading;
     if (!journal) co_return;
     auto writing = journal->run();
     co_await writing;
   }
+  Result<void> open_ledger(SchedulerConfig& config, Log log, Metrics& metrics);
   Result<void> follow_manager(const SchedulerConfig& config, Log log, Metrics& metrics);
 };
+
+Result<void> SchedulerNode::Parts::open_ledger(SchedulerConfig& config, Log log, Metrics& metrics) {
+  if (!config.data_dir.empty()) {
+    auto opened = JournalLedger::open(world, config.data_dir, log, metrics);
+    if (opened) {
+      journal = std::move(*opened);
+    } else if (config.data_dir_optional) {
+      log.warn("nothing outlives a restart: {}; say server.dataDir", opened.error().message());
+      config.data_dir.clear();
+    } else {
+      return std::move(opened).error().in("server.dataDir");
+    }
+  }
+  if (!config.redis.addrs.empty()) {
+    journal.reset();
+    TRY(auto options, redis_options(world, config));
+    redis = std::make_unique<RedisLedger>(world, std::move(options), log, metrics);
+    service->remember_in(*redis);
+  } else if (journal) {
+    service->remember_in(*journal);
+  }
+  return {};
+}
 
 Result<void> SchedulerNode::Parts::follow_manager(const SchedulerConfig& config, Log log, Metrics& metrics) {
   ManagerLinkOptions options;
@@ -183,20 +244,21 @@ Result<std::unique_ptr<SchedulerNode>> SchedulerNode::open(world::World& world, 
     if (!context) return std::move(context).error().in("seedPeer.tls");
     options.seed_connect = tls_connector(world, std::move(*context));
   }
+  if (config.peer_tls.on()) {
+    auto context = client_context(world.files(), config.peer_tls);
+    if (!context) return std::move(context).error().in("peer.tls");
+    options.peer_connect = tls_connector(world, std::move(*context));
+  }
   parts->service = std::make_unique<Service>(world, std::move(options), log, metrics);
 
-  if (!config.data_dir.empty()) {
-    auto journal = JournalLedger::open(world, config.data_dir, log, metrics);
-    if (!journal) return std::move(journal).error().in("server.dataDir");
-    parts->journal = std::move(*journal);
-    parts->service->remember_in(*parts->journal);
-  }
+  TRY_OK(parts->open_ledger(config, log, metrics));
 
   grpc::ServerOptions server_options;
-  parts->calls = TokenBucket(config.request_rate_limit, config.request_rate_limit, world.now());
-  server_options.admit = [raw](const grpc::ServerCall&) -> Result<void> {
-    if (raw->calls.take(1, raw->world.now()) == 1) return {};
-    return error(ErrorCode::kExhausted, "more calls than server.requestRateLimit allows; try again later");
+  server_options.max_receive_message = 4 << 20;
+  server_options.max_concurrent_streams = 20'000;
+  parts->calls = std::make_unique<CallLimits>(config.request_rate_limit, world.now());
+  server_options.admit = [raw](const grpc::ServerCall& call) {
+    return raw->calls->admit(call.path(), call.remote(), raw->world.now());
   };
   parts->server = std::make_unique<grpc::Server>(world, std::move(server_options), log.in("grpc"));
   parts->service->attach(*parts->server);
@@ -260,8 +322,10 @@ Task<Result<void>> SchedulerNode::drain(Deadline deadline) {
   }
   auto draining = parts_->server->drain(deadline);
   auto drained = co_await draining;
-  if (parts_->journal) {
-    auto settling = parts_->journal->settle(Deadline::in(std::chrono::seconds(5), parts_->world.now()));
+  Ledger* ledger = parts_->journal.get();
+  if (parts_->redis) ledger = parts_->redis.get();
+  if (ledger != nullptr) {
+    auto settling = ledger->settle(Deadline::in(std::chrono::seconds(5), parts_->world.now()));
     auto settled = co_await settling;
     if (!settled) co_return settled;
   }

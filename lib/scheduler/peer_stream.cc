@@ -5,7 +5,8 @@
 namespace d7y::scheduler {
 namespace {
 
-constexpr std::size_t kLongestId = 512;  // bytes of a host, task or peer id
+constexpr std::size_t kLongestId = 512;              // bytes of a host, task or peer id
+constexpr std::size_t kBiggestDownload = 256 << 10;  // bytes of a registration's Download
 
 Result<void> check_ids(const api::scheduler::AnnouncePeerRequest& request) {
   if (request.host_id().size() <= kLongestId && request.task_id().size() <= kLongestId &&
@@ -118,6 +119,10 @@ Result<void> PeerStream::take_register(const Request& request) {
   if (peer_) return error(ErrorCode::kPrecondition, "peer {} is registered already on this stream", peer_id_);
   const auto now = service_.world_.now();
   const auto& download = request.register_peer_request().download();
+  if (download.ByteSizeLong() > kBiggestDownload) {
+    return error(ErrorCode::kInvalid, "invalid RegisterPeerRequest.Download: longer than {} bytes",
+                 kBiggestDownload);
+  }
   const auto priority = service_.rules_.priority_of(static_cast<std::uint8_t>(download.priority()),
                                                     download.application(), download.url());
   const auto* host = service_.brain_.host(service_.brain_.find_host(request.host_id()));
@@ -208,6 +213,7 @@ Task<void> read_messages(PeerStream& stream, grpc::Reader<PeerStream::Request>& 
 
 Task<Result<void>> Service::announce_peer(grpc::ServerCall& call, grpc::Reader<AnnounceRequest>& in,
                                           grpc::Writer<AnnounceResponse>& out) {
+  CO_TRY(const StreamLimit::Place place, stream_limit_.open(call.remote()));
   call.send_headers();  // clients give up after 10 s without them (Dragonfly grpc 5.2)
   // Our own clients read while they download; an unmodified one would find an offer when it is out of date,
   // and count it as one of its five answers (Dragonfly scheduler 0.10).

@@ -13,7 +13,7 @@ constexpr std::size_t kBiggestHost = 16384;  // bytes of an announcement
 // A handler that answers at once, when the service is ready.
 template <class Request, class Response>
 void answer(grpc::Server& server, std::string_view path, Service& service,
-            Result<Response> (Service::*method)(const Request&), grpc::MethodOptions options = {}) {
+            Result<Response> (Service::*method)(const Request&)) {
   using Handler = std::function<Task<Result<Response>>(grpc::ServerCall&, Request)>;
   struct Run {
     static Task<Result<Response>> now(Service& on, Result<Response> (Service::*what)(const Request&),
@@ -27,7 +27,7 @@ void answer(grpc::Server& server, std::string_view path, Service& service,
   Handler handler = [&service, method](grpc::ServerCall&, Request request) {
     return Run::now(service, method, std::move(request));
   };
-  server.unary<Request, Response>(std::string(path), std::move(handler), options);
+  server.unary<Request, Response>(std::string(path), std::move(handler));
 }
 
 }  // namespace
@@ -40,12 +40,15 @@ Service::Service(world::World& world, ServiceOptions options, Log log, Metrics& 
       brain_(options_.brain, world.random()),
       hosts_(world, options_.seed_connect, log_),
       jobs_(world, brain_, rules_, hosts_, options_.jobs, log_, metrics),
+      peer_calls_(world, options_.peer_connect, log_),
+      stream_limit_(options_.streams_per_address),
+      replica_service_(world, brain_, rules_, peer_calls_, stream_limit_, log_, metrics),
       scope_(world.loop()) {
   set_dynamic(options_.brain, options_.dynamic);
 }
 
 void Service::set_dynamic(BrainOptions options, const DynamicConfig& dynamic) {
-  options.report_copies = ledger_ != nullptr;
+  options.report_copies = true;
   brain_.set_options(options);
   std::vector<std::string> complaints;
   rules_ = DynamicRules(dynamic, &complaints);
@@ -58,21 +61,22 @@ Service::~Service() = default;
 void Service::remember_in(Ledger& ledger) {
   ledger_ = &ledger;
   copies_ = std::make_unique<CopyBook>(world_, brain_, ledger, log_);
-  auto options = brain_.options();
-  options.report_copies = true;
-  brain_.set_options(options);
+  replica_service_.remember_in(ledger);
   loaded_ = false;
 }
 
 Task<void> Service::load() {
   if (ledger_ == nullptr) co_return;
   const auto before = world_.now();
-  auto loading = ledger_->load([this](LedgerEntry entry) { copies_->load(entry); });
+  auto loading = ledger_->load([this](LedgerEntry entry) {
+    if (!copies_->load(entry)) replica_service_.load(entry);
+  });
   auto loaded = co_await loading;
   if (!loaded) log_.error("what was known before cannot be read: {}", loaded.error().message());
+  copies_->loaded();
   loaded_ = true;
-  log_.info("{} hosts and {} complete copies are known from before ({} ms)", copies_->hosts_found(),
-            copies_->copies_found(),
+  log_.info("{} hosts, {} complete copies and {} persistent tasks are known from before ({} ms)",
+            copies_->hosts_found(), copies_->copies_found(), replicas().size(),
             std::chrono::duration_cast<std::chrono::milliseconds>(world_.now() - before).count());
   loaded_now_.notify_all();
   pump();
@@ -98,20 +102,20 @@ void Service::attach(grpc::Server& server) {
       [this](grpc::ServerCall& call, grpc::Reader<AnnounceRequest>& in, grpc::Writer<AnnounceResponse>& out) {
         return announce_peer(call, in, out);
       });
-  // Announcements keep hosts alive; they have no part in the limit for downloads.
-  grpc::MethodOptions always;
-  always.always_admit = true;
-  answer(server, method::kAnnounceHost, *this, &Service::announce_host, always);
-  answer(server, method::kDeleteHost, *this, &Service::delete_host, always);
+  answer(server, method::kAnnounceHost, *this, &Service::announce_host);
+  answer(server, method::kDeleteHost, *this, &Service::delete_host);
   answer(server, method::kListHosts, *this, &Service::list_hosts);
   answer(server, method::kStatPeer, *this, &Service::stat_peer);
   answer(server, method::kDeletePeer, *this, &Service::delete_peer);
   answer(server, method::kStatTask, *this, &Service::stat_task);
   answer(server, method::kDeleteTask, *this, &Service::delete_task);
   jobs_.attach(server);
+  replica_service_.attach(server, [this] { return ready(); });
 }
 
 Task<void> Service::run() {
+  Scope beside(world_.loop());
+  beside.spawn(replica_service_.run());
   for (;;) {
     const auto due = brain_.next_wakeup();
     if (due > world_.now()) {
@@ -169,6 +173,7 @@ void Service::pump() {
       if (copies_) copies_->note(*copy);
     } else if (const auto* gone = std::get_if<HostGone>(&action)) {
       if (copies_) copies_->note(*gone);
+      replica_service_.host_left(gone->host_id);
     } else if (const auto* seed = std::get_if<TriggerSeed>(&action)) {
       const auto* task = brain_.task(seed->task);
       const auto* host = brain_.host(seed->host);
@@ -191,6 +196,9 @@ Result<api::Empty> Service::announce_host(const api::scheduler::AnnounceHostRequ
   shown.set_scheduler_cluster_id(options_.scheduler_cluster_id);
   facts.announcement = shown.SerializeAsString();
   const auto* known = brain_.host(brain_.find_host(facts.id));
+  if (known == nullptr && brain_.hosts().size() >= options_.most_hosts) {
+    return error(ErrorCode::kExhausted, "{} hosts are known here, no more are taken", options_.most_hosts);
+  }
   if (known == nullptr) log_.info("host {} ({}) is here", facts.id, facts.seed ? "seed" : "peer");
   if (copies_ && (known == nullptr || !same_host(known->facts, facts))) copies_->note_host(facts);
   brain_.announce_host(std::move(facts), world_.now());

@@ -20,12 +20,14 @@
 #include "base/scope.h"
 #include "net/grpc/server.h"
 #include "scheduler/brain.h"
+#include "scheduler/call_limits.h"
 #include "scheduler/config.h"
 #include "scheduler/copy_book.h"
 #include "scheduler/host_calls.h"
 #include "scheduler/jobs.h"
 #include "scheduler/ledger.h"
 #include "scheduler/messages.h"
+#include "scheduler/replica_service.h"
 #include "scheduler/service_metrics.h"
 #include "world/world.h"
 
@@ -39,7 +41,11 @@ struct ServiceOptions {
   Duration seed_timeout = std::chrono::hours(10);
   // Connects to a seed's upload server; none: plain TCP.
   HostCalls::Connector seed_connect;
+  // The same for other hosts (copies of persistent tasks).
+  HostCalls::Connector peer_connect;
   JobOptions jobs;
+  std::uint32_t streams_per_address = 20'000;
+  std::uint32_t most_hosts = 200'000;
 };
 
 class PeerStream;
@@ -68,6 +74,7 @@ class Service {
 
   Brain& brain() { return brain_; }
   Jobs& jobs() { return jobs_; }
+  Replicas& replicas() { return replica_service_.replicas(); }
 
  private:
   friend class PeerStream;
@@ -105,6 +112,9 @@ class Service {
   std::unordered_map<std::uint32_t, PeerStream*> streams_;  // by the peer's position
   HostCalls hosts_;
   Jobs jobs_;
+  HostCalls peer_calls_;
+  StreamLimit stream_limit_;
+  ReplicaService replica_service_;
   Ledger* ledger_ = nullptr;
   std::unique_ptr<CopyBook> copies_;  // with a ledger
   bool loaded_ = true;

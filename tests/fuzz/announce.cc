@@ -1,5 +1,6 @@
-// AnnouncePeer messages from strangers, through the checks and into the brain. Each byte string is a list of
-// messages, each behind one byte of length; whatever they say, all books stay right.
+// AnnouncePeer messages from strangers, through the checks and into the brain, and the same bytes as messages
+// about persistent tasks, and as replies of a Redis. Each byte string is a list of messages, each behind one
+// byte of length; whatever they say, all books stay right.
 #include <cstdint>
 #include <cstdlib>
 #include <map>
@@ -7,6 +8,9 @@
 #include "api/validate.h"
 #include "scheduler/brain.h"
 #include "scheduler/messages.h"
+#include "scheduler/replica_kinds.h"
+#include "scheduler/replicas.h"
+#include "scheduler/resp.h"
 
 using namespace d7y;
 using namespace d7y::scheduler;
@@ -30,6 +34,56 @@ void settle(Brain& brain, TimePoint now) {
   } while (brain.pending());
 }
 
+template <class Kind>
+void take(Replicas& replicas, const std::uint8_t* bytes, std::size_t length, WallTime now) {
+  typename Kind::Announce message;
+  if (!message.ParseFromArray(bytes, static_cast<int>(length)) || !api::validate(message)) return;
+  const ReplicaKey key{Kind::kKind, message.task_id()};
+  const auto& peer = message.peer_id();
+  if (replicas.task(key) == nullptr) {
+    ReplicaFacts facts;
+    facts.key = key;
+    facts.wanted = 2;
+    facts.content_length = length;
+    facts.ttl = std::chrono::minutes(10);
+    (void)replicas.upload_started(std::move(facts), "a", "up", 8, now);
+    if (length % 3 != 0) (void)replicas.upload_finished(key, "a", "up", now);
+  }
+  switch (Kind::says(message)) {
+    case ReplicaSays::kRegister: (void)replicas.register_peer(Kind::registration(message), now); break;
+    case ReplicaSays::kStarted: replicas.started(key, peer, now); break;
+    case ReplicaSays::kReschedule:
+      Kind::block_given(message, [&](const std::string& id) { replicas.piece_failed(key, peer, id); });
+      (void)replicas.reschedule(key, peer, now);
+      break;
+    case ReplicaSays::kFinished: replicas.finished(key, peer, now); break;
+    case ReplicaSays::kFailed: replicas.failed(key, peer, now); break;
+    case ReplicaSays::kPieceFinished: replicas.piece_finished(key, peer); break;
+    case ReplicaSays::kPieceFailed: replicas.piece_failed(key, peer, message.host_id()); break;
+    default: replicas.lost(key, peer, now); break;
+  }
+  if (length % 7 == 0) replicas.host_left(message.host_id(), now);
+  if (length % 11 == 0) replicas.made(key, message.host_id(), length % 2 == 0, now);
+  for (const auto& action : replicas.take_actions(now)) {
+    if (const auto* make = std::get_if<MakeReplica>(&action))
+      replicas.made(make->key, make->host_id, false, now);
+  }
+  must(replicas.check().empty());
+}
+
+void read_replies(const std::uint8_t* data, std::size_t size) {
+  RespReader reader;
+  for (std::size_t at = 0; at < size; at += 7) {
+    reader.feed(
+        std::string_view(reinterpret_cast<const char*>(data) + at, std::min<std::size_t>(7, size - at)));
+    for (;;) {
+      const auto next = reader.next();
+      if (!next) return;
+      if (!*next) break;
+    }
+  }
+}
+
 }  // namespace
 
 extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
@@ -46,11 +100,17 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
     host.set_type(*name == 'c' ? 1 : 0);
     brain.announce_host(host_facts(request), now);
   }
+  read_replies(data, size);
+  Replicas replicas(brain, 1);
+  WallTime wall{std::chrono::hours(24 * 365 * 50)};
   for (std::size_t at = 0; at < size;) {
     const std::size_t length = std::min<std::size_t>(data[at], size - at - 1);
     const auto* bytes = data + at + 1;
     at += 1 + length;
     now += std::chrono::milliseconds(100);
+    wall += std::chrono::seconds(1);
+    take<PersistentKind>(replicas, bytes, length, wall);
+    take<PersistentCacheKind>(replicas, bytes, length, wall);
     api::scheduler::AnnouncePeerRequest request;
     if (!request.ParseFromArray(bytes, static_cast<int>(length)) || !api::validate(request)) {
       brain.tick(now);
@@ -89,6 +149,9 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
     settle(brain, now);
     must(brain.check(now).empty());
   }
+  replicas.tick(wall + std::chrono::hours(1));
+  replicas.take_actions(wall);
+  must(replicas.check().empty() && replicas.size() == 0);
   now += std::chrono::hours(1);
   brain.tick(now);
   settle(brain, now);

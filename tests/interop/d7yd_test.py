@@ -195,7 +195,7 @@ class Logs(rig.Case):
 
     def test_the_schedulers_folder(self):
         config = pathlib.Path(self.path('scheduler.yaml'))
-        config.write_text(f'server:\n  logDir: {self.path("logs")}\n  logLevel: info\n')
+        config.write_text(f'server:\n  logDir: {self.path("logs")}\n  logLevel: info\n  dataDir: ""\n')
         scheduler = rig.Scheduler(self, arguments=('--config', config))
         scheduler.signal(signal.SIGTERM)
         self.assertEqual(scheduler.wait(), 0)

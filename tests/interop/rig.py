@@ -321,6 +321,15 @@ def http_answers(ip, port, path='/healthy'):
         connection.close()
 
 
+def page(ip, port, path='/metrics'):
+    connection = http.client.HTTPConnection(ip, port, timeout=10)
+    try:
+        connection.request('GET', path)
+        return connection.getresponse().read().decode()
+    finally:
+        connection.close()
+
+
 def accepts(ip, port):
     try:
         with socket.create_connection((ip, port), timeout=2):
@@ -409,8 +418,13 @@ proxy:
 
 
 class Scheduler(Process):
-    def __init__(self, case, name='d7ysched', port=None, arguments=()):
+    def __init__(self, case, name='d7ysched', port=None, data=None, arguments=()):
+        """`data`: folder of what outlives a restart; none without it."""
         self.port = port or free_port()
+        if data:
+            config = case.folder / f'{name}.yaml'
+            config.write_text(f'server:\n  dataDir: {data}\n')
+            arguments = ('--config', config, *arguments)
         super().__init__(name, [tool('d7ysched'), '--listen', f'127.0.0.1:{self.port}', *arguments],
                          case.folder / f'{name}.log')
         case.processes.append(self)

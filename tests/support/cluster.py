@@ -367,7 +367,8 @@ http {{
         folder = self.place / 'd7ysched'
         folder.mkdir(parents=True, exist_ok=True)
         config = folder / 'scheduler.yaml'
-        config.write_text(f'server:\n  listenIP: {SCHEDULER_IP}\n  advertiseIP: {SCHEDULER_IP}\n  port: {port}\n')
+        config.write_text(f'server:\n  listenIP: {SCHEDULER_IP}\n  advertiseIP: {SCHEDULER_IP}\n  port: {port}\n'
+                          f'  dataDir: {folder / "data"}\n')
         if dynconfig:
             (folder / 'dynconfig.yaml').write_text(json.dumps(dynconfig, indent=2))
         self.processes.start('d7ysched', [self.tool('d7ysched'), '--config', config], self.logs / 'd7ysched.log')
