@@ -292,6 +292,28 @@ class Images(unittest.TestCase):
                       '--allow-overwrite=true', url)
         self.assertEqual((self.place / 'aria').read_bytes(), data)
 
+    # ---- the proxy as http_proxy
+
+    def test_curl_wget_and_aria2c_through_the_forward_proxy(self):
+        data = os.urandom(6 * MIB)
+        self.plain.blobs[digest_of(data)] = data
+        url = f'{self.plain.url}/v2/demo/blobs/{digest_of(data)}'
+        proxy = f'http://{self.proxy()}'
+        commands = {
+            'curl': ['curl', '-sSf', '--noproxy', '', '-x', proxy, '-o'],
+            'wget': ['wget', '-q', '-e', 'use_proxy=yes', '-e', f'http_proxy={proxy}', '-e', 'no_proxy=', '-O'],
+            'aria2c': ['aria2c', '-q', f'--all-proxy={proxy}', '--no-proxy=', '-d', '/', '-x', '4', '-k', '1M', '-o'],
+        }
+        for name, command in commands.items():
+            out = self.place / f'forward-{name}'
+            self.run_tool(*command, out, url)
+            self.assertEqual(out.read_bytes(), data, name)
+        # A rule matches: one of them fetched it, the others had it from the store.
+        self.assertEqual(self.plain.sent(digest_of(data)), len(data))
+        # What no rule matches, or does not exist, is the origin's to answer.
+        self.run_tool('curl', '-sSf', '--noproxy', '', '-x', proxy, f'{self.plain.url}/v2/')
+        self.run_tool('curl', '-sSf', '--noproxy', '', '-x', proxy, f'{self.plain.url}/v2/no/manifests/v1', code=22)
+
     @unittest.skipUnless(BIG_LAYER, 'only with D7Y_BIG_LAYER=GIB in the environment')
     def test_a_big_layer(self):
         size = BIG_LAYER << 30
