@@ -36,12 +36,6 @@ constexpr std::string_view kWithoutEffect[] = {
     "stats.server.ip",
     "stats.server.port",
     "tracing",
-    "proxy.server.caCert",
-    "proxy.server.caKey",
-    "proxy.server.requestRateLimit",
-    "proxy.server.basicAuth",
-    "proxy.prefetch",
-    "proxy.prefetchBandwidthLimit",
     "proxy.readBufferSize",
 };
 
@@ -79,6 +73,13 @@ void read_proxy(ConfigReader& reader, DaemonConfig::Proxy& out) {
   reader.read("proxy.server.caKey", out.ca_key);
   reader.read("proxy.server.basicAuth.username", out.username);
   reader.read("proxy.server.basicAuth.password", out.password);
+  if (out.username.has_value() != out.password.has_value())
+    reader.complain("proxy.server.basicAuth", "username and password belong together");
+  if (out.ca_cert.empty() != out.ca_key.empty())
+    reader.complain("proxy.server", "caCert and caKey belong together; set both or none");
+  reader.read("proxy.server.intercept", out.intercept);
+  reader.read("proxy.rights.check", out.check_rights);
+  reader.read_duration("proxy.rights.last", out.rights_last);
   if (const auto* rules = reader.take("proxy.rules"); rules != nullptr) {
     out.rules.clear();
     for (const auto& item : rules->items()) {

@@ -129,6 +129,11 @@ struct DaemonConfig {
     std::uint64_t request_rate_limit = 4000;
     std::string ca_cert, ca_key;
     std::optional<std::string> username, password;
+    // Ours: whose tunnels are opened, with the authority; without the key all of them.
+    std::vector<std::string> intercept{".*"};
+    // Ours: how long an origin's word counts that a caller may have what is cached.
+    bool check_rights = true;
+    Duration rights_last = std::chrono::minutes(5);
     // Without the key: blobs of registries.
     std::vector<ProxyRule> rules{{.regex = "blobs/sha256.*"}};
     std::vector<ProxyRegistry> registries;

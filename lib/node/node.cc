@@ -396,6 +396,18 @@ Result<void> Node::open_proxy() {
   options.blob_digest_ids = config.mirror_blob_digest_ids;
   options.disable_back_to_source = config.disable_back_to_source;
   options.ip = ip_;
+  options.check_rights = config.check_rights;
+  options.rights_last = config.rights_last;
+  options.requests_per_second = config.request_rate_limit;
+  if (config.username) options.credentials = http::basic_credentials(*config.username, *config.password);
+  options.prefetch = config.prefetch;
+  options.prefetch_rate = config.prefetch_bandwidth_limit;
+  if (!config.ca_cert.empty()) {
+    options.intercept = config.intercept;
+    options.authority.emplace();
+    TRY(options.authority->certificate_pem, net::load_pem(world_.files(), config.ca_cert));
+    TRY(options.authority->key_pem, net::load_pem(world_.files(), config.ca_key));
+  }
   TRY(proxy_, proxy::Proxy::make({.world = world_,
                                   .engine = *engine_,
                                   .store = *store_,
@@ -583,6 +595,7 @@ Task<Result<void>> Node::drain(Deadline deadline) {
   };
   note(co_await download_server_->drain(deadline));
   for (auto& port : proxy_ports_) note(co_await port.server->drain(deadline));
+  if (proxy_) note(co_await proxy_->drain(deadline));
   note(co_await engine_->idle(deadline));
   note(co_await upload_server_->drain(deadline));
   if (vortex_) note(co_await vortex_->drain(deadline));

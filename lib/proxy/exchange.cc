@@ -100,6 +100,12 @@ Explanation explain(bool registry, int status, std::string_view message) {
 }
 
 Task<void> refuse(Exchange& exchange, int status, Fault fault, const Error& why) {
+  http::Headers none;
+  auto refused = refuse(exchange, status, fault, why, std::move(none));
+  co_await refused;
+}
+
+Task<void> refuse(Exchange& exchange, int status, Fault fault, const Error& why, http::Headers more) {
   exchange.failure = why.message();
   exchange.status = status;
   http::ResponseHead head;
@@ -108,6 +114,7 @@ Task<void> refuse(Exchange& exchange, int status, Fault fault, const Error& why)
   head.headers.add("Content-Type", explanation.content_type);
   head.headers.add("X-Dragonfly-Error-Type", std::string(name_of(fault)));
   add_origin_headers(why.details(), head.headers);
+  for (const auto& header : more) head.headers.add(header.name, header.value);
   exchange.sent = explanation.body.size();
   (void)co_await exchange.responder.send(std::move(head), std::move(explanation.body));
 }

@@ -16,12 +16,15 @@ struct Exchange {
   http::ServerRequest& request;
   http::Responder& responder;
   std::string shown;      // target as sent, secrets left out: http.url
+  std::string inside_of;  // "https://host[:port]" of the tunnel it came through; empty: none
   bool registry = false;  // of the registry API: errors are told in its form
   // Filled in on the way, for the log.
   int status = 0;
   std::uint64_t sent = 0;          // bytes of the body
   std::string_view via = "proxy";  // "task", "origin", "tunnel"
   std::string upstream, task, failure;
+  // Who asks, and for what such a caller has rights or has none (rights.h).
+  std::string caller, scope;
 };
 
 // The status that tells `why` to an HTTP client: the origin's own where there is one, else 4xx for what the
@@ -33,6 +36,7 @@ Fault fault_of(const Error& why);
 // Headers of an origin's refusal that its client needs (WWW-Authenticate, Retry-After) come along when
 // `why` carries them.
 Task<void> refuse(Exchange& exchange, int status, Fault fault, const Error& why);
+Task<void> refuse(Exchange& exchange, int status, Fault fault, const Error& why, http::Headers more);
 Task<void> refuse(Exchange& exchange, const Error& why);
 
 // The body of a refusal.

@@ -86,13 +86,13 @@ Result<Instructions> Instructions::read(const http::Headers& headers) {
   return out;
 }
 
-http::Headers forwarded(const http::Headers& headers) {
+http::Headers forwarded(const http::Headers& headers, std::string_view credentials) {
   http::Headers out = headers;
   http::remove_hop_by_hop(out);
   auto& list = out.list();
-  std::erase_if(list, [](const http::Header& header) {
-    return is_ours(header.name) || http::same_name(header.name, "Host") ||
-           http::same_name(header.name, "Proxy-Authorization") ||
+  std::erase_if(list, [&](const http::Header& header) {
+    return (!credentials.empty() && header.value == credentials) || is_ours(header.name) ||
+           http::same_name(header.name, "Host") || http::same_name(header.name, "Proxy-Authorization") ||
            http::same_name(header.name, "Content-Length") || http::same_name(header.name, "Expect");
   });
   return out;

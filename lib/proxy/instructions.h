@@ -28,8 +28,9 @@ struct Instructions {
   static Result<Instructions> read(const http::Headers& headers);
 };
 
-// The headers that go on to the origin: without those of this connection, ours, and Host.
-http::Headers forwarded(const http::Headers& headers);
+// The headers that go on to the origin: without those of this connection, ours, and Host. `credentials` are
+// the proxy's own, which do not go on under any name; empty: it has none.
+http::Headers forwarded(const http::Headers& headers, std::string_view credentials = {});
 
 // The same for a download that a seed may make in our place. Only headers that are known to hold no secret
 // may be told to it; all others are for the origin alone.

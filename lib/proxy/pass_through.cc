@@ -22,6 +22,15 @@ class Upload final : public http::BodyProducer {
   http::ServerRequest& request_;
 };
 
+// The protocol that the client wants to change to; empty: none, or one that would take requests past us.
+std::string upgrade_of(const http::RequestHead& head) {
+  if (head.minor_version == 0 || !head.headers.has_token("Connection", "upgrade")) return {};
+  for (auto hidden : {"h2c", "h2", "HTTP/2.0", "TLS/1.0"}) {
+    if (head.headers.has_token("Upgrade", hidden)) return {};
+  }
+  return head.headers.joined("Upgrade");
+}
+
 std::optional<std::uint64_t> length_of(std::string_view method, const http::Response& response) {
   if (method != "HEAD") return response.length();
   auto text = response.headers().get("Content-Length");
@@ -34,26 +43,58 @@ std::optional<std::uint64_t> length_of(std::string_view method, const http::Resp
 
 }  // namespace
 
+std::shared_ptr<net::TlsContext> Proxy::trust_of(const RegistryOptions* registry) const {
+  auto found = trusts_.find(registry);
+  return found != trusts_.end() ? found->second : nullptr;
+}
+
+http::Request Proxy::request_for(const Exchange& exchange, const Route& route) const {
+  http::Request request;
+  request.method = exchange.request.method();
+  request.url = route.url.to_string();
+  request.headers = forwarded(exchange.request.headers(), options_.credentials);
+  request.headers.add("Via", via_);
+  request.redirects.limit = 0;  // the client's to follow
+  request.tls = trust_of(route.registry);
+  return request;
+}
+
 Task<void> Proxy::pass_through(Exchange& exchange, Route route) {
   exchange.via = "origin";
   const auto& head = exchange.request.head();
-  http::Request request;
-  request.method = head.method;
-  request.url = route.url.to_string();
-  request.headers = forwarded(head.headers);
-  request.headers.add("Via", via_);
-  request.redirects.limit = 0;  // the client's to follow
+  auto request = request_for(exchange, route);
+  if (options_.check_rights && exchange.scope.empty() && !repository_in(route.url.path()).empty()) {
+    exchange.caller = Rights::caller(divide(request.headers).secret);
+    exchange.scope = Rights::scope(route.url);
+  }
+  const bool bodyless = exchange.request.length() == std::optional<std::uint64_t>(0);
+  const auto upgrade = upgrade_of(head);
+  if (bodyless && !upgrade.empty()) {
+    request.headers.add("Connection", "Upgrade");
+    request.headers.add("Upgrade", upgrade);
+  }
   Upload upload(exchange.request);
-  if (exchange.request.length() != std::optional<std::uint64_t>(0)) request.producer = &upload;
+  if (!bodyless) request.producer = &upload;
   auto fetched = co_await parts_.client.fetch(std::move(request), Deadline::never());
   if (!fetched) {
-    auto refused = refuse(exchange, status_of(fetched.error()), Fault::kBackend, fetched.error());
+    // What its client did wrong with the body is not the origin's fault.
+    const auto& why = fetched.error();
+    const bool clients = why.status() == 408 || why.status() == 413;
+    auto refused = refuse(exchange, status_of(why), clients ? Fault::kProxy : Fault::kBackend, why);
     co_return co_await refused;
   }
   http::ResponseHead answer;
   answer.status = exchange.status = fetched->status();
   answer.reason = fetched->head().reason;
   answer.headers = fetched->headers();
+  const bool reads = head.method == "GET" || head.method == "HEAD";
+  if (answer.status < 400 && reads) note_accepted(exchange);
+  if (answer.status == 401 || answer.status == 403) rights_.refused(exchange.caller, exchange.scope);
+  if (answer.status == 101) {
+    auto far = fetched->take_stream();
+    auto joined = join(exchange, std::move(answer), std::move(far));
+    co_return co_await joined;
+  }
   http::remove_hop_by_hop(answer.headers);
   answer.headers.remove("Alt-Svc");
   auto length = length_of(head.method, *fetched);

@@ -4,20 +4,39 @@
 
 #include <limits>
 
+#include "proxy/interception.h"
+
 namespace d7y::proxy {
+namespace {
+
+const Labels kPrefetchLabels = {{"type", "0"}, {"tag", ""}, {"app", ""}, {"priority", "0"}};
+
+// Whether both are the same, in a time that does not tell where they differ.
+bool same_secret(std::string_view a, std::string_view b) {
+  unsigned difference = a.size() == b.size() ? 0 : 1;
+  for (std::size_t i = 0; i < a.size() && i < b.size(); ++i)
+    difference |= static_cast<unsigned>(static_cast<unsigned char>(a[i]) ^ static_cast<unsigned char>(b[i]));
+  return difference == 0;
+}
+
+}  // namespace
 
 Proxy::Numbers::Numbers(Metrics& metrics)
     : requests(metrics.counter("dragonfly_client_proxy_request_total", "Requests to the proxy.")),
       failures(metrics.counter("dragonfly_client_proxy_request_failure_total",
                                "Requests to the proxy that failed here or broke off.")),
       via_tasks(metrics.counter("dragonfly_client_proxy_request_via_dfdaemon_total",
-                                "Requests to the proxy that were answered through tasks.")) {}
+                                "Requests to the proxy that were answered through tasks.")),
+      prefetches(metrics.counter("dragonfly_client_prefetch_task_total",
+                                 "Whole tasks that were begun behind a ranged request.", kPrefetchLabels)),
+      prefetch_failures(metrics.counter("dragonfly_client_prefetch_task_failure_total",
+                                        "Those of them that failed.", kPrefetchLabels)) {}
 
 class Proxy::Port final : public http::Handler {
  public:
   Port(Proxy& proxy, std::string name) : proxy_(proxy), name_(std::move(name)) {}
   Task<void> handle(http::ServerRequest& request, http::Responder& responder) override {
-    return proxy_.handle_at(request, responder, name_);
+    return proxy_.handle_at(request, responder, name_, {});
   }
 
  private:
@@ -28,18 +47,43 @@ class Proxy::Port final : public http::Handler {
 Result<std::unique_ptr<Proxy>> Proxy::make(ProxyParts parts, ProxyOptions options) {
   TRY(auto rules, Rules::make(options.rules));
   TRY(auto registries, Registries::make(options.mirror_address, options.registries));
-  return std::unique_ptr<Proxy>(
-      new Proxy(std::move(parts), std::move(options), std::move(rules), std::move(registries)));
+  std::vector<RuleOptions> hosts;
+  for (const auto& regex : options.intercept) hosts.push_back({.regex = regex});
+  TRY(auto intercept, Rules::make(std::move(hosts)));
+  std::optional<net::CertificateIssuer> issuer;
+  if (options.authority) {
+    auto made = net::CertificateIssuer::make(*options.authority);
+    if (!made) return std::move(made).error().in("proxy.server.caCert and caKey");
+    issuer = std::move(*made);
+  }
+  std::unique_ptr<Proxy> proxy(new Proxy(std::move(parts), std::move(options), std::move(rules),
+                                         std::move(intercept), std::move(registries)));
+  proxy->issuer_ = std::move(issuer);
+  for (const auto& registry : proxy->registries_.known()) {
+    if (registry.trust_pem.empty() && !registry.insecure_skip_verify) continue;
+    net::TlsClientOptions tls;
+    tls.verify = !registry.insecure_skip_verify;
+    if (tls.verify) tls.trust_pem.push_back(registry.trust_pem);
+    auto context = net::TlsContext::client(std::move(tls));
+    if (!context) return std::move(context).error().in("registry " + registry.name);
+    proxy->trusts_[&registry] = std::move(*context);
+  }
+  return proxy;
 }
 
-Proxy::Proxy(ProxyParts parts, ProxyOptions options, Rules rules, Registries registries)
+Proxy::Proxy(ProxyParts parts, ProxyOptions options, Rules rules, Rules intercept, Registries registries)
     : parts_(std::move(parts)),
       options_(std::move(options)),
       rules_(std::move(rules)),
+      intercept_(std::move(intercept)),
       registries_(std::move(registries)),
-      via_(fmt::format("1.1 d7y-{:016x}", parts_.world.random())) {
+      via_(fmt::format("1.1 d7y-{:016x}", parts_.world.random())),
+      rights_(options_.rights_last),
+      requests_(options_.requests_per_second, options_.requests_per_second, parts_.world.now()),
+      prefetching_(parts_.world.loop()) {
   if (parts_.metrics != nullptr) numbers_ = std::make_unique<Numbers>(*parts_.metrics);
 }
+
 Proxy::~Proxy() = default;
 
 http::ServerOptions Proxy::server_options() {
@@ -54,7 +98,7 @@ http::Handler& Proxy::port_of(const std::string& name) {
 }
 
 Task<void> Proxy::handle(http::ServerRequest& request, http::Responder& responder) {
-  return handle_at(request, responder, {});
+  return handle_at(request, responder, {}, {});
 }
 
 namespace {
@@ -79,10 +123,12 @@ Task<void> watch(http::Responder& responder, End& end) {
 
 }  // namespace
 
-Task<void> Proxy::handle_at(http::ServerRequest& request, http::Responder& responder, std::string port_name) {
+Task<void> Proxy::handle_at(http::ServerRequest& request, http::Responder& responder, std::string port_name,
+                            std::string inside_of) {
   const auto began = parts_.world.now();
   if (numbers_) numbers_->requests.add();
   Exchange exchange{.request = request, .responder = responder, .shown = shown_target(request.head().target)};
+  exchange.inside_of = std::move(inside_of);
   exchange.registry = request.path().starts_with("/v2/");
   {
     End end;
@@ -115,7 +161,15 @@ Result<Proxy::Route> Proxy::route(const Exchange& exchange, const std::string& p
   const auto& head = exchange.request.head();
   Route route;
   TRY(route.said, Instructions::read(head.headers));
-  if (head.target.starts_with('/')) {
+  if (!exchange.inside_of.empty()) {
+    const bool path = head.target.starts_with('/');
+    TRY(route.url, Url::parse(path ? exchange.inside_of + head.target : head.target));
+    if (route.url.origin() != exchange.inside_of) {
+      return error(ErrorCode::kInvalid, "a request inside of a tunnel to {} names another origin",
+                   exchange.inside_of);
+    }
+    route.url.clear_fragment();
+  } else if (head.target.starts_with('/')) {
     TRY(auto target, registries_.find(head.target, route.said.registry, port_name));
     route.url = std::move(target.url);
     route.registry = target.known;
@@ -132,20 +186,47 @@ Result<Proxy::Route> Proxy::route(const Exchange& exchange, const std::string& p
   return route;
 }
 
-Task<void> Proxy::serve(Exchange& exchange, std::string port_name) {
-  const auto& head = exchange.request.head();
-  if (head.method == "CONNECT" || head.target == "*") {
-    const auto why = error(ErrorCode::kUnsupported, "{} {} is not served here", head.method, head.target);
-    auto refused = refuse(exchange, 501, Fault::kProxy, why);
-    co_return co_await refused;
+std::optional<Proxy::Objection> Proxy::objection_to(const http::ServerRequest& request, bool inside) {
+  const auto& head = request.head();
+  if (options_.requests_per_second > 0 && requests_.take(1, parts_.world.now()) == 0) {
+    return Objection{
+        429,
+        fmt::format("more than {} requests per second (proxy.server.requestRateLimit); try later",
+                    options_.requests_per_second),
+        {{"Retry-After", "1"}}};
+  }
+  if (!options_.credentials.empty() && !inside) {
+    // Runtimes that cannot say Proxy-Authorization to a mirror may say it as their own.
+    const bool to_mirror = head.target.starts_with('/');
+    bool known = false;
+    for (auto name : {"Proxy-Authorization", "Authorization"}) {
+      auto given = head.headers.get(name);
+      known = known || (given && same_secret(*given, options_.credentials));
+    }
+    if (!known) {
+      return Objection{to_mirror ? 401 : 407,
+                       "this proxy wants credentials (proxy.server.basicAuth)",
+                       {{to_mirror ? "WWW-Authenticate" : "Proxy-Authenticate", "Basic realm=\"d7y\""}}};
+    }
   }
   for (const auto& header : head.headers) {
-    const bool ours = http::same_name(header.name, "Via") && header.value.find(via_) != std::string::npos;
-    if (!ours) continue;
-    const auto why = error(ErrorCode::kInvalid,
-                           "this request has been here before: {} leads back to this proxy", exchange.shown);
-    auto refused = refuse(exchange, 508, Fault::kProxy, why);
+    if (http::same_name(header.name, "Via") && header.value.find(via_) != std::string::npos)
+      return Objection{508, "this request has been here before: it leads back to this proxy", {}};
+  }
+  if (head.target == "*") return Objection{501, head.method + " * is not served here", {}};
+  return std::nullopt;
+}
+
+Task<void> Proxy::serve(Exchange& exchange, std::string port_name) {
+  const auto& head = exchange.request.head();
+  if (auto objection = objection_to(exchange.request, !exchange.inside_of.empty())) {
+    const Error why(ErrorCode::kPermission, objection->why);
+    auto refused = refuse(exchange, objection->status, Fault::kProxy, why, std::move(objection->headers));
     co_return co_await refused;
+  }
+  if (head.method == "CONNECT" && exchange.inside_of.empty()) {
+    auto tunnelled = tunnel(exchange);
+    co_return co_await tunnelled;
   }
   auto routed = route(exchange, port_name);
   if (!routed) {

@@ -37,6 +37,7 @@ class Registries {
   // of the registry that the port belongs to, or empty. kInvalid (400).
   Result<Target> find(std::string_view target, std::string_view header, std::string_view port_name) const;
 
+  const std::vector<RegistryOptions>& known() const { return known_; }
   const RegistryOptions* known_as(std::string_view name) const;
 
  private:

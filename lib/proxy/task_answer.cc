@@ -8,6 +8,8 @@ namespace {
 
 // Bytes sent before the task is looked at again: whether it still is what it was.
 constexpr std::uint64_t kStride = 4 << 20;
+// How long an origin may take to say whether a client has rights.
+constexpr auto kAskTimeout = std::chrono::seconds(30);
 
 // Headers of the origin's answer that are not part of what is cached.
 constexpr std::string_view kNotReplayed[] = {
@@ -119,7 +121,7 @@ Result<fetch::Wish> Proxy::wish_for(const Exchange& exchange, const Route& route
   message.set_disable_back_to_source(options_.disable_back_to_source);
 
   const auto& headers = exchange.request.headers();
-  auto shared = divide(forwarded(headers));
+  auto shared = divide(forwarded(headers, options_.credentials));
   for (auto& [name, value] : shared.open) (*message.mutable_request_header())[name] = value;
   auto& via = (*message.mutable_request_header())["Via"];
   via += via.empty() ? via_ : ", " + via_;
@@ -135,6 +137,40 @@ Result<fetch::Wish> Proxy::wish_for(const Exchange& exchange, const Route& route
   return wish;
 }
 
+bool Proxy::may_have(const Exchange& exchange) {
+  return !options_.check_rights ||
+         rights_.may_have(exchange.caller, exchange.scope, exchange.task, parts_.world.now());
+}
+
+void Proxy::note_accepted(const Exchange& exchange) {
+  if (options_.check_rights && !exchange.scope.empty())
+    rights_.accepted(exchange.caller, exchange.scope, exchange.task, parts_.world.now());
+}
+
+Task<Result<void>> Proxy::ask_origin(Exchange& exchange, Route route) {
+  auto request = request_for(exchange, route);
+  request.method = "HEAD";
+  for (auto name :
+       {"Range", "If-Range", "If-Match", "If-None-Match", "If-Modified-Since", "If-Unmodified-Since"})
+    request.headers.remove(name);
+  auto deadline = Deadline::in(kAskTimeout, parts_.world.now());
+  auto answer = co_await parts_.client.fetch(std::move(request), deadline);
+  if (!answer) {
+    co_return std::move(answer).error().in(
+        "it is here, but its origin could not be asked whether you may have it");
+  }
+  const int status = answer->status();
+  if (status < 400) {
+    note_accepted(exchange);
+    co_return Result<void>{};
+  }
+  if (status == 401 || status == 403) rights_.refused(exchange.caller, exchange.scope);
+  auto why =
+      error(ErrorCode::kPermission, "its origin refuses it to you: {} {}", status, http::reason_of(status));
+  auto details = source::backend_error_json(why.message(), answer->headers(), status);
+  co_return std::move(why).with_status(status).with_details(std::move(details));
+}
+
 Task<void> Proxy::answer_from_task(Exchange& exchange, Route route) {
   auto wish = wish_for(exchange, route);
   if (!wish) {
@@ -147,14 +183,26 @@ Task<void> Proxy::answer_from_task(Exchange& exchange, Route route) {
     co_return co_await refused;
   }
   exchange.task = *id;
+  exchange.caller = Rights::caller(wish->private_headers);
+  exchange.scope = Rights::scope(route.url);
   if (exchange.request.method() == "HEAD") {
-    auto answered = answer_head_from_store(exchange, std::move(route), *id);
+    auto answered = answer_head(exchange, std::move(route));
     co_return co_await answered;
   }
   exchange.via = "task";
   if (numbers_) numbers_->via_tasks.add();
+  const auto is_here = [&] { return parts_.store.contains(*id) || parts_.engine.is_running(*id); };
+  if (is_here() && !may_have(exchange)) {
+    auto asked = co_await ask_origin(exchange, route);
+    if (!asked) {
+      auto refused = refuse(exchange, asked.error());
+      co_return co_await refused;
+    }
+  }
   // A download that others began may fail for lack of rights that this client has: then once more.
-  for (bool joined = parts_.engine.is_running(*id);; joined = false) {
+  for (bool first = true;; first = false) {
+    const bool cold = !is_here();  // the download itself asks the origin, with this client's credentials
+    const bool joined = parts_.engine.is_running(*id);
     auto summary = parts_.store.summary(*id);
     const bool was_finished = summary && summary->finished;
     auto started = parts_.engine.start(*wish, Deadline::never());
@@ -162,10 +210,13 @@ Task<void> Proxy::answer_from_task(Exchange& exchange, Route route) {
       auto refused = refuse(exchange, started.error());
       co_return co_await refused;
     }
+    auto begun = co_await (*started)->started();
+    if (begun && cold) note_accepted(exchange);
+    if (begun) prefetch_behind(exchange, route, *wish, (*started)->task());
     auto sent = co_await send_content(exchange, **started, was_finished);
     if (sent) co_return;
     const int status = sent.error().status();
-    if (!exchange.responder.begun() && joined && (status == 401 || status == 403)) continue;
+    if (!exchange.responder.begun() && first && joined && (status == 401 || status == 403)) continue;
     if (exchange.responder.begun()) {
       exchange.failure = sent.error().message();
       exchange.responder.abort();
@@ -174,6 +225,35 @@ Task<void> Proxy::answer_from_task(Exchange& exchange, Route route) {
     auto refused = refuse(exchange, sent.error());
     co_return co_await refused;
   }
+}
+
+void Proxy::prefetch_behind(const Exchange& exchange, const Route& route, fetch::Wish wish,
+                            const store::TaskHandle& task) {
+  if (wish.range_header.empty() || !route.said.prefetch.value_or(options_.prefetch)) return;
+  if (task->facts().prefetched || task->finished()) return;
+  if (auto noted = task->set_prefetched(); !noted) {
+    parts_.log.warn("task {}: {}", exchange.task, noted.error().message());
+    return;
+  }
+  if (numbers_) numbers_->prefetches.add();
+  wish.range_header.clear();
+  wish.if_range.clear();
+  wish.in_order = false;
+  wish.rate_limit = options_.prefetch_rate;
+  prefetching_.spawn(prefetch(std::move(wish)));
+}
+
+Task<void> Proxy::prefetch(fetch::Wish wish) {
+  auto started = parts_.engine.start(std::move(wish), Deadline::never());
+  Result<void> ended;
+  if (started) {
+    ended = co_await (*started)->ended();
+  } else {
+    ended = std::move(started).error();
+  }
+  if (ended) co_return;
+  if (numbers_) numbers_->prefetch_failures.add();
+  parts_.log.info("prefetch failed: {}", ended.error().message());
 }
 
 Task<Result<void>> Proxy::send_content(Exchange& exchange, fetch::Download& download, bool was_finished) {
@@ -222,14 +302,14 @@ Task<Result<void>> Proxy::send_content(Exchange& exchange, fetch::Download& down
   co_return co_await responder.finish();
 }
 
-Task<void> Proxy::answer_head_from_store(Exchange& exchange, Route route, std::string task_id) {
-  auto summary = parts_.store.summary(task_id);
-  if (summary && summary->finished) {
-    auto found = co_await parts_.store.find(task_id);
+Task<void> Proxy::answer_head(Exchange& exchange, Route route) {
+  auto summary = parts_.store.summary(exchange.task);
+  if (summary && summary->finished && may_have(exchange)) {
+    auto found = co_await parts_.store.find(exchange.task);
     if (found && (*found)->finished()) {
       exchange.via = "task";
       auto head = head_of((*found)->facts());
-      head.headers.set("X-Dragonfly-Task-ID", task_id);
+      head.headers.set("X-Dragonfly-Task-ID", exchange.task);
       head.headers.set("X-Dragonfly-Server-IP", options_.ip);
       head.headers.set("X-Dragonfly-Task-Download-Finished", "true");
       exchange.status = head.status = 200;

@@ -41,7 +41,7 @@ struct Answer {
 };
 
 struct Rig {
-  explicit Rig(std::uint64_t seed = 1, proxy::ProxyOptions options = standard())
+  explicit Rig(std::uint64_t seed = 1, proxy::ProxyOptions options = standard(), std::string trust_pem = {})
       : sim(seed),
         origin_host(sim.add_host({.name = "origin"})),
         host(sim.add_host({.name = "peer"})),
@@ -50,8 +50,14 @@ struct Rig {
     auto opened = sim.run(store::Store::open(host, {.folder = "/store"}, {}), 10s);
     REQUIRE_MESSAGE(opened.ok(), opened.error().message());
     store = std::move(*opened);
-    http_client = std::make_unique<http::Client>(host, http::ClientOptions{});
-    sources.add("http", std::make_shared<source::HttpBackend>(*http_client, source::HttpBackendOptions{}));
+    http::ClientOptions client_options;
+    if (!trust_pem.empty()) {
+      client_options.tls = [trust_pem] { return net::TlsContext::client({.trust_pem = {trust_pem}}); };
+    }
+    http_client = std::make_unique<http::Client>(host, client_options);
+    auto backend = std::make_shared<source::HttpBackend>(*http_client, source::HttpBackendOptions{});
+    sources.add("http", backend);
+    sources.add("https", backend);
     fetch::EngineOptions engine_options;
     engine_options.ip = "10.0.0.2";
     engine_options.hostname = "peer";

@@ -31,13 +31,13 @@ class Authority {
   }
 
   std::string pem() const { return to_pem(certificate_.get()); }
+  // With the key: what signs.
+  net::TlsIdentity identity() const { return {pem(), key_pem(key_.get())}; }
 
   net::TlsIdentity issue(const CertificateWish& wish) const {
     auto key = make_key();
     auto certificate = make(wish, key.get(), certificate_.get(), key_.get(), false);
-    bssl::UniquePtr<BIO> bio(BIO_new(BIO_s_mem()));
-    PEM_write_bio_PKCS8PrivateKey(bio.get(), key.get(), nullptr, nullptr, 0, nullptr, nullptr);
-    return {to_pem(certificate.get()), contents(bio.get())};
+    return {to_pem(certificate.get()), key_pem(key.get())};
   }
 
  private:
@@ -53,6 +53,11 @@ class Authority {
     std::size_t length = 0;
     BIO_mem_contents(bio, &data, &length);
     return std::string(reinterpret_cast<const char*>(data), length);
+  }
+  static std::string key_pem(EVP_PKEY* key) {
+    bssl::UniquePtr<BIO> bio(BIO_new(BIO_s_mem()));
+    PEM_write_bio_PKCS8PrivateKey(bio.get(), key, nullptr, nullptr, 0, nullptr, nullptr);
+    return contents(bio.get());
   }
   static std::string to_pem(X509* certificate) {
     bssl::UniquePtr<BIO> bio(BIO_new(BIO_s_mem()));

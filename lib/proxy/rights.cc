@@ -1,0 +1,73 @@
+#include "proxy/rights.h"
+
+#include "base/hash.h"
+#include "proxy/registries.h"
+
+namespace d7y::proxy {
+namespace {
+
+std::string pair_of(std::string_view a, std::string_view b) {
+  std::string key(a);
+  key += '\n';  // stands in neither
+  key += b;
+  return key;
+}
+
+}  // namespace
+
+void Rights::Memory::put(std::string key, TimePoint when, std::size_t most) {
+  if (young_.size() >= most && !young_.contains(key)) {
+    old_ = std::move(young_);
+    young_ = {};
+  }
+  young_[std::move(key)] = when;
+}
+
+void Rights::Memory::forget(const std::string& key) {
+  young_.erase(key);
+  old_.erase(key);
+}
+
+const TimePoint* Rights::Memory::find(const std::string& key) const {
+  if (auto found = young_.find(key); found != young_.end()) return &found->second;
+  auto found = old_.find(key);
+  return found != old_.end() ? &found->second : nullptr;
+}
+
+std::string Rights::caller(const http::Headers& secret) {
+  Hasher hasher(HashKind::kSha256);
+  for (const auto& header : secret) {
+    std::string name = header.name;
+    for (char& c : name) {
+      if (c >= 'A' && c <= 'Z') c = static_cast<char>(c + 32);
+    }
+    hasher.update(as_bytes(name));
+    hasher.update(as_bytes(std::string_view(":")));
+    hasher.update(as_bytes(header.value));
+    hasher.update(as_bytes(std::string_view("\n")));
+  }
+  return hasher.hex();
+}
+
+std::string Rights::scope(const Url& url) {
+  auto repository = repository_in(url.path());
+  return url.origin() + (repository.empty() ? url.path() : "/v2/" + std::string(repository));
+}
+
+void Rights::accepted(const std::string& caller, const std::string& scope, std::string_view content,
+                      TimePoint now) {
+  callers_.put(pair_of(scope, caller), now, most_);
+  if (!content.empty()) contents_.put(pair_of(scope, content), now, most_);
+}
+
+void Rights::refused(const std::string& caller, const std::string& scope) {
+  callers_.forget(pair_of(scope, caller));
+}
+
+bool Rights::may_have(const std::string& caller, const std::string& scope, std::string_view content,
+                      TimePoint now) const {
+  const auto* when = callers_.find(pair_of(scope, caller));
+  return when != nullptr && now - *when < lasts_ && contents_.find(pair_of(scope, content)) != nullptr;
+}
+
+}  // namespace d7y::proxy

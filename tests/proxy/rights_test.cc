@@ -1,0 +1,121 @@
+#include "proxy/rights.h"
+
+#include <doctest/doctest.h>
+
+#include "rig.h"
+
+using namespace proxy_test;
+
+namespace {
+TimePoint at(Duration time) { return TimePoint(time); }
+}  // namespace
+
+TEST_CASE("an acceptance counts for its caller, its repository and what is there, and not for ever") {
+  proxy::Rights rights(5min);
+  rights.accepted("anna", "reg/team", "blob", at(0s));
+  CHECK(rights.may_have("anna", "reg/team", "blob", at(4min)));
+  CHECK_FALSE(rights.may_have("anna", "reg/team", "blob", at(6min)));
+  CHECK_FALSE(rights.may_have("bert", "reg/team", "blob", at(0s)));
+  CHECK_FALSE(rights.may_have("anna", "reg/other", "blob", at(0s)));
+  CHECK_FALSE(rights.may_have("anna", "reg/team", "another", at(0s)));
+  rights.accepted("bert", "reg/team", "", at(1min));  // a manifest, say
+  CHECK(rights.may_have("bert", "reg/team", "blob", at(2min)));
+  rights.refused("bert", "reg/team");
+  CHECK_FALSE(rights.may_have("bert", "reg/team", "blob", at(2min)));
+}
+
+TEST_CASE("only the latest facts are remembered") {
+  proxy::Rights rights(5min, 100);
+  for (int i = 0; i < 1000; ++i) rights.accepted(std::to_string(i), "s", "c" + std::to_string(i), at(0s));
+  CHECK(rights.may_have("999", "s", "c999", at(0s)));
+  CHECK(rights.may_have("950", "s", "c950", at(0s)));
+  CHECK_FALSE(rights.may_have("0", "s", "c0", at(0s)));
+}
+
+TEST_CASE("callers are told apart by all that may be a credential") {
+  using proxy::Rights;
+  CHECK(Rights::caller({{"Authorization", "a"}}) == Rights::caller({{"authorization", "a"}}));
+  CHECK(Rights::caller({{"Authorization", "a"}}) != Rights::caller({{"Authorization", "b"}}));
+  CHECK(Rights::caller({{"Authorization", "a"}}) != Rights::caller({}));
+  CHECK(Rights::caller({{"Authorization", "a"}}) != Rights::caller({{"Cookie", "a"}}));
+  CHECK(Rights::caller({{"Authorization", "a"}}).find('a') != 0);
+  CHECK(Rights::scope(*Url::parse("https://r.test/v2/a/b/blobs/sha256:1")) == "https://r.test/v2/a/b");
+  CHECK(Rights::scope(*Url::parse("https://r.test/f?x=1")) == "https://r.test/f");
+}
+
+TEST_CASE("a cached private blob is given only to those whom its registry accepts") {
+  Rig rig;
+  auto content = random_bytes(1_MiB);
+  auto path = rig.add_blob(content, "private/app");
+  rig.origin.file(path).authorization = "Bearer right";
+  const http::Headers right = {{"Authorization", "Bearer right"}},
+                      wrong = {{"Authorization", "Bearer wrong"}};
+  CHECK(rig.get(path, right).body == content);
+  auto refused = rig.get(path, wrong);
+  CHECK(refused.head.status == 401);
+  CHECK(refused.body.find("UNAUTHORIZED") != std::string::npos);
+  CHECK(rig.get(path).head.status == 401);
+  CHECK(rig.send(rig.request(path, wrong, "HEAD")).head.status == 401);
+  CHECK(rig.get(path, {{"Range", "bytes=0-9"}}).head.status == 401);
+  const auto asked = rig.origin.requests();
+  CHECK(rig.get(path, right).body == content);
+  CHECK(rig.send(rig.request(path, right, "HEAD")).head.status == 200);
+  CHECK(rig.origin.requests() == asked);  // known for a while
+  rig.sim.run_for(6min);
+  CHECK(rig.get(path, right).body == content);
+  CHECK(rig.origin.requests() == asked + 1);  // then asked again
+  CHECK(rig.origin.log().back().method == "HEAD");
+}
+
+TEST_CASE("a blob of one repository is not given out of another, though the caller has rights there") {
+  Rig rig;
+  auto content = random_bytes(1_MiB);
+  auto secret = rig.add_blob(content, "private/app");
+  rig.origin.file(secret).authorization = "Bearer right";
+  CHECK(rig.get(secret, {{"Authorization", "Bearer right"}}).head.status == 200);
+  rig.origin.serve("/v2/public/app/manifests/1", "{}");
+  CHECK(rig.get("/v2/public/app/manifests/1").head.status == 200);
+  CHECK(rig.get("/v2/public/app/blobs/sha256:" + sha256_of(content)).head.status == 404);
+}
+
+TEST_CASE("a manifest that was given is as good as an answer about the layers known to be there") {
+  Rig rig;
+  auto content = random_bytes(1_MiB);
+  auto path = rig.add_blob(content);
+  rig.origin.serve("/v2/team/app/manifests/1", "{}");
+  (void)rig.get(path, {{"Authorization", "one"}});
+  CHECK(rig.get("/v2/team/app/manifests/1", {{"Authorization", "two"}}).head.status == 200);
+  const auto asked = rig.origin.requests();
+  CHECK(rig.get(path, {{"Authorization", "two"}}).body == content);
+  CHECK(rig.origin.requests() == asked);
+}
+
+TEST_CASE("without the check whoever names a blob gets it") {
+  auto options = Rig::standard();
+  options.check_rights = false;
+  Rig rig(1, options);
+  auto path = rig.add_blob(random_bytes(1_MiB));
+  rig.origin.file(path).authorization = "Bearer right";
+  (void)rig.get(path, {{"Authorization", "Bearer right"}});
+  CHECK(rig.get(path).head.status == 200);
+}
+
+TEST_CASE("one who is refused does not spoil the download of one who is not") {
+  Rig rig;
+  auto content = random_bytes(4_MiB);
+  auto path = rig.add_blob(content);
+  rig.origin.file(path).authorization = "Bearer right";
+  rig.origin.file(path).faults.push_back({.delay = 200ms, .count = 4});
+  std::optional<Result<Answer>> wrong, right;
+  auto run = [](Rig& rig, http::Request request, std::optional<Result<Answer>>& out) -> Task<void> {
+    auto got = co_await rig.fetch(std::move(request));
+    out = std::move(got);
+  };
+  rig.client_host.spawn(run(rig, rig.request(path, {{"Authorization", "Bearer wrong"}}), wrong));
+  rig.sim.run_for(20ms);
+  rig.client_host.spawn(run(rig, rig.request(path, {{"Authorization", "Bearer right"}}), right));
+  REQUIRE(rig.sim.run_until([&] { return wrong && right; }, 60s));
+  CHECK((*wrong)->head.status == 401);
+  CHECK((*right)->head.status == 200);
+  CHECK((*right)->body == content);
+}
