@@ -133,8 +133,11 @@ class Running {
 
   // Waits a little; true once it has ended and `outcome` is filled.
   bool step(std::uint64_t wait_ms, Outcome& outcome) {
-    auto code = wish_.output == "-" ? copy_to_stdout(wait_ms) : d7y_download_wait(download_, wait_ms);
-    if (code == D7Y_ETIMEOUT && d7y_download_ended(download_) == 0) return false;
+    auto code = take(wait_ms);
+    if (code == D7Y_ETIMEOUT) {
+      if (d7y_download_ended(download_) == 0) return false;
+      code = take(0);  // it may have ended since we stopped waiting; then this says how
+    }
     outcome.url = wish_.url;
     outcome.output = wish_.output;
     outcome.task_id = d7y_download_task_id(download_);
@@ -148,6 +151,10 @@ class Running {
   }
 
  private:
+  d7y_code take(std::uint64_t wait_ms) {
+    return wish_.output == "-" ? copy_to_stdout(wait_ms) : d7y_download_wait(download_, wait_ms);
+  }
+
   // Moves what is there; D7Y_ETIMEOUT while more is to come.
   d7y_code copy_to_stdout(std::uint64_t wait_ms) {
     static constexpr std::size_t kStep = 1 << 20;
