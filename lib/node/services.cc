@@ -93,7 +93,8 @@ std::uint64_t rate_limit_of(const grpc::ServerCall& call) {
 }
 
 Task<Result<void>> local_download_task(TaskCalls& calls, DownloadTaskRequest request, bool trusted,
-                                       std::uint64_t rate_limit, grpc::Writer<DownloadTaskResponse>& out) {
+                                       std::uint64_t rate_limit, std::function<void()> begun,
+                                       grpc::Writer<DownloadTaskResponse>& out) {
   if (!request.has_download()) co_return error(ErrorCode::kInvalid, "DownloadTaskRequest without a download");
   fetch::Wish wish;
   wish.message = std::move(*request.mutable_download());
@@ -114,6 +115,7 @@ Task<Result<void>> local_download_task(TaskCalls& calls, DownloadTaskRequest req
   wish.require_hard_link = wish.message.force_hard_link();
   TaskStreamOptions options;
   options.host_id = calls.host_id();
+  options.begun = std::move(begun);
   co_return co_await stream_download(calls.engine(), std::move(wish), std::move(options), out);
 }
 
@@ -158,11 +160,18 @@ void attach_upload_service(grpc::Server& server, TaskCalls& calls) {
 
 void attach_download_service(grpc::Server& server, TaskCalls& calls) {
   namespace method = api::method::download;
+  // Headers say that the download has begun: dfget takes an error before them for the daemon's answer, and
+  // one behind them for the end of a file that it has to remove, which hides the reason.
+  grpc::MethodOptions options;
+  options.headers_at_once = false;
   server.server_stream<DownloadTaskRequest, DownloadTaskResponse>(
       std::string(method::kDownloadTask),
       [&calls](grpc::ServerCall& call, DownloadTaskRequest request, grpc::Writer<DownloadTaskResponse>& out) {
-        return local_download_task(calls, std::move(request), calls.trusts(call), rate_limit_of(call), out);
-      });
+        return local_download_task(
+            calls, std::move(request), calls.trusts(call), rate_limit_of(call),
+            [&call] { call.send_headers(); }, out);
+      },
+      options);
   using namespace api::dfdaemon;
   server.unary<StatTaskRequest, api::common::Task>(std::string(method::kStatTask),
                                                    stat_task<StatTaskRequest>(calls));

@@ -160,6 +160,7 @@ Task<Result<void>> stream_download(fetch::Engine& engine, fetch::Wish wish, Task
   auto download = std::move(*begun);
   auto started = co_await download->started();
   if (!started) co_return to_task_error(std::move(started).error());
+  if (options.begun) options.begun();
   if (silent && download->task()->finished()) {
     auto ended = co_await download->ended();
     if (!ended) co_return to_task_error(std::move(ended).error());

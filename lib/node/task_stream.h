@@ -2,6 +2,9 @@
 // "started" with all pieces, then each piece once as it lands, then the end.
 #pragma once
 
+#include <functional>
+#include <string>
+
 #include "api/dfdaemon.h"
 #include "fetch/engine.h"
 #include "net/grpc/server.h"
@@ -13,6 +16,8 @@ struct TaskStreamOptions {
   // Upload server's manner: a task that is complete here is announced to the scheduler, and the stream
   // ends without any message.
   bool silent_if_complete = false;
+  // Called when the origin or a parent has told what the task is, before the first message; may be empty.
+  std::function<void()> begun;
 };
 
 // Runs `wish` and writes its messages to `out`. Cancelled together with the call.

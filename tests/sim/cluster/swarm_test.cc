@@ -3,7 +3,10 @@
 
 #include <set>
 
+#include "api/dfdaemon.h"
+#include "api/methods.h"
 #include "base/ids.h"
+#include "net/grpc/channel.h"
 #include "sim/cluster/cluster.h"
 #include "swarm/vortex.h"
 
@@ -367,6 +370,44 @@ TEST_CASE("ranges come from peers as well, and are exact") {
     check_all_right(fetches);
     CHECK(house.cluster.shut_down() == "");
   }
+}
+
+namespace {
+
+struct Refused {
+  bool over = false;
+  TimePoint headers{}, end{};
+  std::string message;
+};
+
+Task<void> ask_the_socket(sim::Host& host, std::string socket, std::string url, Refused& refused) {
+  grpc::Channel channel(host, Address::unix_socket(socket));
+  api::dfdaemon::DownloadTaskRequest request;
+  request.mutable_download()->set_url(url);
+  auto call = channel.server_stream<api::dfdaemon::DownloadTaskResponse>(api::method::download::kDownloadTask,
+                                                                         request, grpc::CallOptions());
+  auto began = co_await call.wait_headers();
+  refused.headers = host.now();
+  auto message = co_await call.read();
+  refused.end = host.now();
+  if (began.ok() && !message) refused.message = message.error().message();
+  refused.over = true;
+}
+
+}  // namespace
+
+TEST_CASE("an origin's refusal is all that the local socket answers: headers would say that it has begun") {
+  House house(92, 1);
+  house.file->faults.push_back({.status = 404, .count = sim::kAlways});
+  house.cluster.start();
+  auto& peer = *house.peers[0];
+  Refused refused;
+  peer.host().spawn(ask_the_socket(peer.host(), peer.config().download.socket_path,
+                                   house.cluster.origin().url("/model.bin"), refused));
+  REQUIRE(house.cluster.sim().run_until([&] { return refused.over; }, 60s));
+  CHECK(refused.headers == refused.end);  // status and headers are one
+  CHECK(refused.message.find("404") != std::string::npos);
+  CHECK(house.cluster.shut_down() == "");
 }
 
 namespace {

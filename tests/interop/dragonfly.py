@@ -1,0 +1,187 @@
+"""Dragonfly's own programs as the tests run them, beside d7y's: dfdaemon, dfget, the scheduler written in Go.
+
+Their paths come from the environment; a test that needs one that is not named is skipped, and says so:
+
+    D7Y_DFDAEMON      Dragonfly's client: the daemon
+    D7Y_DFGET         Dragonfly's client: the command
+    D7Y_GO_SCHEDULER  Dragonfly's scheduler
+"""
+
+import os
+import signal
+import subprocess
+import unittest
+
+import rig
+
+PROGRAMS = {'dfdaemon': 'D7Y_DFDAEMON', 'dfget': 'D7Y_DFGET', 'scheduler': 'D7Y_GO_SCHEDULER'}
+
+
+def program(name):
+    """The path of one of Dragonfly's programs, or None."""
+    return os.environ.get(PROGRAMS[name]) or None
+
+
+def needs(*names):
+    """Skips a test case or test where the environment names no such programs."""
+    missing = [PROGRAMS[name] for name in names if not program(name)]
+    return unittest.skipIf(missing, f'{", ".join(missing)} not set: path of Dragonfly\'s own program')
+
+
+def metric(process, name, **labels):
+    """A metric of a process that has a metrics_port: the sum over all series with these labels."""
+    process.metrics = lambda: rig.Daemon.metrics(process)
+    return rig.Daemon.metric(process, name, **labels)
+
+
+class RustDaemon(rig.Process):
+    """A dfdaemon with its folder, ports and socket; as rig.Daemon, from the same configuration keys."""
+
+    metrics = rig.Daemon.metrics
+    metric = rig.Daemon.metric
+    stop = rig.Daemon.stop
+
+    def __init__(self, case, name, scheduler, extra='', wait=True, **settings):
+        self.folder = case.folder / name
+        self.folder.mkdir(exist_ok=True)
+        self.socket = settings.get('socket', self.folder / 'd7yd.sock')
+        self.store = settings.get('store', self.folder / 'store')
+        self.ports = settings.get('ports') or [rig.free_port() for _ in range(4)]
+        self.upload, self.piece, self.metrics_port, self.health = self.ports
+        here = '{ip: 127.0.0.1, port: %d}'
+        self.config = self.folder / 'dfdaemon.yaml'
+        self.config.write_text(f'''host:
+  hostname: {name}
+  ip: 127.0.0.1
+scheduler:
+  announceInterval: {settings.get('announce', '5s')}
+seedPeer:
+  enable: {str(bool(settings.get('seed'))).lower()}
+dynconfig:
+  refreshInterval: 5s
+server:
+  pluginDir: {self.folder / 'plugins'}
+  cacheDir: {self.folder / 'cache'}
+download:
+  server:
+    socketPath: {self.socket}
+  protocol: {settings.get('protocol', 'tcp')}
+upload:
+  server: {here % self.upload}
+storage:
+  dir: {self.store}
+  keep: {str(bool(settings.get('keep'))).lower()}
+  server:
+    ip: 127.0.0.1
+    tcpPort: {self.piece}
+    quicPort: {rig.free_port()}
+health:
+  server: {here % self.health}
+metrics:
+  server: {here % self.metrics_port}
+stats:
+  server: {here % rig.free_port()}
+proxy:
+  server: {here % rig.free_port()}
+{extra}
+''')
+        addresses = ', '.join(f'"127.0.0.1:{port}"' for port in
+                              (scheduler if isinstance(scheduler, (list, tuple)) else [scheduler]))
+        self.dynconfig = self.folder / 'dynconfig.yaml'
+        self.dynconfig.write_text(f'scheduler:\n  addrs: [{addresses}]\n')
+        super().__init__(name, [program('dfdaemon'), '--config', self.config, '--dynconfig', self.dynconfig,
+                                '--log-dir', self.folder / 'logs', '--console'],
+                         self.folder / 'log', env=rig.clean_environment())
+        case.processes.append(self)
+        if wait:
+            self.ready(lambda: rig.http_answers('127.0.0.1', self.health) and self.socket.exists()
+                       and rig.accepts('127.0.0.1', self.upload) and rig.accepts('127.0.0.1', self.piece))
+
+
+class Heir(rig.Process):
+    """A d7yd in the place of a dfdaemon that has stopped: with its very files, ports, socket and store."""
+
+    metrics = rig.Daemon.metrics
+    metric = rig.Daemon.metric
+    stop = rig.Daemon.stop
+    kind = 'd7y'
+
+    def __init__(self, case, former):
+        self.socket, self.store = former.socket, former.store
+        self.upload, self.piece, self.metrics_port, self.health = self.ports = former.ports
+        super().__init__(f'{former.name}-heir', [rig.tool('d7yd'), '--config', former.config,
+                                                 '--dynconfig', former.dynconfig], former.folder / 'log-d7yd')
+        case.processes.append(self)
+        self.ready(lambda: rig.http_answers('127.0.0.1', self.health))
+
+
+class GoScheduler(rig.Process):
+    """Dragonfly's scheduler without a manager; as rig.Scheduler."""
+
+    def __init__(self, case, name='scheduler', port=None):
+        self.port = port or rig.free_port()
+        self.metrics_port = rig.free_port()
+        folder = case.folder / name
+        folder.mkdir(exist_ok=True)
+        config = folder / 'scheduler.yaml'
+        config.write_text(f'''server:
+  advertiseIP: 127.0.0.1
+  advertisePort: {self.port}
+  listenIP: 127.0.0.1
+  port: {self.port}
+  host: {name}
+  logDir: {folder / 'logs'}
+  pluginDir: {folder / 'plugins'}
+metrics:
+  enable: true
+  addr: 127.0.0.1:{self.metrics_port}
+''')
+        super().__init__(name, [program('scheduler'), '--config', config, '--dynconfig', folder / 'dynconfig.yaml',
+                                '--console'], folder / 'log', env=rig.clean_environment())
+        case.processes.append(self)
+        self.ready(lambda: rig.accepts('127.0.0.1', self.port))
+
+    metrics = rig.Daemon.metrics
+    metric = rig.Daemon.metric
+
+
+class Case(rig.Case):
+    """Clusters of both kinds: `peer('rust', ...)` and `peer('d7y', ...)`, and downloads with either command."""
+
+    def peer(self, kind, name, scheduler, **settings):
+        if kind == 'rust':
+            daemon = RustDaemon(self, name, scheduler.port, **settings)
+        else:
+            daemon = rig.Daemon(self, name, scheduler=scheduler.port, **settings)
+        daemon.kind = kind
+        return daemon
+
+    def start_dfget(self, *arguments, daemon):
+        process = subprocess.Popen([program('dfget'), *map(str, arguments), '--endpoint', str(daemon.socket),
+                                    '--no-progress'], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+                                   stderr=subprocess.PIPE, cwd=self.folder, env=rig.clean_environment(),
+                                   preexec_fn=rig.end_with_parent)
+        self.addCleanup(self.reap, process)
+        return process
+
+    def begin(self, peer, url, out, *more):
+        """Starts the command that belongs to the peer's kind."""
+        if peer.kind == 'rust':
+            return self.start_dfget(url, '-O', self.path(out), *more, daemon=peer)
+        return self.start_get(url, '-O', out, '--json', '--timeout', '170s', '--daemon', 'require', *more, daemon=peer)
+
+    def all_get(self, peers, url, content, label):
+        """Every one of `peers` downloads at once, and gets `content`."""
+        running = [(peer, f'out-{label}-{peer.name}', self.begin(peer, url, f'out-{label}-{peer.name}'))
+                   for peer in peers]
+        self.all_end(running, content)
+
+    def all_end(self, running, content):
+        for peer, out, process in running:
+            got = self.finish(process, 200)
+            self.assertEqual(got.code, 0, f'{peer.name}: {got}')
+            self.same(self.path(out), content)
+
+    def ends_clean(self, daemon, seconds=20):
+        daemon.signal(signal.SIGTERM)
+        self.assertEqual(daemon.wait(seconds), 0, daemon.name)

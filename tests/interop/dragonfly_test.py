@@ -1,0 +1,322 @@
+#!/usr/bin/env python3
+"""d7y among Dragonfly's own programs: its daemon, its command, its scheduler. See dragonfly.py for where they are.
+
+Every scenario checks what arrived by SHA-256 and what the origin sent, in bytes.
+"""
+
+import os
+import pathlib
+import signal
+import sys
+import unittest
+
+import dragonfly
+import rig
+from dragonfly import needs
+from rig import MIB
+
+# Up to 4 MiB Dragonfly's client goes to the origin without asking a scheduler; one byte more makes two pieces.
+SIZES = {'0': 0, '1': 1, '4M': 4 * MIB, '4M+1': 4 * MIB + 1, '100M': 100 * MIB}
+SMALL = 4 * MIB
+# Large enough for several pieces at once (of 4 MiB each) and an uneven last one.
+MIDDLE = 48 * MIB + 12345
+
+
+class Swarm:
+    """What the scenarios are made of; the classes that inherit it say who schedules."""
+
+    def cluster(self, seed, peers):
+        self.scheduler = self.new_scheduler()
+        self.seed = self.peer(seed, 'seed', self.scheduler, seed=True)
+        self.peers = [self.peer(kind, f'{kind}-{i}', self.scheduler) for i, kind in enumerate(peers)]
+        self.until_the_seed_is_known()
+
+    def all_sizes(self):
+        for label, size in SIZES.items():
+            with self.subTest(size=label):
+                content = os.urandom(size)
+                url = self.origin.add(f'/{label}', content)
+                self.all_get(self.peers, url, content, label)
+                if size > SMALL:
+                    self.assertEqual(self.origin[f'/{label}'].sent, size)
+
+
+class Mixed(Swarm):
+    """The scenarios that hold under either scheduler."""
+
+    def test_rust_peers_and_a_rust_seed(self):
+        self.cluster('rust', ['rust', 'rust'])
+        self.all_sizes()
+
+    def test_rust_peers_and_a_d7y_seed(self):
+        self.cluster('d7y', ['rust', 'rust'])
+        self.all_sizes()
+
+    def test_d7y_peers_and_a_rust_seed(self):
+        self.cluster('rust', ['d7y', 'd7y'])
+        self.all_sizes()
+
+    def mixed_parents(self, seed):
+        """First one of each kind gets the file, then one of each kind after them: all parents are of use."""
+        self.cluster(seed, ['rust', 'd7y', 'rust', 'd7y'])
+        content = os.urandom(100 * MIB)
+        url = self.origin.add('/f', content)
+        self.all_get(self.peers[:2], url, content, 'first')
+        self.all_get(self.peers[2:], url, content, 'second')
+        self.assertEqual(self.origin['/f'].sent, len(content))
+        given = {peer.name: peer.metric('dragonfly_client_upload_traffic') for peer in [self.seed, *self.peers]}
+        self.assertGreater(given['seed'], 0, given)
+        for peer in self.peers[2:]:
+            got = peer.metric('dragonfly_client_download_traffic', type='REMOTE_PEER')
+            self.assertEqual(got, len(content), (peer.name, given))
+        return given
+
+    def test_mixed_parents_below_a_rust_seed(self):
+        self.mixed_parents('rust')
+
+    def test_mixed_parents_below_a_d7y_seed(self):
+        self.mixed_parents('d7y')
+
+    def only_parent(self, parent, child):
+        """With the seed gone, the one peer that has everything serves one of the other kind."""
+        self.cluster('rust', [parent, child])
+        content = os.urandom(MIDDLE)
+        url = self.origin.add('/f', content)
+        self.all_get(self.peers[:1], url, content, 'first')
+        self.ends_clean(self.seed)
+        self.all_get(self.peers[1:], url, content, 'second')
+        self.assertEqual(self.origin['/f'].sent, len(content))
+        self.assertEqual(self.peers[0].metric('dragonfly_client_upload_traffic'), len(content))
+
+    def test_a_d7y_child_of_a_rust_peer_only(self):
+        self.only_parent('rust', 'd7y')
+
+    def test_a_rust_child_of_a_d7y_peer_only(self):
+        self.only_parent('d7y', 'rust')
+
+    def parent_dies(self, seed):
+        """The seed is killed while all download from it; the origin, which alone has the rest, goes on then."""
+        self.cluster(seed, ['rust', 'd7y', 'rust', 'd7y'])
+        content = os.urandom(MIDDLE)
+        url = self.origin.add('/f', content, hold_after=24 * MIB)
+        running = [(peer, f'out-{peer.name}', self.begin(peer, url, f'out-{peer.name}')) for peer in self.peers]
+        for kind in ('rust', 'd7y'):
+            rig.until(lambda kind=kind: any(peer.metric('dragonfly_client_download_traffic') > 0
+                                            for peer in self.peers if peer.kind == kind), f'a {kind} peer has something')
+        self.seed.kill()
+        self.origin['/f'].release()
+        self.all_end(running, content)
+
+    def test_a_rust_seed_is_killed_in_the_middle(self):
+        self.parent_dies('rust')
+
+    def test_a_d7y_seed_is_killed_in_the_middle(self):
+        self.parent_dies('d7y')
+
+    def test_all_end_clean_while_others_are_connected(self):
+        self.cluster('rust', ['rust', 'd7y'])
+        content = os.urandom(MIDDLE)
+        self.all_get(self.peers, self.origin.add('/f', content), content, 'f')
+        for daemon in [self.seed, *self.peers]:
+            self.ends_clean(daemon)
+
+
+class D7ysched:
+    def new_scheduler(self, port=None):
+        config = pathlib.Path(self.path('scheduler.yaml'))
+        metrics = rig.free_port()
+        config.write_text(f'metrics:\n  enable: true\n  addr: 127.0.0.1:{metrics}\n')
+        scheduler = rig.Scheduler(self, port=port, arguments=('--config', config))
+        scheduler.metrics_port = metrics
+        return scheduler
+
+    def until_the_seed_is_known(self):
+        pass  # an announced seed is used at once
+
+
+class DragonflysScheduler:
+    def new_scheduler(self):
+        return dragonfly.GoScheduler(self)
+
+    def until_the_seed_is_known(self):
+        """That scheduler looks for seeds twice a minute. Until then everybody goes to the origin."""
+        tries = iter(range(1000))
+
+        def used():
+            name = f'/try-{next(tries)}'
+            content = os.urandom(SMALL + 1)
+            self.all_get(self.peers[:1], self.origin.add(name, content), content, name[1:])
+            return self.seed.metric('dragonfly_client_download_traffic') > 0
+        rig.until(used, 'the scheduler knows the seed')
+
+
+@needs('dfdaemon', 'dfget')
+class UnderD7ysched(D7ysched, Mixed, dragonfly.Case):
+    def test_the_scheduler_knows_who_comes_and_goes(self):
+        self.cluster('rust', ['rust'])
+
+        def calls(name):
+            return dragonfly.metric(self.scheduler, f'dragonfly_scheduler_{name}_total')
+        self.assertEqual(dragonfly.metric(self.scheduler, 'd7y_scheduler_hosts'), 2)
+        rig.until(lambda: calls('announce_host') >= 6, 'hosts are announced again')
+        for daemon in [self.seed, *self.peers]:
+            self.ends_clean(daemon)
+        self.assertEqual(calls('leave_host'), 2)
+        self.assertEqual(calls('leave_host_failure'), 0)
+        self.assertEqual(dragonfly.metric(self.scheduler, 'd7y_scheduler_hosts'), 0)
+
+    def test_a_rust_peer_set_to_quic(self):
+        """It finds no QUIC port with d7y parents, and gets their pieces over TCP. Among its like it uses QUIC."""
+        self.scheduler = self.new_scheduler()
+        self.seed = self.peer('d7y', 'seed', self.scheduler, seed=True)
+        self.peers = [self.peer('rust', 'rust-0', self.scheduler, protocol='quic'),
+                      self.peer('rust', 'rust-1', self.scheduler, protocol='quic')]
+        content = os.urandom(MIDDLE)
+        url = self.origin.add('/f', content)
+        self.all_get(self.peers, url, content, 'f')
+        self.assertEqual(self.origin['/f'].sent, len(content))
+
+
+@needs('dfdaemon', 'dfget', 'scheduler')
+class UnderDragonflysScheduler(DragonflysScheduler, Mixed, dragonfly.Case):
+    def test_a_cluster_moves_over_one_process_at_a_time(self):
+        """After each step everybody gets a new file, and the origin sends it once."""
+        self.cluster('rust', ['rust', 'rust'])
+        steps = iter(range(100))
+
+        def works():
+            name = f'/step-{next(steps)}'
+            content = os.urandom(MIDDLE)
+            self.all_get(self.peers, self.origin.add(name, content), content, name[1:])
+            self.assertEqual(self.origin[name].sent, len(content), name)
+        works()
+        self.ends_clean(self.seed)
+        self.seed = dragonfly.Heir(self, self.seed)
+        self.until_the_seed_is_known()
+        works()
+        self.ends_clean(self.peers[0])
+        self.peers[0] = dragonfly.Heir(self, self.peers[0])
+        works()
+        self.ends_clean(self.scheduler)
+        self.scheduler = D7ysched.new_scheduler(self, port=self.scheduler.port)
+        rig.until(lambda: dragonfly.metric(self.scheduler, 'd7y_scheduler_hosts') == 3, 'all are announced again')
+        works()
+        self.ends_clean(self.peers[1])
+        self.peers[1] = dragonfly.Heir(self, self.peers[1])
+        works()
+
+
+class Commands(D7ysched, Swarm, dragonfly.Case):
+    """Either command with the other's daemon, and what they say when something is wrong."""
+
+    def dfget(self, *arguments, code=0, says=None):
+        got = self.finish(self.start_dfget(*arguments, daemon=self.peers[0]))
+        self.assertEqual(got.code, code, str(got))
+        if says is not None:
+            self.assertRegex((got.out + got.err).decode(errors='replace'), says)
+
+    @needs('dfget')
+    def test_dfget_with_d7yd(self):
+        self.cluster('d7y', ['d7y'])
+        for label, size in SIZES.items():
+            content = os.urandom(size)
+            url = self.origin.add(f'/{label}', content)
+            out = self.path(f'out-{label}')
+            with self.subTest(size=label, way='the daemon writes'):
+                self.dfget(url, '-O', out)
+                self.same(out, content)
+            with self.subTest(size=label, way='over the socket'):
+                self.dfget(url, '-O', out + '-socket', '--transfer-from-dfdaemon')
+                self.same(out + '-socket', content)
+            self.assertEqual(self.origin[f'/{label}'].sent, size)
+
+    @needs('dfget')
+    def test_flags_of_dfget_with_d7yd(self):
+        self.cluster('d7y', ['d7y'])
+        content = os.urandom(9 * MIB)
+        url = self.origin.add('/f', content)
+        out = self.path('out')
+        self.dfget(url, '-O', out, '--digest', f'sha256:{rig.sha256(content)}', '--tag', 'a', '--application', 'b',
+                   '--piece-length', '8MiB', '-H', 'X-Test: yes', '--filtered-query-param', 'token', '--priority', '3')
+        self.same(out, content)
+        self.assertIn('yes', [headers.get('X-Test') or headers.get('x-test')
+                              for _, _, headers in self.origin['/f'].requests])
+        self.dfget(url, '-O', out, '--tag', 'a', code=1)  # there is a file already
+        self.dfget(url, '-O', out, '--overwrite')
+        self.same(out, content)
+        self.dfget(url, '-O', self.path('link'), '--force-hard-link')
+        self.same(self.path('link'), content)
+
+    @needs('dfget')
+    def test_what_dfget_says_when_d7yd_refuses(self):
+        self.cluster('d7y', ['d7y'])
+        url = self.origin.add('/f', os.urandom(9 * MIB))
+        out = self.path('out')
+        self.dfget(url, '-O', out, '--digest', 'sha256:' + '0' * 64, code=1)
+        self.nothing_at(out)
+        self.dfget(self.origin.url('/none'), '-O', out, code=1, says='404')
+        self.nothing_at(out)
+        self.origin.add('/forbidden', b'x', status=403, headers={'X-Why': 'because'})
+        self.dfget(self.origin.url('/forbidden'), '-O', out, code=1, says='403')
+
+    @needs('dfdaemon')
+    def test_d7yget_with_dfdaemon(self):
+        self.cluster('rust', ['rust'])
+        for label, size in SIZES.items():
+            content = os.urandom(size)
+            url = self.origin.add(f'/{label}', content)
+            with self.subTest(size=label):
+                self.get(url, '-O', f'out-{label}', '--daemon', 'require', daemon=self.peers[0], code=0)
+                self.same(self.path(f'out-{label}'), content)
+            with self.subTest(size=label, way='over the socket'):
+                self.get(url, '-O', f'out-{label}-2', '--daemon', 'require', '--transfer-from-dfdaemon',
+                         daemon=self.peers[0], code=0)
+                self.same(self.path(f'out-{label}-2'), content)
+            with self.subTest(size=label, way='to stdout'):
+                got = self.get(url, '-O', '-', '--daemon', 'require', daemon=self.peers[0], code=0)
+                self.assertEqual(rig.sha256(got.out), rig.sha256(content))
+            if size > SMALL:
+                self.assertEqual(self.origin[f'/{label}'].sent, size)
+
+    @needs('dfdaemon')
+    def test_flags_of_d7yget_with_dfdaemon(self):
+        self.cluster('rust', ['rust'])
+        content = os.urandom(13 * MIB)
+        url = self.origin.add('/f', content)
+        ask = {'daemon': self.peers[0]}
+        self.get(url, '-O', 'part', '--range', '4194300-9000000', '--daemon', 'require', code=0, **ask)
+        self.same(self.path('part'), content[4194300:9000001])
+        self.get(url, '-O', 'all', '--digest', f'sha256:{rig.sha256(content)}', '--tag', 'a', '--daemon', 'require',
+                 code=0, **ask)
+        self.same(self.path('all'), content)
+        wrong = self.get(url, '-O', 'wrong', '--digest', 'sha256:' + '0' * 64, '--daemon', 'require', **ask)
+        self.assertNotEqual(wrong.code, 0)
+        self.nothing_at(self.path('wrong'))
+        missing = self.get(self.origin.url('/none'), '-O', 'none', '--daemon', 'require', says='404', **ask)
+        self.assertNotEqual(missing.code, 0)
+        self.nothing_at(self.path('none'))
+
+
+@needs('scheduler')
+class D7yUnderDragonflysScheduler(DragonflysScheduler, Swarm, dragonfly.Case):
+    def test_d7y_peers_and_a_d7y_seed(self):
+        self.cluster('d7y', ['d7y', 'd7y', 'd7y'])
+        self.all_sizes()
+
+    def test_the_scheduler_knows_who_comes_and_goes(self):
+        self.cluster('d7y', ['d7y'])
+        self.assertGreaterEqual(self.scheduler.metric('dragonfly_scheduler_announce_host_total'), 2)
+        rig.until(lambda: self.scheduler.metric('dragonfly_scheduler_announce_host_total') >= 4,
+                  'hosts are announced again')
+        self.assertEqual(self.scheduler.metric('dragonfly_scheduler_announce_host_failure_total'), 0)
+        for daemon in [self.seed, *self.peers]:
+            self.ends_clean(daemon)
+        self.assertEqual(self.scheduler.metric('dragonfly_scheduler_leave_host_total'), 2)
+        self.assertEqual(self.scheduler.metric('dragonfly_scheduler_leave_host_failure_total'), 0)
+
+
+if __name__ == '__main__':
+    if not any(dragonfly.program(name) for name in dragonfly.PROGRAMS):
+        print('skipped: none of', ', '.join(dragonfly.PROGRAMS.values()), 'is set to the path of Dragonfly\'s own program')
+        sys.exit(77)
+    rig.main()
