@@ -139,7 +139,9 @@ Result<Order> make_order(const char* url, const d7y_download_options* given) {
   order.overwrite = options.overwrite != 0;
   order.require_hard_link = options.force_hard_link != 0;
   order.in_order = options.on_data != nullptr || options.readable != 0;
-  order.write_here = options.transfer != 0;
+  // Dragonfly's daemon puts the whole content at the output path, also when a range is asked for.
+  bool part = message.has_range() || message.request_header().contains("Range");
+  order.write_here = options.transfer != 0 || (part && !order.output_path.empty());
   if (options.on_data != nullptr && options.readable != 0) {
     return error(ErrorCode::kInvalid, "on_data and readable exclude each other");
   }

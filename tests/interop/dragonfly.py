@@ -9,6 +9,7 @@ Their paths come from the environment; a test that needs one that is not named i
 
 import os
 import signal
+import socket
 import subprocess
 import unittest
 
@@ -109,10 +110,22 @@ class Heir(rig.Process):
     def __init__(self, case, former):
         self.socket, self.store = former.socket, former.store
         self.upload, self.piece, self.metrics_port, self.health = self.ports = former.ports
+        # dfdaemon's listeners do not allow it to take their ports again while closed connections linger (60 s).
+        rig.until(lambda: all(self.free(port) for port in self.ports), 'the ports are free again', 90)
         super().__init__(f'{former.name}-heir', [rig.tool('d7yd'), '--config', former.config,
                                                  '--dynconfig', former.dynconfig], former.folder / 'log-d7yd')
         case.processes.append(self)
         self.ready(lambda: rig.http_answers('127.0.0.1', self.health))
+
+    @staticmethod
+    def free(port):
+        with socket.socket() as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                probe.bind(('127.0.0.1', port))
+            except OSError:
+                return False
+        return True
 
 
 class GoScheduler(rig.Process):
@@ -181,6 +194,11 @@ class Case(rig.Case):
             got = self.finish(process, 200)
             self.assertEqual(got.code, 0, f'{peer.name}: {got}')
             self.same(self.path(out), content)
+
+    def read_of(self, path):
+        """Bytes that the origin sent of a file, without the one byte by which each dfdaemon asks for its length."""
+        resource = self.origin[path]
+        return resource.sent - sum(asked == 'bytes=0-0' and len(resource.content) > 1 for _, asked, _ in resource.requests)
 
     def ends_clean(self, daemon, seconds=20):
         daemon.signal(signal.SIGTERM)

@@ -130,6 +130,13 @@ class OtherOrigins(rig.Case):
         for name in ('a', 'below/b'):
             self.assertEqual(pathlib.Path(self.path('o'), name).read_bytes(), CONTENT)
 
+    def test_a_range_is_taken_as_bytes_because_dfdaemon_would_write_the_whole(self):
+        daemon = types.SimpleNamespace(socket=self.other.socket)
+        for number, asked in enumerate(('5-9', '5-')):
+            self.get('http://127.0.0.1/x', '-O', f'o{number}', '--range', asked, code=0, daemon=daemon)
+            self.assertTrue(self.other.requests[number].need_piece_content)
+            self.assertEqual(self.other.requests[number].output_path, '')
+
     def test_without_such_a_daemon_the_scheme_is_named(self):
         self.get('s3://bucket/key', '-O', 'o', code=2, says='"s3"')
         self.assertFalse(pathlib.Path(self.path('o')).exists())
