@@ -4,6 +4,7 @@
 Every scenario checks what arrived by SHA-256 and what the origin sent, in bytes.
 """
 
+import itertools
 import os
 import pathlib
 import signal
@@ -135,15 +136,15 @@ class D7ysched:
 
 
 class DragonflysScheduler:
+    tries = itertools.count()
+
     def new_scheduler(self):
         return dragonfly.GoScheduler(self)
 
     def until_the_seed_is_known(self):
         """That scheduler looks for seeds twice a minute. Until then everybody goes to the origin."""
-        tries = iter(range(1000))
-
         def used():
-            name = f'/try-{next(tries)}'
+            name = f'/try-{next(self.tries)}'
             content = os.urandom(SMALL + 1)
             self.all_get(self.peers[:1], self.origin.add(name, content), content, name[1:])
             return self.seed.metric('dragonfly_client_download_traffic') > 0
