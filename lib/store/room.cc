@@ -27,6 +27,12 @@ std::vector<GcCandidate> Store::candidates(std::vector<const std::string*>& ids)
                      .failed = line.failed,
                      .persistent = line.persistent,
                      .pinned = line.pinned};
+    if (!line.finished) {
+      // Room that was reserved and not yet filled comes back too.
+      auto opened = entry.task ? entry.task->content_->status()
+                               : world_.files().status(task_folder(line.id) + "/content.1");
+      if (opened) task.frees = std::max(task.frees, opened->allocated);
+    }
     if (shared) {
       // While a user's name for the file is left, deleting ours gives nothing back.
       auto opened = entry.task ? entry.task->content_->status()
@@ -78,8 +84,10 @@ std::uint64_t Store::make_room(std::uint64_t bytes) {
   auto tasks = candidates(pointers);
   std::vector<std::string> ids;
   for (const auto* id : pointers) ids.push_back(*id);
+  std::vector<std::uint64_t> frees;
+  for (const auto& task : tasks) frees.push_back(task.frees);
   for (const auto& eviction : choose_for_room(options_.gc, std::move(tasks), needed, world_.wall_now())) {
-    auto gained = evict(ids[eviction.index], true);
+    auto gained = std::max(evict(ids[eviction.index], true), frees[eviction.index]);
     log_.warn("the disk is full: task {} with {} bytes was evicted", ids[eviction.index], gained);
     freed += gained;
   }

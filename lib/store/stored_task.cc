@@ -243,6 +243,17 @@ Result<void> StoredTask::set_prefetched() {
 }
 
 Result<void> StoredTask::reserve(std::uint64_t offset, std::uint64_t length) {
+  // A file system takes all it has before it says that this is not enough, and leaves it taken: we ask first.
+  auto file = content_->status();
+  auto here = file ? std::min(file->allocated, length) : 0;
+  auto room = [&] {
+    auto disk = store_.space();
+    return !disk || disk->available >= length - here;
+  };
+  if (!room()) store_.make_room(length - here);
+  if (!room()) {
+    return store_.explain(error(ErrorCode::kDiskFull, "no room"), "reserve", length, facts_.id);
+  }
   TRY_OK(take_space(offset, length));
   reserved_from_ = offset;
   reserved_to_ = offset + length;

@@ -347,6 +347,49 @@ Task<void> fill_the_disk(sim::Host& host, bool& done) {
 
 }  // namespace
 
+namespace {
+
+// Content that can never fit, then some that was begun and left, then content that needs the latter's room.
+Task<void> reserve_too_much(world::World& world, bool& done) {
+  StoreOptions options;
+  options.folder = "/store";
+  auto opened = co_await Store::open(world, options, Log());
+  auto store = must(std::move(opened));
+  auto before = must(store->space()).available;
+  {
+    auto big_facts = facts_of(an_id(1), 9'000'000, 1'000'000);
+    auto big_made = co_await store->create(std::move(big_facts));
+    auto big = must(std::move(big_made));
+    auto reserved = big->reserve(0, 9'000'000);
+    CHECK(reserved.failed_with(ErrorCode::kDiskFull));
+  }
+  CHECK(must(store->space()).available + 100'000 > before);  // not taken and kept
+  {
+    auto left_facts = facts_of(an_id(2), 3'000'000, 1'000'000);
+    auto left_made = co_await store->create(std::move(left_facts));
+    auto left = must(std::move(left_made));
+    must(left->reserve(0, 3'000'000));
+    left->fail(error(ErrorCode::kReset, "the origin died"));
+  }
+  auto next_facts = facts_of(an_id(3), 3'000'000, 1'000'000);
+  auto next_made = co_await store->create(std::move(next_facts));
+  auto next = must(std::move(next_made));
+  CHECK(next->reserve(0, 3'000'000).ok());
+  CHECK(!store->contains(an_id(2)));
+  done = true;
+}
+
+}  // namespace
+
+TEST_CASE("room that was reserved in vain is free again") {
+  sim::Simulation sim(1);
+  auto& host = sim.add_host({.disk = {.capacity = 10'000'000}});
+  host.disk().put("/ballast", std::string(5'000'000, 'x'));
+  bool done = false;
+  host.spawn(reserve_too_much(host, done));
+  CHECK(sim.run_until([&] { return done; }, 1h));
+}
+
 TEST_CASE("a full disk evicts what nobody uses, else says so, and the store stays whole") {
   sim::Simulation sim(1);
   auto& host = sim.add_host({.disk = {.capacity = 5'000'000}});
