@@ -10,6 +10,7 @@
 #include "fetch/parent_phase.h"
 #include "fetch/source_phase.h"
 #include "net/http/headers.h"
+#include "swarm/content_version.h"
 
 namespace d7y::fetch {
 namespace {
@@ -102,6 +103,7 @@ Task<Result<void>> Conductor::learn() {
   bool known = found && (*found)->content_length();
   // What is complete is served as it is. What was begun goes on only if the origin still has the same.
   bool trusted = known && ((*found)->finished() || !source_allowed_);
+  if (!trusted && !source_allowed_) co_return co_await learn_from_peers();
   if (!trusted) {
     auto learned = co_await learn_from_source(known);
     bool origin_is_away = known && !learned && source::is_retryable(learned.error()) && peers_possible();
@@ -174,7 +176,8 @@ Task<Result<void>> Conductor::learn_from_source(bool begun) {
   task_ = std::move(*created);
   bool same = task_->facts().content_length == facts.content_length &&
               task_->piece_length() == facts.piece_length &&
-              (!task_->facts().version.known() || task_->facts().version == facts.version);
+              (!task_->facts().version.known() || task_->facts().version == facts.version ||
+               swarm::version_tag(task_->facts().version) == swarm::version_tag(facts.version));
   if (!same) CO_OK(task_->reset(std::move(facts)));
   CO_OK(task_->set_digest(wish_.content_digest));
   if (auto length = task_->content_length(); length && task_->stored() < *length) {
@@ -194,6 +197,7 @@ store::TaskFacts Conductor::facts_of(const source::Info& info) const {
   facts.application = message.application();
   facts.content_length = info.length;
   facts.piece_length = message.has_piece_length() && message.piece_length() > 0 ? message.piece_length()
+                       : options_.piece_length > 0                              ? options_.piece_length
                        : info.length ? automatic_piece_length(*info.length)
                                      : kUnknownPieceLength;
   for (const auto& header : info.headers) facts.response_headers.emplace_back(header.name, header.value);
@@ -347,13 +351,8 @@ class SessionHold {
 Task<Result<void>> Conductor::round_with_scheduler() {
   auto& world = parts_.world;
   auto soon = [&](Duration wait) { return Deadline::in(wait, world.now()); };
-  swarm::AnnounceOptions announce;
-  announce.self = options_.self;
-  announce.task_id = task_id_;
-  announce.new_peer_id = [this] { return fresh_peer_id(); };
-  announce.max_verdicts = options_.max_verdicts;
-  auto opened = co_await swarm::AnnounceSession::open(*parts_.schedulers, std::move(announce), registration(),
-                                                      log_, soon(options_.schedule_timeout));
+  Result<std::unique_ptr<swarm::AnnounceSession>> opened = std::move(opened_);
+  if (!*opened) opened = co_await open_session(registration());
   if (!opened) {
     if (!source_allowed_)
       co_return std::move(opened).error().in("no scheduler and the origin must not be asked");
@@ -416,7 +415,9 @@ Task<Result<void>> Conductor::round_with_scheduler() {
 
 Task<Result<void>> Conductor::from_source(swarm::AnnounceSession* session) {
   SourcePhase source(*this);
-  auto fetched = co_await source.run();
+  Result<void> fetched;
+  if (learned_from_peers_) fetched = co_await compare_with_source();
+  if (fetched) fetched = co_await source.run();
   if (!fetched && session != nullptr) {
     auto piece = task_->pieces().first_clear(0, std::max(1U, plan_.pieces())).value_or(0);
     session->source_piece_failed(piece, fetched.error());

@@ -76,7 +76,15 @@ class Conductor {
   Task<Result<void>> learn_from_store(store::TaskHandle found);
   // `begun`: part of it is stored, so the first request asks for no bytes.
   Task<Result<void>> learn_from_source(bool begun);
+  // Without the origin: the scheduler's parents say how long it is.
+  Task<Result<void>> learn_from_peers();
+  // The origin may be asked now: has it what the parents have? kChanged if not.
+  Task<Result<void>> compare_with_source();
   store::TaskFacts facts_of(const source::Info& info) const;
+  // Whether a parent's content is ours, by its version tag. Where the origin was not asked the first parent
+  // that knows its version decides.
+  bool is_our_version(std::uint64_t tag);
+  Task<Result<std::unique_ptr<swarm::AnnounceSession>>> open_session(api::common::Download registration);
   void begin_plan();
   // One round: everything wanted now, by scheduler and parents or from the origin.
   Task<Result<void>> round();
@@ -102,6 +110,7 @@ class Conductor {
   PiecePlan plan_;
   bool learned_ = false, working_ = true, source_allowed_ = false;
   bool finishing_ = false;
+  bool learned_from_peers_ = false;
   std::map<HashKind, std::string> digests_;  // of the finished content
   bool ranges_ = true;                       // the origin can send parts
   source::Version version_;
@@ -112,7 +121,8 @@ class Conductor {
 
   TokenBucket own_limit_;
   Pacer download_pacer_, source_pacer_;
-  swarm::AnnounceSession* session_ = nullptr;  // while a round talks to the scheduler
+  swarm::AnnounceSession* session_ = nullptr;       // while a round talks to the scheduler
+  std::unique_ptr<swarm::AnnounceSession> opened_;  // by learning, for the first round
 
   Signal changed_, wanted_, settled_;
   Scope scope_;

@@ -182,26 +182,22 @@ Task<Result<store::Extent>> Download::next(std::uint64_t limit, Deadline deadlin
   }
   if (!reader_)
     co_return error(ErrorCode::kPrecondition, "this download was not started for reading in order");
-  const store::Extent nothing{reader_->position(), 0};
   bool held = !wish_.message.digest().empty() && !verified_;
-  if (held && length_ && reader_->position() + limit >= offset_ + *length_) {
+  if (held && length_ && *length_ > 0 && reader_->position() + limit >= offset_ + *length_) {
     // The last bytes wait for the verdict on all of them.
     auto last = offset_ + *length_ - 1;
     if (reader_->position() < last) {
       limit = std::min(limit, last - reader_->position());
     } else {
-      while (!verified_ && !outcome_) {
-        if (auto woken = co_await state_.wait(deadline.or_earlier(deadline_)); !woken)
-          co_return std::move(woken).error();
-      }
-      if (!verified_)
-        co_return outcome_->ok() ? Result<store::Extent>(nothing)
-                                 : Result<store::Extent>(outcome_->error().clone());
+      CO_OK(co_await verdict(deadline));
     }
   }
   auto run = co_await reader_->next(deadline.or_earlier(deadline_));
   if (run.failed_with(ErrorCode::kTimeout) && outcome_ && !*outcome_) co_return outcome_->error().clone();
   if (run) run->length = std::min(run->length, limit);
+  // Content that was empty, or whose length was not known, told no last byte to hold back: its end waits
+  // instead.
+  if (held && limit > 0 && run && run->length == 0) CO_OK(co_await verdict(deadline));
   co_return run;
 }
 
@@ -223,6 +219,12 @@ Task<Result<std::size_t>> Download::read(MutableBytes buffer, Deadline deadline)
   }
   consume(got);
   co_return got;
+}
+
+Task<Result<void>> Download::verdict(Deadline deadline) {
+  while (!verified_ && !outcome_) CO_OK(co_await state_.wait(deadline.or_earlier(deadline_)));
+  if (!verified_) co_return clone(*outcome_);
+  co_return Result<void>{};
 }
 
 void Download::passed(std::uint32_t piece) {

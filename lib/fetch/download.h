@@ -76,6 +76,8 @@ class Download {
   Result<void> resolve_range();
   Task<Result<void>> wait_for_pieces();
   Task<Result<void>> put_output();
+  // Waits until the content has its expected digest; how the download failed otherwise.
+  Task<Result<void>> verdict(Deadline deadline);
   void count_news();
 
   Engine& engine_;

@@ -4,7 +4,6 @@
 #include <bit>
 
 #include "store/claim.h"
-#include "swarm/content_version.h"
 
 namespace d7y::fetch {
 namespace {
@@ -53,7 +52,7 @@ void ParentPhase::offer(const std::vector<swarm::Candidate>& offered) {
     watch.task_id = conductor_.task_id_;
     watch.piece_length = conductor_.task_->piece_length();
     watch.content_length = conductor_.task_->content_length();
-    watch.version = swarm::version_tag(conductor_.task_->facts().version);
+    watch.same_version = [this](std::uint64_t tag) { return conductor_.is_our_version(tag); };
     for (std::uint32_t piece = 0; piece < conductor_.plan_.pieces(); ++piece) {
       if (conductor_.plan_.wanted(piece) && !conductor_.task_->has(piece)) watch.wanted.push_back(piece);
     }

@@ -52,6 +52,9 @@ struct Wish {
 struct EngineOptions {
   // Content or ranges up to this length come from the origin directly (Dragonfly client 5.2).
   std::uint64_t small_content = 4 << 20;
+  // Bytes; 0: by the content's length, which every peer of a real cluster must leave it at, because nothing
+  // on the wire corrects a difference. Simulations cut small content into small pieces.
+  std::uint64_t piece_length = 0;
   // Connections to the origin per task, and the most bytes one request asks for.
   std::uint32_t source_lanes = 4;
   std::uint64_t source_run = 64 << 20;

@@ -150,7 +150,7 @@ Task<Result<void>> Node::start() {
   CO_OK(open_upload_server());
   CO_OK(co_await open_swarm());
 
-  fetch::EngineOptions engine;
+  auto engine = std::move(options_.engine);
   engine.piece_timeout = config.download.piece_timeout;
   engine.concurrent_pieces = config.download.concurrent_piece_count;
   engine.max_verdicts = config.scheduler.max_schedule_count;

@@ -51,6 +51,8 @@ struct NodeOptions {
   std::optional<std::uint32_t> user;
   // How long open() waits for the schedulers to know us before it goes on without.
   Duration scheduler_patience = std::chrono::seconds(3);
+  // What no configuration key says; members that one does are overwritten.
+  fetch::EngineOptions engine;
 };
 
 class Node {

@@ -162,7 +162,9 @@ TaskHandle Brain::task_for(const Registration& registration, TimePoint now) {
   auto& task = *tasks_.find(handle);
   task.updated = now;
   // What the content looks like is settled by whoever comes first, until nobody has any of it.
-  if (task.usable == 0 && task.tokens == 0 && (task.content_length < 0 || registration.content_length >= 0)) {
+  // Who may not ask the origin may not know it.
+  bool unsettled = task.content_length < 0 || (task.usable == 0 && task.tokens == 0);
+  if (unsettled && (task.content_length < 0 || registration.content_length >= 0)) {
     task.content_length = registration.content_length;
     task.piece_length = registration.piece_length;
     task.piece_count = registration.piece_count;
@@ -234,7 +236,8 @@ Result<PeerHandle> Brain::register_peer(const Registration& registration, TimePo
     set_state(handle, PeerState::kReceivedNormal, now);
     ++peer.progress->responses;
     actions_.emplace_back(SendMetadataOnly{handle});
-  } else if (registration.content_length == 0) {
+  } else if (registration.content_length == 0 ||
+             (registration.content_length < 0 && task.content_length == 0)) {
     set_state(handle, PeerState::kReceivedEmpty, now);
     ++peer.progress->responses;
     actions_.emplace_back(SendEmpty{handle});

@@ -182,6 +182,8 @@ api::dfdaemon::DownloadTaskRequest seed_request(const TaskRecord& task) {
   auto& download = *request.mutable_download();
   (void)download.ParseFromString(task.download);
   download.set_need_back_to_source(true);
+  // It is the child that must not ask the origin. The seed is there to do it.
+  download.set_disable_back_to_source(false);
   download.clear_output_path();
   download.set_need_piece_content(false);  // nobody here would read it
   return request;

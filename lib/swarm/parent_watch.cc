@@ -1,7 +1,5 @@
 #include "swarm/parent_watch.h"
 
-#include "swarm/content_version.h"
-
 #include <algorithm>
 #include <charconv>
 
@@ -248,7 +246,7 @@ Result<void> ParentWatch::apply(const vortex::Have& have) {
         return error(ErrorCode::kProtocol, "it cuts the task into pieces of {} bytes, we into {}",
                      have.piece_length, options_.piece_length);
       }
-      if (!versions_agree(have.version, options_.version)) {
+      if (options_.same_version && !options_.same_version(have.version)) {
         complete_.clear_all();
         arriving_.clear_all();
         return error(ErrorCode::kProtocol, "it holds another version of the content");

@@ -39,8 +39,9 @@ struct WatchOptions {
   // Geometry as we know it; a d7y parent that sees it otherwise is not used (kProtocol).
   std::uint64_t piece_length = 0;
   std::optional<std::uint64_t> content_length;
-  // version_tag() of our content; a d7y parent that holds another version is not used.
-  std::uint64_t version = 0;
+  // Whether the content with this version_tag() is ours (content_version.h); a d7y parent that holds another
+  // version is not used. None: all are taken.
+  std::function<bool(std::uint64_t tag)> same_version;
   // Wait for the answer's beginning; a stream that says nothing for `silence` has failed.
   std::chrono::nanoseconds answer_timeout = std::chrono::seconds(10);
   std::chrono::nanoseconds silence = std::chrono::seconds(360);

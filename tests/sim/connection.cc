@@ -101,7 +101,12 @@ Transfer Connection::write(int side, std::span<const Bytes> parts, bool more) {
   std::size_t done = 0;
   for (auto part : parts) {
     auto count = std::min(part.size(), left - done);
-    append(side, part.first(count));
+    if (side == 1 && rewrite_) {
+      auto instead = rewrite_(part.first(count));
+      append(side, as_bytes(instead));
+    } else {
+      append(side, part.first(count));
+    }
     done += count;
     if (done == left) break;
   }

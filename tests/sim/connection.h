@@ -10,6 +10,7 @@
 
 #include <cstdint>
 #include <deque>
+#include <functional>
 #include <memory>
 #include <optional>
 #include <span>
@@ -80,6 +81,8 @@ class Connection final : public std::enable_shared_from_this<Connection> {
   Endpoint& end(int side) { return ends_[side]; }
   // The pipe that `side` writes into.
   Pipe& pipe(int side) { return pipes_[side]; }
+  // What the server writes goes through `rewrite` from now on.
+  void rewrite_server(std::function<std::string(Bytes)> rewrite) { rewrite_ = std::move(rewrite); }
   bool is_local() const { return ends_[0].host == ends_[1].host; }
 
   // What a stream does to its end.
@@ -143,6 +146,7 @@ class Connection final : public std::enable_shared_from_this<Connection> {
   Fabric& fabric_;
   std::uint64_t id_;
   Endpoint ends_[2];
+  std::function<std::string(Bytes)> rewrite_;
   Pipe pipes_[2];
   FlightTimer flights_[2];
   RetryTimer retries_[2];

@@ -193,10 +193,16 @@ void Fabric::after(Duration delay, std::function<void()> work) {
   later_.emplace(id, std::move(later));
 }
 
+void Fabric::rewrite(const Host& host, std::uint16_t port, std::function<Rewrite()> make) {
+  rewrites_[{host.id(), port}] = std::move(make);
+}
+
 std::shared_ptr<Connection> Fabric::connect(Endpoint client, Endpoint server) {
+  auto rewriter = rewrites_.find({server.host->id(), server.local.port()});
   auto id = next_connection_++;
   auto connection = std::make_shared<Connection>(*this, id, std::move(client), std::move(server));
   connections_.emplace(id, connection);
+  if (rewriter != rewrites_.end() && rewriter->second) connection->rewrite_server(rewriter->second());
   return connection;
 }
 

@@ -98,6 +98,11 @@ class Fabric {
   // From now on the name fails with `code` after its delay (kTimeout: never answers).
   void break_name(const std::string& name, ErrorCode code);
 
+  // What `host` sends on connections that others made to its `port` goes through a rewriter of its own each,
+  // from now on: a liar, or memory that forgets. Null: honest again, for new connections.
+  using Rewrite = std::function<std::string(Bytes)>;
+  void rewrite(const Host& host, std::uint16_t port, std::function<Rewrite()> make);
+
   Host* host_of(const Address& address) const;
 
   // ---- Used by hosts, streams and connections. ----
@@ -141,6 +146,7 @@ class Fabric {
   std::set<std::uint32_t> isolated_;
   std::map<Address, Host*> hosts_;
   std::map<std::string, Name> names_;
+  std::map<std::pair<std::uint32_t, std::uint16_t>, std::function<Rewrite()>> rewrites_;
   std::map<std::uint64_t, std::shared_ptr<Connection>> connections_;
   std::uint64_t next_connection_ = 1;
   std::unordered_map<std::uint64_t, std::unique_ptr<Later>> later_;

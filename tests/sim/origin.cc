@@ -86,6 +86,7 @@ std::optional<OriginRequest> parse_head(std::string_view head) {
 
 void OriginFile::change(std::string bytes, std::string new_etag) {
   content = std::make_shared<const std::string>(std::move(bytes));
+  versions.push_back(content);
   etag = std::move(new_etag);
   last_modified = "Tue, 03 Jan 2023 10:00:00 GMT";
 }
@@ -102,6 +103,7 @@ void Origin::start() {
 OriginFile& Origin::serve(const std::string& path, std::string content) {
   auto& file = files_[path];
   file.content = std::make_shared<const std::string>(std::move(content));
+  file.versions.push_back(file.content);
   return file;
 }
 
@@ -164,6 +166,7 @@ Task<Result<bool>> Origin::answer(world::Stream& stream, OriginRequest request) 
   if (path.starts_with("http://")) path = path.substr(std::min(path.size(), path.find('/', 7)));
   bool wants_close = request.headers.contains("connection") && request.headers["connection"] == "close";
   bool head_only = request.method == "HEAD";
+  request.client = stream.remote().ip();
   auto index = log_.size();
   log_.push_back(request);
   auto refuse = [&](int status, const std::string& extra, const std::string& body) {

@@ -59,6 +59,9 @@ struct OriginFile {
   std::uint64_t rate = 0;  // bytes per second of each answer; 0: as fast as the network
   std::vector<OriginFault> faults;
 
+  // All that `content` ever was, the latest last.
+  std::vector<std::shared_ptr<const std::string>> versions;
+
   // Replaces the content, and the tag so that anybody can see it. Answers under way keep the old one.
   void change(std::string bytes, std::string new_etag);
 
@@ -68,6 +71,7 @@ struct OriginFile {
 struct OriginRequest {
   std::string method, target, range;
   std::map<std::string, std::string> headers;  // names in lower case
+  std::string client;                          // its IP
   int status = 0;                              // answered
 };
 

@@ -19,7 +19,7 @@ void Timeline::note(std::string_view what, std::uint32_t host, std::uint64_t a, 
   for (char letter : what) name = name * 131 + static_cast<unsigned char>(letter);
   auto when = static_cast<std::uint64_t>(clock_.now().time_since_epoch().count());
   fingerprint_ = mix(fingerprint_ ^ name) ^ mix(when ^ mix(a ^ mix(b ^ mix(c))));
-  if (tracing()) say(host, fmt::format("{} {} {} {}", what, a, b, c));
+  if (print_ || (limit_ > 0 && keep_events_)) say(host, fmt::format("{} {} {} {}", what, a, b, c));
 }
 
 void Timeline::say(std::uint32_t host, std::string_view text) {

@@ -26,8 +26,11 @@ class Timeline {
   void say(std::uint32_t host, std::string_view text);
 
   bool tracing() const { return print_ || limit_ > 0; }
-  // Keeps the last `limit` lines for text().
-  void keep_lines(std::size_t limit) { limit_ = limit; }
+  // Keeps the last `limit` lines for text(); without events, only what is said.
+  void keep_lines(std::size_t limit, bool events = true) {
+    limit_ = limit;
+    keep_events_ = events;
+  }
   std::string text() const;
 
   std::uint64_t fingerprint() const { return fingerprint_; }
@@ -39,7 +42,7 @@ class Timeline {
   const Loop& clock_;
   std::uint64_t fingerprint_ = 0;
   std::uint64_t events_ = 0;
-  bool print_ = false;
+  bool print_ = false, keep_events_ = true;
   std::size_t limit_ = 0;
   std::deque<std::string> lines_;
 };

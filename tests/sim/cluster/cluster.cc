@@ -45,6 +45,7 @@ Task<void> Peer::live() {
   Metrics metrics;
   node::NodeOptions options;
   options.config = config_;
+  options.engine = engine_;
   options.dynconfig_path.clear();
   auto opened = co_await node::Node::open(host_, std::move(options), metrics, Log(host_.log_sink(), "node"));
   if (!opened) {
@@ -64,6 +65,9 @@ Task<void> Peer::live() {
   auto drained = co_await node->drain(Deadline::in(20s, host_.now()));
   if (!drained) host_.log().warn("drain: {}", drained.error().message());
   node_ = nullptr;
+  // A daemon's servers break off what still runs; here the downloads belong to the test.
+  while (!scopes_.empty()) give_up(scopes_.begin()->first, ErrorCode::kClosed, "the node was stopped");
+  co_await sleep_for(1us);  // what was cancelled inside an event is gone after it
   co_await node->close();
   node.reset();
   stopped_ = true;
@@ -75,23 +79,32 @@ FetchPtr Peer::fetch(const std::string& path, FetchOptions options) {
   fetch->boot = host_.boot();
   fetch->path = path;
   fetch->output = options.output.empty() ? fmt::format("/out/{}", ++outputs_) : options.output;
+  if (options.read) fetch->output.clear();
   fetch->expected = cluster_.origin().file(path).content;
   if (options.range) {
     fetch->expected = std::make_shared<const std::string>(
-        fetch->expected->substr(options.range->first, options.range->second));
+        options.range->first < fetch->expected->size()
+            ? fetch->expected->substr(options.range->first, options.range->second)
+            : std::string());
   }
   host_.spawn(run_fetch(fetch, std::move(options)));
   return fetch;
 }
 
 void Peer::cancel(const FetchPtr& fetch) {
-  auto found = scopes_.find(fetch.get());
+  if (!fetch->over) give_up(fetch.get(), ErrorCode::kCancelled, "the test gave it up");
+}
+
+void Peer::give_up(Fetch* fetch, ErrorCode code, std::string_view why) {
+  auto found = scopes_.find(fetch);
   if (found == scopes_.end()) return;
   auto scope = std::move(found->second);
   scopes_.erase(found);
   scope->cancel();
+  if (fetch->over) return;
   fetch->over = true;
-  fetch->failure = error(ErrorCode::kCancelled, "the test gave it up");
+  fetch->ended = host_.now();
+  fetch->failure = error(code, "{}", why);
 }
 
 Task<void> Peer::run_fetch(FetchPtr fetch, FetchOptions options) {
@@ -108,7 +121,8 @@ Task<void> Peer::run_fetch(FetchPtr fetch, FetchOptions options) {
     auto result = co_await peer.work(*what, std::move(how));
     what->ended = peer.host_.now();
     what->over = true;
-    what->equal = peer.host_.disk().content(what->output) == *what->expected;
+    what->equal =
+        (what->output.empty() ? what->bytes : peer.host_.disk().content(what->output)) == *what->expected;
     if (!result) what->failure = std::move(result).error();
   };
   scope->spawn(inner(*this, fetch, std::move(options)));
@@ -134,7 +148,21 @@ Task<Result<void>> Peer::work(Fetch& fetch, FetchOptions options) {
   wish.message.set_disable_back_to_source(options.disable_back_to_source);
   wish.output_path = fetch.output;
   wish.overwrite = options.overwrite;
+  wish.in_order = options.read;
   CO_TRY(auto download, node_->engine().start(std::move(wish), deadline));
+  if (options.read) {
+    std::vector<std::byte> buffer(10'000);
+    for (;;) {
+      auto got = co_await download->read(buffer, deadline);
+      if (!got) {
+        fetch.progress = download->progress();
+        co_return std::move(got).error();
+      }
+      fetch.bytes += as_text(Bytes(buffer).first(*got));
+      if (*got == 0) break;
+    }
+    fetch.read_to_end = true;
+  }
   auto result = co_await download->ended();
   fetch.progress = download->progress();
   co_return result;
@@ -170,6 +198,11 @@ Task<void> Cluster::run_scheduler(Host& host, scheduler::SchedulerConfig config)
     co_return;
   }
   auto node = std::move(*opened);
+  running_schedulers_[&host] = node.get();
+  struct Running {
+    scheduler::SchedulerNode*& slot;
+    ~Running() { slot = nullptr; }
+  } running{running_schedulers_[&host]};
   Signal never;
   auto woken = co_await never.wait(Deadline::never());
   if (!woken) co_return;

@@ -39,6 +39,7 @@ struct FetchOptions {
   Duration timeout = std::chrono::seconds(120);
   bool overwrite = false;
   bool disable_back_to_source = false;
+  bool read = false;  // reads the bytes as they arrive, as a proxy's client does; no output then
 };
 
 // One download on one peer, and what became of it. Outlives a crash of the peer.
@@ -52,6 +53,8 @@ struct Fetch {
   std::shared_ptr<const std::string> expected;  // what the origin had when it began
   std::uint64_t boot = 0;                       // of the peer's machine
   bool equal = false;                           // the output held just that when it ended
+  std::string bytes;                            // what was read, with FetchOptions::read
+  bool read_to_end = false;                     // and its end was told
 
   bool ok() const { return over && !failure; }
   // It ended well and the output held exactly the origin's bytes.
@@ -71,6 +74,7 @@ class Peer {
   Host& host() { return host_; }
   node::Node* node() { return node_; }  // null while it is not open
   node::DaemonConfig& config() { return config_; }
+  fetch::EngineOptions& engine() { return engine_; }                // for the next start
   const std::optional<Error>& failure() const { return failure_; }  // why it could not open
 
   void start();  // on a running host
@@ -79,6 +83,7 @@ class Peer {
     stopping_.notify_all();
     stop_ = true;
   }
+  bool stopping() const { return stop_ && !stopped_; }
   bool stopped() const { return stopped_; }
   void kill();       // host().kill()
   void power_off();  // host().power_off()
@@ -90,12 +95,14 @@ class Peer {
 
  private:
   Task<void> live();
+  void give_up(Fetch* fetch, ErrorCode code, std::string_view why);
   Task<void> run_fetch(FetchPtr fetch, FetchOptions options);
   Task<Result<void>> work(Fetch& fetch, FetchOptions options);
 
   Cluster& cluster_;
   Host& host_;
   node::DaemonConfig config_;
+  fetch::EngineOptions engine_;
   node::Node* node_ = nullptr;
   std::optional<Error> failure_;
   bool stop_ = false, stopped_ = false;
@@ -117,6 +124,9 @@ class Cluster {
   Peer& add_peer(HostOptions host = {});
   std::vector<Peer*> add_peers(std::size_t count, HostOptions host = {});
   std::vector<Host*> schedulers() { return schedulers_; }
+  // Null while it does not run.
+  scheduler::SchedulerNode* scheduler(Host& host) { return running_schedulers_[&host]; }
+  const std::vector<std::unique_ptr<Peer>>& peers() const { return peers_; }
   void start_scheduler(Host& host);
   // Starts everything; peers know the schedulers added so far. Seeds come first, as in life.
   void start(Duration settle = std::chrono::seconds(2));
@@ -139,6 +149,7 @@ class Cluster {
   std::unique_ptr<Origin> origin_;
   std::vector<Host*> schedulers_;
   std::map<Host*, scheduler::SchedulerConfig> scheduler_configs_;
+  std::map<Host*, scheduler::SchedulerNode*> running_schedulers_;
   std::vector<std::unique_ptr<Peer>> peers_;
 };
 
