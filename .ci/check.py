@@ -2,6 +2,7 @@
 """Installs what is missing, builds d7y and runs every test. The last line is "N passed, N failed".
 
     ./check              release build with g++, warnings are errors; all tests; a second build with clang
+    ./check --fuzz SECONDS   libFuzzer on every parser of foreign bytes, so long each (--only NAME chooses)
     ./check --sanitize   the tests again, under the address and undefined-behaviour sanitizers, then under the
                          thread sanitizer (builds with clang)
 
@@ -45,6 +46,7 @@ class Build:
     options: tuple
     run_tests: bool = True
     slower: int = 1  # how much longer a test may take than in a release build
+    targets: tuple = ()  # of ninja; none: everything
 
     @property
     def folder(self):
@@ -64,6 +66,10 @@ SANITIZED = (
     Build('thread', CLANG, ('-Dbuildtype=plain', '-Doptimization=1', '-Dc_args=-g1', '-Dcpp_args=-g1',
                             '-Db_sanitize=thread', '-Db_lundef=false'), slower=8),
 )
+# Coverage for libFuzzer in everything, sanitizers that find what nobody asked for.
+FUZZED = Build('fuzz', CLANG, ('-Dbuildtype=plain', '-Doptimization=1', '-Dc_args=-g1', '-Dcpp_args=-g1', '-Dfuzz=true',
+                               '-Db_sanitize=address,undefined', '-Db_lundef=false'), run_tests=False,
+               targets=('fuzzers',))
 
 
 class Tally:
@@ -151,7 +157,7 @@ def make(build, tally):
         # A build folder of an older state of the project may be past repair; start afresh once.
         shutil.rmtree(folder)
         ok = run_logged(setup, env, log)
-    ok = ok and run_logged(['ninja', '-C', folder, '-j', str(CORES), '-k', '20'], env, log)
+    ok = ok and run_logged(['ninja', '-C', folder, '-j', str(CORES), '-k', '20', *build.targets], env, log)
     tally.one(ok)
     took = f'{time.monotonic() - started:.0f} s ({cpu_of_children() - used:.0f} s of CPU)'
     if ok:
@@ -214,13 +220,43 @@ def test(build, names, tally):
         say('\n'.join('    | ' + line for line in shown))
 
 
+def fuzz(seconds, names, tally):
+    """Runs the fuzz targets one after the other, `seconds` each. What crashes one is kept in build/fuzz/findings,
+    and what it learned for the next time in build/fuzz/corpus."""
+    folder = FUZZED.folder
+    env = environment(FUZZED)
+    # A deep recursion has to be found by the target's own limits, not by a larger stack.
+    env['ASAN_OPTIONS'] += ':allocator_may_return_null=1'
+    programs = sorted(path for path in (folder / 'tests/fuzz').glob('fuzz-*') if path.is_file())
+    programs = [path for path in programs if not names or any(name in path.name for name in names)]
+    if not programs:
+        say('no fuzz target is named like that')
+        tally.one(False)
+    findings = folder / 'findings'
+    findings.mkdir(exist_ok=True)
+    for program in programs:
+        name = program.name.removeprefix('fuzz-')
+        learned = folder / 'corpus' / name
+        learned.mkdir(parents=True, exist_ok=True)
+        command = [program, f'-max_total_time={seconds}', '-timeout=25', '-rss_limit_mb=2048', '-print_final_stats=1',
+                   f'-artifact_prefix={findings}/{name}-', learned, ROOT / 'tests/fuzz/corpus' / name]
+        done = run(command, env=env, text=True, errors='replace', stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+        tally.one(done.returncode == 0)
+        runs = re.search(r'number_of_executed_units: (\d+)', done.stdout)
+        if done.returncode == 0:
+            say(f'  fuzz-{name}: ok, {runs[1] if runs else "?"} inputs in {seconds} s')
+        else:
+            say(f'  fuzz-{name}: FAILED\n' + '\n'.join('    | ' + line for line in done.stdout.splitlines()[-60:]))
+
+
 def main():
-    parser = argparse.ArgumentParser(prog='./check', usage='./check [--sanitize] [--only NAME] [--no-install]',
+    parser = argparse.ArgumentParser(prog='./check', usage='./check [--sanitize | --fuzz SECONDS] [--only NAME] [--no-install]',
                                      description=__doc__.split('\n')[0],
                                      epilog=__doc__.split('\n\n', 1)[1],
                                      formatter_class=argparse.RawDescriptionHelpFormatter, add_help=False)
     parser.add_argument('-h', '--help', action='help', help=argparse.SUPPRESS)
     parser.add_argument('--sanitize', action='store_true', help=argparse.SUPPRESS)
+    parser.add_argument('--fuzz', type=int, metavar='SECONDS', help=argparse.SUPPRESS)
     parser.add_argument('--only', action='append', default=[], metavar='NAME', help=argparse.SUPPRESS)
     parser.add_argument('--no-install', action='store_true', help=argparse.SUPPRESS)
     arguments = parser.parse_args()
@@ -232,10 +268,14 @@ def main():
             tally.one(False)
             say(f'{tally.passed} passed, {tally.failed} failed')
             return 1
-    for build in SANITIZED if arguments.sanitize else ORDINARY:
+    builds = () if arguments.fuzz else SANITIZED if arguments.sanitize else ORDINARY
+    for build in builds:
         if make(build, tally) and build.run_tests:
             say(f'tests of {build.name}:')
             test(build, arguments.only, tally)
+    if arguments.fuzz and make(FUZZED, tally):
+        say('fuzzing:')
+        fuzz(arguments.fuzz, arguments.only, tally)
     say(f'{time.monotonic() - started:.0f} s in all')
     say(f'{tally.passed} passed, {tally.failed} failed')
     return 1 if tally.failed else 0

@@ -2,6 +2,7 @@
 #include <cstdint>
 #include <cstdlib>
 
+#include "base/digest.h"
 #include "base/url.h"
 #include "net/http/http_url.h"
 #include "net/http/message.h"
@@ -71,6 +72,10 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
   if (auto date = http::parse_http_date(text)) {
     auto again = http::parse_http_date(http::to_http_date(*date));
     must(again.ok() && *again == *date);
+  }
+  if (auto digest = Digest::parse(text)) {
+    auto again = Digest::parse(digest->to_string());
+    must(again.ok() && again->to_string() == digest->to_string());
   }
   (void)source::parse_retry_after(text, WallTime{});
   (void)http::parse_proxy(text);
