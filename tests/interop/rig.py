@@ -116,8 +116,9 @@ class Resource:
 class Origin:
     """An HTTP server in this process that does what each resource says."""
 
-    def __init__(self, certificate=None):
+    def __init__(self, certificate=None, ip='127.0.0.1', port=0):
         origin = self
+        self.ip = ip
         self.resources = {}
         self.lock = threading.Lock()
         self.stopping = threading.Event()
@@ -140,7 +141,7 @@ class Origin:
             def handle_error(self, *_):
                 pass  # clients that hang up are part of the tests
 
-        self.server = Server(('127.0.0.1', 0), Handler)
+        self.server = Server((ip, port), Handler)
         self.scheme = 'http'
         if certificate:
             context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
@@ -156,7 +157,7 @@ class Origin:
         return self.url(path)
 
     def url(self, path):
-        return f'{self.scheme}://127.0.0.1:{self.port}{path}'
+        return f'{self.scheme}://{self.ip}:{self.port}{path}'
 
     def __getitem__(self, path):
         return self.resources[path]
@@ -350,13 +351,16 @@ class Daemon(Process):
         ports = settings.get('ports') or [free_port() for _ in range(5)]
         self.ports = ports
         self.upload, self.piece, self.metrics_port, self.health, self.proxy = ports
-        scheduler = settings.get('scheduler')
+        scheduler = settings.get('scheduler')  # a port of this machine, or "ip:port"
+        if isinstance(scheduler, int):
+            scheduler = f'127.0.0.1:{scheduler}'
+        self.ip = settings.get('ip', '127.0.0.1')
         config = self.folder / 'dfdaemon.yaml'
         config.write_text(f'''host:
   hostname: {name}
-  ip: 127.0.0.1
+  ip: {self.ip}
 scheduler:
-  addrs: [{f'"127.0.0.1:{scheduler}"' if scheduler else ''}]
+  addrs: [{f'"{scheduler}"' if scheduler else ''}]
   announceInterval: 5s
 seedPeer:
   enable: {str(bool(settings.get('seed'))).lower()}
@@ -374,11 +378,11 @@ storage:
     tcpPort: {self.piece}
 health:
   server:
-    ip: 127.0.0.1
+    ip: {self.ip}
     port: {self.health}
 metrics:
   server:
-    ip: 127.0.0.1
+    ip: {self.ip}
     port: {self.metrics_port}
 proxy:
   server:
@@ -392,10 +396,10 @@ proxy:
                          self.folder / 'log', env=settings.get('env'))
         case.processes.append(self)
         if wait:
-            self.ready(lambda: http_answers('127.0.0.1', self.health))
+            self.ready(lambda: http_answers(self.ip, self.health))
 
     def metrics(self):
-        connection = http.client.HTTPConnection('127.0.0.1', self.metrics_port, timeout=10)
+        connection = http.client.HTTPConnection(self.ip, self.metrics_port, timeout=10)
         try:
             connection.request('GET', '/metrics')
             lines = connection.getresponse().read().decode().splitlines()
@@ -418,17 +422,17 @@ proxy:
 
 
 class Scheduler(Process):
-    def __init__(self, case, name='d7ysched', port=None, data=None, arguments=()):
+    def __init__(self, case, name='d7ysched', port=None, data=None, arguments=(), ip='127.0.0.1'):
         """`data`: folder of what outlives a restart; none without it."""
         self.port = port or free_port()
         if data:
             config = case.folder / f'{name}.yaml'
             config.write_text(f'server:\n  dataDir: {data}\n')
             arguments = ('--config', config, *arguments)
-        super().__init__(name, [tool('d7ysched'), '--listen', f'127.0.0.1:{self.port}', *arguments],
+        super().__init__(name, [tool('d7ysched'), '--listen', f'{ip}:{self.port}', *arguments],
                          case.folder / f'{name}.log')
         case.processes.append(self)
-        self.ready(lambda: accepts('127.0.0.1', self.port))
+        self.ready(lambda: accepts(ip, self.port))
 
 
 class Got:
