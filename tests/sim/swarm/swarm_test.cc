@@ -1,0 +1,55 @@
+// Small swarms around the real brain, with all its books counted after each event.
+#include "sim/swarm/swarm.h"
+
+#include <doctest/doctest.h>
+
+using namespace d7y::sim::swarm;
+
+namespace {
+Scenario small(Client client) {
+  Scenario scenario;
+  scenario.peers = 60;
+  scenario.bytes = kGiB / 4;
+  scenario.rate = 1.25e8;
+  scenario.client = client;
+  scenario.check = true;
+  return scenario;
+}
+}  // namespace
+
+TEST_CASE("everyone finishes from one seed, and nobody needs the origin") {
+  for (const auto client : {Client::kD7y, Client::kRust}) {
+    const auto result = run(small(client), 1);
+    CHECK(result.broken == "");
+    CHECK(result.done == 60);
+    CHECK(result.origin_bytes == 0);
+    CHECK(result.makespan >= result.bound);
+  }
+}
+
+TEST_CASE("the same seed gives the same run") {
+  const auto first = run(small(Client::kD7y), 7), second = run(small(Client::kD7y), 7);
+  CHECK(first.makespan == second.makespan);
+  CHECK(first.peer_bytes == second.peer_bytes);
+}
+
+TEST_CASE("a cold task is read from a slow origin once") {
+  auto scenario = small(Client::kD7y);
+  scenario.warm = false;
+  scenario.origin_delay = 2;
+  const auto result = run(scenario, 1);
+  CHECK(result.broken == "");
+  CHECK(result.done == 60);
+  CHECK(result.origin_bytes <= 1.02 * scenario.bytes);
+}
+
+TEST_CASE("whoever lives finishes when a fifth of the hosts crash") {
+  for (const auto client : {Client::kD7y, Client::kRust}) {
+    auto scenario = small(client);
+    scenario.crash_share = 0.2;
+    const auto result = run(scenario, 1);
+    CHECK(result.broken == "");
+    CHECK(result.crashed > 0);
+    CHECK(result.unfinished == 0);
+  }
+}
