@@ -70,14 +70,23 @@ TEST_CASE("peers that start together end hardly later than one that has the orig
 }
 
 TEST_CASE("peers that find a complete seed end hardly later than one that has it for itself") {
-  Swarm swarm(4, 9, 128_MiB);
-  std::vector<sim::FetchPtr> first{swarm.peers[0]->fetch("/model.bin")};
-  REQUIRE(swarm.cluster.wait(first, 60s));
-  swarm.peers[0]->power_off();
-  std::vector<sim::Peer*> others(swarm.peers.begin() + 1, swarm.peers.end());
-  auto fetches = swarm.cluster.fetch_everywhere(others, "/model.bin");
-  REQUIRE(swarm.cluster.wait(fetches, 60s));
-  CHECK(last_end(fetches) <= 1.5 * swarm.ideal());
+  // Who is asked for which piece is chance: the median counts, as in all measurements, and nobody ends far
+  // off.
+  std::vector<double> ends;
+  for (std::uint64_t seed = 1; seed <= 5; ++seed) {
+    CAPTURE(seed);
+    Swarm swarm(seed, 9, 128_MiB);
+    std::vector<sim::FetchPtr> first{swarm.peers[0]->fetch("/model.bin")};
+    REQUIRE(swarm.cluster.wait(first, 60s));
+    swarm.peers[0]->power_off();
+    std::vector<sim::Peer*> others(swarm.peers.begin() + 1, swarm.peers.end());
+    auto fetches = swarm.cluster.fetch_everywhere(others, "/model.bin");
+    REQUIRE(swarm.cluster.wait(fetches, 60s));
+    ends.push_back(last_end(fetches) / swarm.ideal());
+    CHECK(ends.back() <= 2.0);
+  }
+  std::sort(ends.begin(), ends.end());
+  CHECK(ends[ends.size() / 2] <= 1.5);
 }
 
 TEST_CASE("a row of peers ends hardly later than one link needs, and the first byte runs through it") {
