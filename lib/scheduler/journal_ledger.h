@@ -71,7 +71,6 @@ class JournalLedger final : public Ledger {
   std::string pending_;                     // not yet written
   std::uint64_t written_ = 0, synced_ = 0;  // counts of flushes with and without the disk's word
   bool complained_ = false;
-  bool compacting_ = false;
   Signal wake_;
   Counter &records_, &failures_;
   Gauge& bytes_;

@@ -196,9 +196,9 @@ Task<void> ReplicaService::prepare(ReplicaKey key) {
     replicas_.forget(key);
     co_return;
   }
-  std::stable_sort(entries->begin(), entries->end(), [](const LedgerEntry& a, const LedgerEntry& b) {
-    return a.name.empty() > b.name.empty();
-  });
+  // What describes the task itself comes before its copies; names are unique within a group.
+  std::sort(entries->begin(), entries->end(),
+            [](const LedgerEntry& a, const LedgerEntry& b) { return a.name < b.name; });
   for (const auto& entry : *entries) load(entry);
 }
 

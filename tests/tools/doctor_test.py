@@ -246,6 +246,7 @@ class Doctor(unittest.TestCase):
 
     def test_the_proxy_does_not_answer(self):
         self.configure()
+        self.proxy.shutdown()  # or its thread, waiting on the socket, keeps it open for a moment
         self.proxy.socket.close()
         self.one('containerd', 'nobody can be reached')
 
