@@ -16,6 +16,10 @@ class Proxy::Intercepted final : public http::Handler {
   Task<void> handle(http::ServerRequest& request, http::Responder& responder) override {
     return proxy_.handle_at(request, responder, {}, origin);
   }
+  std::string refusal(std::string_view target, const Error& why, const Address& client,
+                      http::Headers& headers) override {
+    return proxy_.refusal(target, why, client, headers);
+  }
   bool idle() const { return server.numbers().connections == 0; }
 
   const std::string origin;

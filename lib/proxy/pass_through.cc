@@ -79,7 +79,7 @@ Task<void> Proxy::pass_through(Exchange& exchange, Route route) {
   if (!fetched) {
     // What its client did wrong with the body is not the origin's fault.
     const auto& why = fetched.error();
-    const bool clients = why.status() == 408 || why.status() == 413;
+    const bool clients = why.status() == 400 || why.status() == 408 || why.status() == 413;
     auto refused = refuse(exchange, status_of(why), clients ? Fault::kProxy : Fault::kBackend, why);
     co_return co_await refused;
   }

@@ -38,6 +38,10 @@ class Proxy::Port final : public http::Handler {
   Task<void> handle(http::ServerRequest& request, http::Responder& responder) override {
     return proxy_.handle_at(request, responder, name_, {});
   }
+  std::string refusal(std::string_view target, const Error& why, const Address& client,
+                      http::Headers& headers) override {
+    return proxy_.refusal(target, why, client, headers);
+  }
 
  private:
   Proxy& proxy_;
@@ -101,6 +105,18 @@ Task<void> Proxy::handle(http::ServerRequest& request, http::Responder& responde
   return handle_at(request, responder, {}, {});
 }
 
+std::string Proxy::refusal(std::string_view target, const Error& why, const Address& client,
+                           http::Headers& headers) {
+  if (numbers_) numbers_->requests.add();
+  if (numbers_) numbers_->failures.add();
+  parts_.log.info("http.url=\"{}\" http.status_code={} via=proxy client={} error=\"{}\"",
+                  shown_target(target), why.status(), client.ip(), why.message());
+  auto explanation = explain(is_registry_path(target), why.status(), why.message());
+  headers.set("Content-Type", std::move(explanation.content_type));
+  headers.set("X-Dragonfly-Error-Type", "proxy");
+  return std::move(explanation.body);
+}
+
 namespace {
 
 // What ends a request: its answer, or its client's leaving.
@@ -129,7 +145,7 @@ Task<void> Proxy::handle_at(http::ServerRequest& request, http::Responder& respo
   if (numbers_) numbers_->requests.add();
   Exchange exchange{.request = request, .responder = responder, .shown = shown_target(request.head().target)};
   exchange.inside_of = std::move(inside_of);
-  exchange.registry = request.path().starts_with("/v2/");
+  exchange.registry = is_registry_path(request.path());
   {
     End end;
     Scope scope(parts_.world.loop());

@@ -71,6 +71,8 @@ class Proxy final : public http::Handler {
   static http::ServerOptions server_options();
 
   Task<void> handle(http::ServerRequest& request, http::Responder& responder) override;
+  std::string refusal(std::string_view target, const Error& why, const Address& client,
+                      http::Headers& headers) override;
 
   // Gives up what nobody waits for, and lets what is asked for inside of tunnels end.
   Task<Result<void>> drain(Deadline deadline);

@@ -60,6 +60,12 @@ Result<std::string> registry_address(std::string_view text) {
   return scheme + "://" + authority + path;
 }
 
+bool is_registry_path(std::string_view target) {
+  if (auto scheme = target.find("://"); scheme != std::string_view::npos && !target.starts_with('/'))
+    target.remove_prefix(std::min(target.size(), target.find('/', scheme + 3)));
+  return target.starts_with(kApi);
+}
+
 std::string_view repository_in(std::string_view path) {
   if (!path.starts_with(kApi)) return {};
   path.remove_prefix(kApi.size());

@@ -51,6 +51,10 @@ class Registries {
 // kInvalid for anything else, credentials included.
 Result<std::string> registry_address(std::string_view text);
 
+// Whether a request's target, a path or a whole URL, is of the registry API, whose errors have a form of
+// their own.
+bool is_registry_path(std::string_view target);
+
 // The repository in the path of a registry request, "library/alpine" in "/v2/library/alpine/blobs/sha256:..";
 // empty where there is none.
 std::string_view repository_in(std::string_view path);

@@ -1,3 +1,5 @@
+#include <nlohmann/json.hpp>
+
 #include "rig.h"
 #include "support/certificates.h"
 
@@ -6,7 +8,7 @@ using namespace proxy_test;
 namespace {
 
 // Talks to the proxy in bytes.
-Task<Result<std::string>> converse(Rig& rig, std::string request, bool end_after) {
+Task<Result<std::string>> converse(Rig& rig, std::string request, bool end_after, Duration patience = 5s) {
   world::ConnectOptions options;
   CO_TRY(auto stream,
          co_await rig.client_host.network().connect(rig.host.address(4001), options, Deadline::never()));
@@ -14,15 +16,15 @@ Task<Result<std::string>> converse(Rig& rig, std::string request, bool end_after
   std::string answer;
   std::vector<std::byte> buffer(4096);
   for (;;) {
-    auto got = co_await world::read_some(*stream, buffer, Deadline::in(5s, rig.client_host.now()));
+    auto got = co_await world::read_some(*stream, buffer, Deadline::in(patience, rig.client_host.now()));
     if (!got || *got == 0) co_return answer + (end_after && got ? "(end)" : "");
     answer.append(as_text(Bytes(buffer).first(*got)));
     if (end_after && answer.ends_with("THERE")) stream->finish_writing();
   }
 }
 
-std::string raw(Rig& rig, const std::string& request) {
-  auto answer = rig.sim.run(converse(rig, request, false), 60s);
+std::string raw(Rig& rig, const std::string& request, Duration limit = 5s) {
+  auto answer = rig.sim.run(converse(rig, request, false, limit), limit + 60s);
   REQUIRE(answer.ok());
   return *answer;
 }
@@ -233,6 +235,88 @@ TEST_CASE("floods of headers and clients that dawdle get their status and lose t
   auto answer = rig.sim.run(slow(rig), 120s);
   REQUIRE(answer.ok());
   CHECK(status_in(*answer) == 408);
+}
+
+TEST_CASE("on the registry's API every refusal has the registry's form and says why") {
+  Rig rig;
+  auto body_of = [](const std::string& answer) {
+    auto end = answer.find("\r\n\r\n");
+    return end == std::string::npos ? std::string() : answer.substr(end + 4);
+  };
+  struct Case {
+    std::string request;
+    int status;
+    const char* why;
+  };
+  const std::string path = "/v2/team/app/manifests/1";
+  const Case cases[] = {
+      {"GET " + path + " HTTP/1.1\r\nHost: a\r\nHost: b\r\n\r\n", 400, "2 Host headers"},
+      {"GET " + path + " HTTP/1.1\r\nHost: a\r\nX : y\r\n\r\n", 400, "malformed"},
+      {"GET http://a" + path + " HTTP/1.1\r\nHost: a\r\nX : y\r\n\r\n", 400, "malformed"},
+      {"POST " + path + " HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\nTransfer-Encoding: chunked\r\n\r\n",
+       400, ""},
+      {"GET " + path + " HTTP/2.0\r\nHost: a\r\n\r\n", 505, "HTTP/1.1"},
+      {"GET " + path + " HTTP/1.1\r\nHost: a\r\nX: " + std::string(80'000, 'y') + "\r\n\r\n", 431,
+       "head over"},
+      {"GET /v2/" + std::string(20'000, 'y') + " HTTP/1.1\r\nHost: a\r\n\r\n", 414, "target over"},
+      {"PUT " + path + " HTTP/1.1\r\nHost: a\r\nExpect: more\r\n\r\n", 417, "expectation"},
+      {"GET " + path + " HTTP/1.1\r\nX: dawdling", 408, "too long"},
+      {"PUT " + path + " HTTP/1.1\r\nHost: a\r\nContent-Length: 9\r\n\r\nslow", 408, "too long"},
+      {"PUT " + path + " HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n", 400, "malformed"},
+  };
+  for (const auto& each : cases) {
+    CAPTURE(each.request.substr(0, 120));
+    auto answer = raw(rig, each.request, 100s);
+    CHECK(status_in(answer) == each.status);
+    CHECK(answer.find("Content-Type: application/json\r\n") != std::string::npos);
+    CHECK(answer.find("X-Dragonfly-Error-Type: proxy\r\n") != std::string::npos);
+    auto json = nlohmann::json::parse(body_of(answer), nullptr, false);
+    REQUIRE(json.is_object());
+    CHECK(json["errors"][0]["code"].is_string());
+    CHECK(json["errors"][0]["message"].get<std::string>().find(each.why) != std::string::npos);
+  }
+  // Elsewhere it is text.
+  auto text = raw(rig, "GET /x HTTP/1.1\r\nHost: a\r\nHost: b\r\n\r\n");
+  CHECK(text.find("Content-Type: text/plain") != std::string::npos);
+}
+
+TEST_CASE("an origin that is silent, or does not speak HTTP, is what the answer says") {
+  auto options = Rig::standard();
+  Rig rig(1, options);
+  struct Far {
+    static Task<void> serve(world::World& world, std::uint16_t port, std::string answer) {
+      auto listener = world.network().listen(Address::ipv4({}, port), {});
+      REQUIRE(listener.ok());
+      std::vector<std::unique_ptr<world::Stream>> kept;
+      for (;;) {
+        auto stream = co_await (*listener)->accept(Deadline::never());
+        if (!stream) co_return;
+        if (!answer.empty()) {
+          std::vector<std::byte> buffer(1000);
+          (void)co_await world::read_some(**stream, buffer, Deadline::never());
+          (void)co_await world::write_all(**stream, as_bytes(answer), Deadline::never());
+        }
+        kept.push_back(std::move(*stream));
+      }
+    }
+  };
+  rig.origin_host.spawn(Far::serve(rig.origin_host, 701, ""));
+  rig.origin_host.spawn(Far::serve(rig.origin_host, 702, "SSH-2.0-x\r\n\r\n"));
+  rig.origin_host.spawn(Far::serve(rig.origin_host, 703, "HTTP/1.1 200 OK\r\nContent-Length: x\r\n\r\n"));
+  const std::string manifest = "/v2/team/app/manifests/1",
+                    blob = "/v2/team/app/blobs/sha256:" + sha256_of("x");
+  for (const auto& path : {manifest, blob}) {
+    for (std::uint16_t port : {701, 702, 703}) {
+      CAPTURE(path);
+      CAPTURE(port);
+      auto answer = rig.get(path + "?ns=http://" + rig.origin_host.address(port).to_string(), {}, 600s);
+      CHECK(answer.head.status == (port == 701 ? 504 : 502));
+      CHECK(answer.header("X-Dragonfly-Error-Type") == "backend");
+      auto json = nlohmann::json::parse(answer.body, nullptr, false);
+      REQUIRE(json.is_object());
+      CHECK(json["errors"][0]["message"].get<std::string>().size() > 10);
+    }
+  }
 }
 
 TEST_CASE("uploads pass through, of known and of unknown length") {

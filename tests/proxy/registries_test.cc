@@ -82,3 +82,11 @@ TEST_CASE("the repository is what stands before the kind of thing") {
   CHECK(proxy::repository_in("/v2/").empty());
   CHECK(proxy::repository_in("/x/blobs/y").empty());
 }
+
+TEST_CASE("targets of the registry API are known as paths and as URLs") {
+  for (auto yes : {"/v2/", "/v2/a/blobs/1?ns=x", "http://reg.test/v2/a", "https://reg.test:5/v2/"})
+    CHECK_MESSAGE(proxy::is_registry_path(yes), yes);
+  for (auto no :
+       {"", "/", "/v2", "/v1/a", "http://reg.test", "http://v2/", "/x?u=http://y/v2/", "host:443", "v2/"})
+    CHECK_MESSAGE(!proxy::is_registry_path(no), no);
+}

@@ -77,7 +77,8 @@ struct Rig {
     listener = std::move(*host.network().listen(host.address(4001), {}));
     server = std::make_unique<http::Server>(host, *proxy, proxy::Proxy::server_options());
     host.spawn(server->serve(*listener));
-    client = std::make_unique<http::Client>(client_host, http::ClientOptions{.connections_per_origin = 1000});
+    client = std::make_unique<http::Client>(
+        client_host, http::ClientOptions{.connections_per_origin = 1000, .head_timeout = 600s});
   }
 
   static proxy::ProxyOptions standard() {

@@ -142,7 +142,8 @@ llhttp_settings_t MessageReader::State::make_settings() {
 MessageReader::State::State(Kind which, Limits bounds) : kind(which), limits(bounds) {}
 
 Error MessageReader::State::refuse(ErrorCode code, int status, std::string message) {
-  return Error(code, fmt::format("HTTP {}: {}", what(), message)).with_status(status);
+  Error why(code, fmt::format("HTTP {}: {}", what(), message));
+  return is_request() ? std::move(why).with_status(status) : std::move(why);
 }
 
 Error MessageReader::State::refused_by_parser() {

@@ -11,7 +11,7 @@
 //
 // What makes message boundaries ambiguous is refused, not repaired: Content-Length together with
 // Transfer-Encoding, two lengths, bare line feeds, blanks before a colon, folded lines, codings
-// other than a single "chunked". Errors carry in status() the answer a server should give.
+// other than a single "chunked". Errors of requests carry in status() the answer a server should give.
 #pragma once
 
 #include <cstdint>

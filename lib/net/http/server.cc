@@ -181,6 +181,11 @@ Task<Result<std::unique_ptr<world::Stream>>> Responder::take_stream(ResponseHead
   co_return connection_.wire_.release();
 }
 
+std::string Handler::refusal(std::string_view, const Error& why, const Address&, Headers& headers) {
+  headers.set("Content-Type", "text/plain");
+  return why.message() + "\n";
+}
+
 Server::Server(world::World& world, Handler& handler, ServerOptions options, Log log)
     : world_(world), handler_(handler), options_(std::move(options)), log_(log), connections_(world.loop()) {}
 Server::~Server() = default;

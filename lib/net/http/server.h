@@ -127,6 +127,11 @@ class Handler {
  public:
   virtual ~Handler() = default;
   virtual Task<void> handle(ServerRequest& request, Responder& responder) = 0;
+  // The body, and headers beside the usual ones, that tell a client why its request never came to handle():
+  // its head was malformed, too long or too slow (`why` has the status). `target`: as much of it as was read.
+  // By default the message as plain text.
+  virtual std::string refusal(std::string_view target, const Error& why, const Address& client,
+                              Headers& headers);
 };
 
 struct ServerNumbers {

@@ -63,7 +63,7 @@ Task<ServerConnection::Next> ServerConnection::serve_one() {
   auto head = co_await await_head();
   if (!head) {
     if (head.error().status() == 0) co_return Next::kGone;  // the connection broke
-    const auto next = co_await refuse(head.error());
+    const auto next = co_await refuse(head.error(), wire_.reader().request().target);
     co_return next;
   }
   if (!*head) co_return first_ ? Next::kGone : Next::kClose;
@@ -83,7 +83,7 @@ Task<ServerConnection::Next> ServerConnection::serve_one() {
   if (const auto expect = request.head_.headers.get("Expect"); expect && request.head_.minor_version == 1) {
     if (!same_name(*expect, "100-continue")) {
       const auto why = error(ErrorCode::kUnsupported, "unknown expectation").with_status(417);
-      const auto next = co_await refuse(why);
+      const auto next = co_await refuse(why, request.head_.target);
       co_return next;
     }
     continue_due_ = !wire_.body_complete() && !wire_.has_surplus();
@@ -92,7 +92,7 @@ Task<ServerConnection::Next> ServerConnection::serve_one() {
     const auto why =
         error(ErrorCode::kTooLarge, "the body is longer than {} bytes", server_.options_.max_body)
             .with_status(413);
-    const auto next = co_await refuse(why);
+    const auto next = co_await refuse(why, request.head_.target);
     co_return next;
   }
 
@@ -116,13 +116,12 @@ Task<ServerConnection::Next> ServerConnection::serve_one() {
   co_return kept ? Next::kAgain : Next::kClose;
 }
 
-Task<ServerConnection::Next> ServerConnection::refuse(const Error& why) {
+Task<ServerConnection::Next> ServerConnection::refuse(const Error& why, std::string_view target) {
   ++server_.numbers_.refused;
   ResponseHead head;
   head.status = why.status();
-  head.headers.add("Content-Type", "text/plain");
-  const std::string body = why.message() + "\n";
-  head.headers.add("Content-Length", fmt::format("{}", body.size()));
+  const std::string body = server_.handler_.refusal(target, why, wire_.stream().remote(), head.headers);
+  head.headers.set("Content-Length", fmt::format("{}", body.size()));
   complete(head, true);
   auto wire = to_wire(head);
   if (!wire) co_return Next::kGone;

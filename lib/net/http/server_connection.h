@@ -26,7 +26,7 @@ class ServerConnection {
   Task<Next> serve_one();
   // Waits for a request's head; false: nothing more comes. Errors are the client's fault.
   Task<Result<bool>> await_head();
-  Task<Next> refuse(const Error& why);
+  Task<Next> refuse(const Error& why, std::string_view target);
   Task<void> linger();
 
   // Body of the current request.
