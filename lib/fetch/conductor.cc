@@ -22,10 +22,11 @@ constexpr std::uint64_t kUnknownPieceLength = kMinPieceLength;
 
 }  // namespace
 
-Conductor::Conductor(const EngineParts& parts, const EngineOptions& options, std::string task_id,
-                     const Wish& wish)
+Conductor::Conductor(const EngineParts& parts, const EngineOptions& options, Suspects& suspects,
+                     std::string task_id, const Wish& wish)
     : parts_(parts),
       options_(options),
+      suspects_(suspects),
       task_id_(std::move(task_id)),
       wish_(wish),
       log_(parts.log),
@@ -66,6 +67,7 @@ Task<Result<void>> Conductor::work() {
   changed_.notify_all();
   for (;;) {
     if (task_->has_everything()) CO_OK(co_await finish());
+    if (std::exchange(unannounced_, false) && task_->finished()) co_await announce_complete();
     while (done()) {
       working_ = false;
       settled_.notify_all();
@@ -252,11 +254,17 @@ Task<Result<void>> Conductor::finish() {
       continue;
     }
     Busy busy(finishing_, changed_);
+    const bool verifies = !task_->facts().digest.empty();
+    std::vector<Suspects::Evidence> given;
+    if (verifies) given = evidence();
+    const bool ours = all_from_origin();
     auto finished = co_await task_->finish();
     if (!finished) {
+      if (finished.failed_with(ErrorCode::kCorrupt)) distrust(std::move(given), ours);
       if (!failure_) failure_ = finished.error().clone();
       co_return finished;
     }
+    if (verifies) judge();
   }
   co_return Result<void>{};
 }
@@ -299,6 +307,7 @@ Task<Result<void>> Conductor::verify(std::string digest) {
   if (found == wanted.to_string()) co_return Result<void>{};
   auto wrong = error(ErrorCode::kCorrupt, "{} has digest {}, {} was expected; its content was thrown away",
                      source::redacted(wish_.message.url()), found, wanted.to_string());
+  distrust(evidence(), all_from_origin());
   (void)parts_.store.remove(task_id_);  // others who read it now go on to their end
   co_return wrong;
 }
@@ -310,6 +319,15 @@ Task<Result<void>> Conductor::round() {
   const auto& message = wish_.message;
   bool small = length && (*length <= options_.small_content ||
                           (message.has_range() && message.range().length() <= options_.small_content));
+  // What peers gave was wrong: the origin has the right bytes, if anybody has.
+  const bool wary = distrusted() && source_allowed_ && peers_possible() && length;
+  if (wary && !small) {
+    log_.info("task {}: what peers gave was wrong; going to the origin", task_id_);
+    auto fetched = co_await from_source(nullptr);
+    unannounced_ = fetched.ok();
+    if (fetched || !source::is_retryable(fetched.error())) co_return fetched;
+    log_.info("task {}: {}; asking other peers", task_id_, fetched.error().message());
+  }
   if (peers_possible() && length && !(small && source_allowed_)) co_return co_await round_with_scheduler();
   if (!source_allowed_) {
     co_return error(ErrorCode::kUnavailable,
@@ -376,6 +394,7 @@ Task<Result<void>> Conductor::round_with_scheduler() {
       }
       session->back_to_source_started();
       auto fetched = co_await from_source(session.get());
+      if (fetched && task_->has_everything()) fetched = co_await finish();
       auto outcome = fetched ? swarm::Outcome::kBackToSourceFinished : swarm::Outcome::kBackToSourceFailed;
       auto description = fetched ? std::string() : fetched.error().message();
       (void)co_await session->end(outcome, std::move(description), soon(kFarewell));
@@ -394,8 +413,14 @@ Task<Result<void>> Conductor::round_with_scheduler() {
       }
       if (*ended == ParentPhase::End::kDone) {
         parents.reset();
-        (void)co_await session->end(swarm::Outcome::kFinished, "", soon(kFarewell));
-        co_return Result<void>{};
+        // A copy is only told of when it is known to be right.
+        Result<void> finished;
+        if (task_->has_everything()) finished = co_await finish();
+        if (!finished && accused_) session->piece_failed(accused_->number, accused_->peer_id);
+        auto outcome = finished ? swarm::Outcome::kFinished : swarm::Outcome::kFailed;
+        auto description = finished ? std::string() : finished.error().message();
+        (void)co_await session->end(outcome, std::move(description), soon(kFarewell));
+        co_return finished;
       }
       reason = *ended == ParentPhase::End::kStalled ? "parents send nothing" : "parents have nothing more";
     }
@@ -427,6 +452,7 @@ Task<Result<void>> Conductor::from_source(swarm::AnnounceSession* session) {
 
 void Conductor::piece_done(const store::PieceInfo& piece) {
   plan_.completed(piece.number);
+  if (piece.traffic == store::Traffic::kBackToSource) ++from_origin_;
   if (session_ != nullptr) session_->piece_finished(piece);
   if (parts_.metrics != nullptr) {
     static constexpr const char* kTypes[] = {"BACK_TO_SOURCE", "REMOTE_PEER", "LOCAL_PEER"};

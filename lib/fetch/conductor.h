@@ -19,6 +19,7 @@
 #include "base/scope.h"
 #include "fetch/pacer.h"
 #include "fetch/piece_plan.h"
+#include "fetch/suspects.h"
 #include "fetch/wish.h"
 
 namespace d7y::fetch {
@@ -26,7 +27,8 @@ namespace d7y::fetch {
 class Conductor {
  public:
   // `wish` is the first one; its URL, headers and credentials are used for the origin.
-  Conductor(const EngineParts& parts, const EngineOptions& options, std::string task_id, const Wish& wish);
+  Conductor(const EngineParts& parts, const EngineOptions& options, Suspects& suspects, std::string task_id,
+            const Wish& wish);
   ~Conductor();
   Conductor(const Conductor&) = delete;
   Conductor& operator=(const Conductor&) = delete;
@@ -44,6 +46,9 @@ class Conductor {
   Signal& changed() { return changed_; }
   bool received_anything() const { return first_byte_at_.has_value(); }
   std::optional<TimePoint> first_byte_at() const { return first_byte_at_; }
+  // The content was not what its digest says, and the origin may well have the right one: a conductor that
+  // begins now takes no bytes of those who gave these.
+  bool misled() const { return misled_; }
 
   // ---- What downloads say
   PiecePlan::WantId want(PiecePlan::Run run);
@@ -92,6 +97,15 @@ class Conductor {
   Task<Result<void>> from_source(swarm::AnnounceSession* session);
   api::common::Download registration() const;
 
+  // Which pieces came from peers; whether all came from the origin, in this conductor's time.
+  std::vector<Suspects::Evidence> evidence() const;
+  bool all_from_origin() const;
+  // The content was wrong.
+  void distrust(std::vector<Suspects::Evidence> evidence, bool all_from_origin);
+  // It is right, so that those who gave other bytes before are known.
+  void judge();
+  bool distrusted() const { return suspects_.distrusted(task_id_, parts_.world.now()); }
+
   // A piece is here.
   void piece_done(const store::PieceInfo& piece);
   void bytes_arrived(std::size_t bytes);
@@ -102,6 +116,7 @@ class Conductor {
 
   EngineParts parts_;
   const EngineOptions& options_;
+  Suspects& suspects_;
   std::string task_id_, peer_id_;
   Wish wish_;
   Log log_;
@@ -110,9 +125,13 @@ class Conductor {
   PiecePlan plan_;
   bool learned_ = false, working_ = true, source_allowed_ = false;
   bool finishing_ = false;
-  bool learned_from_peers_ = false;
-  std::map<HashKind, std::string> digests_;  // of the finished content
-  bool ranges_ = true;                       // the origin can send parts
+  bool learned_from_peers_ = false, misled_ = false;
+  bool unannounced_ = false;       // fetched without a scheduler's knowing, though it would want to know
+  std::uint32_t from_origin_ = 0;  // pieces fetched from there
+  std::map<std::string, std::string> hosts_;   // of parents, by peer id
+  std::optional<Suspects::Evidence> accused_;  // the only one who can have given wrong bytes
+  std::map<HashKind, std::string> digests_;    // of the finished content
+  bool ranges_ = true;                         // the origin can send parts
   source::Version version_;
   std::unique_ptr<source::Body> first_body_;  // of the first request, still to be read
   std::optional<Error> failure_;

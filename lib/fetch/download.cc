@@ -9,6 +9,9 @@
 namespace d7y::fetch {
 namespace {
 
+// So often a download begins again because peers gave it wrong bytes.
+constexpr int kMostMisled = 2;
+
 Result<void> clone(const Result<void>& result) {
   if (result) return {};
   return result.error().clone();
@@ -47,10 +50,34 @@ Task<void> Download::run() {
 }
 
 Task<Result<void>> Download::work() {
+  for (int misled = 0;; ++misled) {
+    auto done = co_await attempt();
+    // Whoever has taken bytes from here already cannot take them back.
+    const bool again = done.failed_with(ErrorCode::kCorrupt) && conductor_->misled() &&
+                       misled < kMostMisled && !wish_.in_order && !wish_.ascending;
+    if (!again) co_return done;
+    start_over();
+  }
+}
+
+void Download::start_over() {
+  if (want_) conductor_->forget(*want_);
+  want_.reset();
+  length_.reset();
+  counted_ = {};
+  counts_ = {};
+  cursor_ = {};
+  misled_.push_back(conductor_);
+  conductor_ = engine_.start_over(*misled_.back(), wish_);
+  misled_.back()->changed().notify_all();
+}
+
+Task<Result<void>> Download::attempt() {
   while (!conductor_->learned()) {
     if (const auto* failure = conductor_->failure()) co_return failure->clone();
     CO_OK(co_await changed().wait(Deadline::never()));  // work() runs under deadline_
   }
+  task_ = conductor_->task();
   CO_OK(resolve_range());
   started_ = true;
   if (wish_.in_order) {

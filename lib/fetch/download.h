@@ -11,6 +11,7 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <vector>
 
 #include "base/scope.h"
 #include "fetch/conductor.h"
@@ -50,7 +51,7 @@ class Download {
   Signal& changed() { return conductor_->changed(); }
 
   // After started(): the task, and the part of it that was wished for.
-  const store::TaskHandle& task() const { return conductor_->task(); }
+  const store::TaskHandle& task() const { return task_; }
   std::uint64_t offset() const { return offset_; }
   std::optional<std::uint64_t> length() const;  // none: not known before the end
   PiecePlan::Run pieces() const { return run_; }
@@ -71,7 +72,10 @@ class Download {
 
  private:
   Task<void> run();
+  // Once, and again with other sources if what came was wrong through no fault of the origin.
   Task<Result<void>> work();
+  Task<Result<void>> attempt();
+  void start_over();
   bool range_counts() const;
   Result<void> resolve_range();
   Task<Result<void>> wait_for_pieces();
@@ -82,6 +86,8 @@ class Download {
 
   Engine& engine_;
   std::shared_ptr<Conductor> conductor_;
+  std::vector<std::shared_ptr<Conductor>> misled_;  // former ones, whose signals somebody may wait for
+  store::TaskHandle task_;
   Wish wish_;
   Deadline deadline_;
   TimePoint began_, ended_at_{};

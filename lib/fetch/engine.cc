@@ -82,8 +82,7 @@ Result<std::string> Engine::task_id(const api::common::Download& message) {
 bool Engine::is_running(const std::string& task_id) const {
   auto found = entries_.find(task_id);
   if (found == entries_.end() || !found->second.conductor) return false;
-  const auto& conductor = *found->second.conductor;
-  return conductor.failure() == nullptr && !(conductor.task() && conductor.task()->removed());
+  return !is_over(found->second);
 }
 
 Result<std::unique_ptr<Download>> Engine::start(Wish wish, Deadline deadline) {
@@ -126,19 +125,33 @@ Result<std::unique_ptr<Download>> Engine::start(Wish wish, Deadline deadline) {
     }
   }
 
+  note_start(wish);
+  ++downloads_;
+  auto conductor = join(id, wish);
+  return std::make_unique<Download>(*this, std::move(conductor), std::move(wish), deadline);
+}
+
+bool Engine::is_over(const Entry& entry) {
+  return entry.conductor && (entry.conductor->failure() != nullptr ||
+                             (entry.conductor->task() && entry.conductor->task()->removed()));
+}
+
+std::shared_ptr<Conductor> Engine::join(const std::string& id, const Wish& wish) {
   auto& entry = entries_[id];
-  bool over = entry.conductor && (entry.conductor->failure() != nullptr ||
-                                  (entry.conductor->task() && entry.conductor->task()->removed()));
-  if (over) entry = {};  // those who still hold it see it to its end; this wish gets a fresh start
-  if (!entry.conductor) entry.conductor = std::make_shared<Conductor>(parts_, options_, id, wish);
-  if (!message.disable_back_to_source()) entry.conductor->allow_source();
+  if (is_over(entry)) entry = {};  // those who still hold it see it to its end; this wish gets a fresh start
+  if (!entry.conductor) entry.conductor = std::make_shared<Conductor>(parts_, options_, suspects_, id, wish);
+  if (!wish.message.disable_back_to_source()) entry.conductor->allow_source();
   entry.unlimited = entry.unlimited || wish.rate_limit == 0;
   entry.rate_limit = std::max(entry.rate_limit, wish.rate_limit);
   entry.conductor->limit_rate(entry.unlimited ? 0 : entry.rate_limit);
-  note_start(wish);
   ++entry.downloads;
-  ++downloads_;
-  return std::make_unique<Download>(*this, entry.conductor, std::move(wish), deadline);
+  return entry.conductor;
+}
+
+std::shared_ptr<Conductor> Engine::start_over(const Conductor& misled, const Wish& wish) {
+  auto found = entries_.find(misled.task_id());
+  if (found != entries_.end() && found->second.conductor.get() == &misled) --found->second.downloads;
+  return join(misled.task_id(), wish);
 }
 
 void Engine::left(const Download& download, Conductor& conductor) {

@@ -12,6 +12,7 @@
 
 #include "fetch/conductor.h"
 #include "fetch/download.h"
+#include "fetch/suspects.h"
 #include "fetch/wish.h"
 
 namespace d7y::fetch {
@@ -50,6 +51,11 @@ class Engine {
     std::uint64_t rate_limit = 0;
     bool unlimited = false;
   };
+  static bool is_over(const Entry& entry);
+  // Has one more download of the task; a new conductor if there is none that goes on.
+  std::shared_ptr<Conductor> join(const std::string& id, const Wish& wish);
+  // The same for a download whose conductor was misled.
+  std::shared_ptr<Conductor> start_over(const Conductor& misled, const Wish& wish);
   void left(const Download& download, Conductor& conductor);
   void note_start(const Wish& wish);
   void note_end(Download& download, const Result<void>& outcome);
@@ -58,6 +64,7 @@ class Engine {
 
   EngineParts parts_;
   EngineOptions options_;
+  Suspects suspects_;
   std::map<std::string, Entry> entries_;
   std::size_t downloads_ = 0;
   bool closed_ = false;

@@ -40,6 +40,10 @@ void ParentPhase::offer(const std::vector<swarm::Candidate>& offered) {
   auto now = conductor_.parts_.world.now();
   for (auto& parent : parents_) parent.offered = false;
   for (const auto& candidate : offered) {
+    if (!conductor_.suspects_.may_give(conductor_.task_id_, candidate.peer_id, candidate.host_id, now)) {
+      refused_.push_back(candidate.peer_id);
+      continue;
+    }
     auto known = std::find_if(parents_.begin(), parents_.end(), [&](const Parent& p) {
       return p.watch->parent().peer_id == candidate.peer_id;
     });
@@ -56,6 +60,7 @@ void ParentPhase::offer(const std::vector<swarm::Candidate>& offered) {
     for (std::uint32_t piece = 0; piece < conductor_.plan_.pieces(); ++piece) {
       if (conductor_.plan_.wanted(piece) && !conductor_.task_->has(piece)) watch.wanted.push_back(piece);
     }
+    conductor_.hosts_[candidate.peer_id] = candidate.host_id;
     auto& parent = parents_.emplace_back();
     parent.id = set_.add(candidate.peer_id, candidate.host_id, now);
     parent.watch = std::make_unique<swarm::ParentWatch>(*conductor_.parts_.parents, candidate,
@@ -278,6 +283,7 @@ Task<Result<ParentPhase::End>> ParentPhase::run(swarm::AnnounceSession& session)
     while (auto unasked = session.unasked()) {
       if (unasked->kind == swarm::Verdict::Kind::kParents) offer(unasked->parents);
     }
+    for (auto& peer : std::exchange(refused_, {})) session.piece_failed(0, std::move(peer));
     assign(session);
     if (failure_) co_return std::move(*failure_);
     if (conductor_.done()) {

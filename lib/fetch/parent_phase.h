@@ -69,6 +69,7 @@ class ParentPhase {
   swarm::ParentSet set_;
   std::list<Parent> parents_;
   std::list<Fetch> fetches_;
+  std::vector<std::string> refused_;  // peer ids that were offered and whose bytes we do not take
   std::vector<std::uint16_t> copies_;
   std::vector<std::uint32_t> busy_;      // pieces that somebody else had claimed at the last look
   std::optional<TimePoint> idle_since_;  // nothing is on its way, or a reader waits, though parents have more

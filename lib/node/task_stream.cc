@@ -84,6 +84,10 @@ class TaskStream {
   }
 
   Task<Result<void>> send_news() {
+    if (task_ != download_.task()) {  // the download began again: what it had was wrong
+      task_ = download_.task();
+      cursor_ = {};
+    }
     // Copied, because the span dies with the next change, which may come while we write.
     auto span = download_.task()->news(cursor_);
     std::vector<std::uint32_t> fresh(span.begin(), span.end());
@@ -123,6 +127,7 @@ class TaskStream {
   grpc::Writer<Response>& out_;
   fetch::PiecePlan::Run run_;
   std::uint32_t next_ = 0;
+  store::TaskHandle task_;
   store::PieceCursor cursor_;
   store::Bitmap local_, sent_;
 };

@@ -216,7 +216,10 @@ Task<void> Proxy::answer_from_task(Exchange& exchange, Route route) {
     auto sent = co_await send_content(exchange, **started, was_finished);
     if (sent) co_return;
     const int status = sent.error().status();
-    if (!exchange.responder.begun() && first && joined && (status == 401 || status == 403)) continue;
+    const bool others_rights = joined && (status == 401 || status == 403);
+    // Wrong bytes of peers were found before the first of them went out: there are others.
+    const bool others_bytes = sent.failed_with(ErrorCode::kCorrupt) || sent.failed_with(ErrorCode::kChanged);
+    if (!exchange.responder.begun() && first && (others_rights || others_bytes)) continue;
     if (exchange.responder.begun()) {
       exchange.failure = sent.error().message();
       exchange.responder.abort();

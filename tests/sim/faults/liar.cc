@@ -1,9 +1,11 @@
 #include "sim/faults/liar.h"
 
 #include <algorithm>
+#include <map>
 #include <memory>
 #include <utility>
 
+#include "base/crc32.h"
 #include "sim/rng.h"
 #include "swarm/vortex.h"
 
@@ -12,6 +14,18 @@ namespace d7y::sim {
 using namespace swarm;
 
 namespace {
+
+std::string write(const vortex::Answer& answer) {
+  return std::visit(
+      [](const auto& what) -> std::string {
+        if constexpr (requires { vortex::encode(what, std::uint8_t{0}); }) {
+          return vortex::encode(what, std::uint8_t{7});
+        } else {
+          return vortex::encode(what);
+        }
+      },
+      answer);
+}
 
 class Liar {
  public:
@@ -115,25 +129,70 @@ class Liar {
   }
   void distort(vortex::Close&) {}
 
-  static std::string write(const vortex::Answer& answer) {
-    return std::visit(
-        [](const auto& what) -> std::string {
-          if constexpr (requires { vortex::encode(what, std::uint8_t{0}); }) {
-            return vortex::encode(what, std::uint8_t{7});
-          } else {
-            return vortex::encode(what);
-          }
-        },
-        answer);
-  }
-
   Random random_;
   double share_;
   vortex::AnswerReader reader_;
   bool silent_ = false;
 };
 
+class ConsistentLiar {
+ public:
+  std::string rewrite(Bytes bytes) {
+    std::string out;
+    while (!bytes.empty()) {
+      if (reader_.body_left() > 0) {
+        auto count = static_cast<std::size_t>(std::min<std::uint64_t>(reader_.body_left(), bytes.size()));
+        body(bytes.first(count), out);
+        reader_.took_body(count);
+        bytes = bytes.subspan(count);
+        continue;
+      }
+      auto step = reader_.feed(bytes);
+      if (!step) return out;
+      bytes = bytes.subspan(step->taken);
+      if (step->answer) packet(std::move(*step->answer), out);
+    }
+    return out;
+  }
+
+ private:
+  struct Piece {
+    bool begun = false;
+    std::uint32_t crc = 0;
+  };
+
+  void body(Bytes bytes, std::string& out) {
+    auto at = out.size();
+    out += as_text(bytes);
+    if (!std::exchange(now_->begun, true)) out[at] = static_cast<char>(out[at] ^ 1);
+    now_->crc = crc32(as_bytes(out).subspan(at), now_->crc);
+  }
+
+  void packet(vortex::Answer answer, std::string& out) {
+    if (auto* content = std::get_if<vortex::PieceContent>(&answer)) {
+      content->digest.clear();  // the bytes are still to come
+      whole_ = {};
+      now_ = &whole_;
+    }
+    if (auto* start = std::get_if<vortex::PieceStart>(&answer)) pieces_[start->request] = {};
+    if (auto* chunk = std::get_if<vortex::PieceChunk>(&answer)) now_ = &pieces_[chunk->request];
+    if (auto* end = std::get_if<vortex::PieceEnd>(&answer); end != nullptr && end->code == vortex::Code::kOk)
+      end->digest = fmt::format("crc32:{}", pieces_[end->request].crc);
+    out += write(answer);
+  }
+
+  vortex::AnswerReader reader_;
+  std::map<std::uint32_t, Piece> pieces_;  // by request
+  Piece whole_;
+  Piece* now_ = &whole_;
+};
+
 }  // namespace
+
+Fabric::Rewrite consistent_liar() {
+  auto who = std::make_shared<ConsistentLiar>();
+  return [who](Bytes bytes) { return who->rewrite(bytes); };
+}
 
 Fabric::Rewrite liar(std::uint64_t seed, double share) {
   auto who = std::make_shared<Liar>(seed, share);
