@@ -29,6 +29,7 @@ Conductor::Conductor(const EngineParts& parts, const EngineOptions& options, Sus
       suspects_(suspects),
       task_id_(std::move(task_id)),
       wish_(wish),
+      accesses_({wish.message.url(), wish.private_headers}),
       log_(parts.log),
       last_byte_at_(parts.world.now()),
       own_limit_(0, 0, parts.world.now()),
@@ -86,11 +87,11 @@ bool Conductor::peers_possible() const {
 
 source::Request Conductor::source_request() const {
   source::Request request;
-  request.url = wish_.message.url();
+  request.url = accesses_.now().url;
   for (const auto& [name, value] : wish_.message.request_header()) {
     if (!http::same_name(name, "range") && !http::same_name(name, "host")) request.headers.add(name, value);
   }
-  for (const auto& header : wish_.private_headers) request.headers.add(header.name, header.value);
+  for (const auto& header : accesses_.now().headers) request.headers.add(header.name, header.value);
   for (const auto& [name, value] : options_.source_headers) {
     if (!request.headers.has(name)) request.headers.add(name, value);
   }
@@ -220,6 +221,26 @@ PiecePlan::WantId Conductor::want(PiecePlan::Run run) {
   auto id = plan_.want(run);
   wanted_.notify_all();
   return id;
+}
+
+Accesses::Id Conductor::come(const Wish& wish) {
+  // The same content at another place is as good where its digest will tell.
+  const bool same = wish.message.url() == wish_.message.url() || !wish_.content_digest.empty();
+  if (!same || wish.message.disable_back_to_source()) return 0;
+  return accesses_.add({wish.message.url(), wish.private_headers});
+}
+
+bool Conductor::other_access(const Error& why, std::uint64_t turn) {
+  if (why.status() != 401 && why.status() != 403) return false;
+  const auto url = accesses_.now().url;
+  const bool first = accesses_.turn() == turn;
+  if (!accesses_.refused(turn)) return false;
+  if (first)
+    log_.info("task {}: its origin refuses the credentials in use now; going on with another caller's",
+              task_id_);
+  // Another place has validators of its own.
+  if (accesses_.now().url != url) version_ = {.length = version_.length};
+  return true;
 }
 
 void Conductor::forget(PiecePlan::WantId id) { plan_.forget(id); }

@@ -17,6 +17,7 @@
 
 #include "base/hash.h"
 #include "base/scope.h"
+#include "fetch/access.h"
 #include "fetch/pacer.h"
 #include "fetch/piece_plan.h"
 #include "fetch/suspects.h"
@@ -56,6 +57,10 @@ class Conductor {
   void reading(PiecePlan::WantId id, std::uint32_t piece) { plan_.reading(id, piece); }
   void limit_rate(std::uint64_t bytes_per_second);
   void allow_source() { source_allowed_ = true; }
+  // With this wish's credentials the origin may be asked as well, should it refuse those in use, until it
+  // goes.
+  Accesses::Id come(const Wish& wish);
+  void go(Accesses::Id id) { accesses_.remove(id); }
 
   // Everything is here: marks the task finished, once for all who ask.
   Task<Result<void>> finish();
@@ -110,6 +115,8 @@ class Conductor {
   void piece_done(const store::PieceInfo& piece);
   void bytes_arrived(std::size_t bytes);
   source::Request source_request() const;
+  // The origin said `why` to who asked at `turn`: whether it can be asked as somebody else.
+  bool other_access(const Error& why, std::uint64_t turn);
   std::string fresh_peer_id() const;
   bool done() const { return plan_.missing() == 0; }
   bool peers_possible() const;
@@ -119,6 +126,7 @@ class Conductor {
   Suspects& suspects_;
   std::string task_id_, peer_id_;
   Wish wish_;
+  Accesses accesses_;
   Log log_;
 
   store::TaskHandle task_;

@@ -26,12 +26,14 @@ Download::Download(Engine& engine, std::shared_ptr<Conductor> conductor, Wish wi
       deadline_(deadline),
       began_(engine.world().now()),
       scope_(engine.world().loop()) {
+  access_ = conductor_->come(wish_);
   scope_.spawn(run());
 }
 
 Download::~Download() {
   reader_.reset();
   if (want_) conductor_->forget(*want_);
+  conductor_->go(access_);
   engine_.left(*this, *conductor_);
 }
 
@@ -63,12 +65,14 @@ Task<Result<void>> Download::work() {
 void Download::start_over() {
   if (want_) conductor_->forget(*want_);
   want_.reset();
+  conductor_->go(access_);
   length_.reset();
   counted_ = {};
   counts_ = {};
   cursor_ = {};
   misled_.push_back(conductor_);
   conductor_ = engine_.start_over(*misled_.back(), wish_);
+  access_ = conductor_->come(wish_);
   misled_.back()->changed().notify_all();
 }
 

@@ -86,6 +86,7 @@ class Download {
 
   Engine& engine_;
   std::shared_ptr<Conductor> conductor_;
+  Accesses::Id access_ = 0;
   std::vector<std::shared_ptr<Conductor>> misled_;  // former ones, whose signals somebody may wait for
   store::TaskHandle task_;
   Wish wish_;

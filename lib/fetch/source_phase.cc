@@ -41,6 +41,7 @@ Task<void> SourcePhase::lane() {
     if (!run) run = conductor_.plan_.next_run(lanes_, static_cast<std::uint32_t>(longest));
     if (!run) co_return;  // the rest is in other lanes' hands
     auto before = conductor_.plan_.missing();
+    const auto turn = conductor_.accesses_.turn();
     auto fetched = co_await fetch_run(*run, retry);
     if (fetched) {
       retry.reset();
@@ -54,7 +55,7 @@ Task<void> SourcePhase::lane() {
       co_return;
     }
     if (conductor_.plan_.missing() < before) retry.reset();
-    bool again = co_await try_again(retry, fetched.error());
+    bool again = co_await try_again(retry, fetched.error(), turn);
     if (!again) {
       if (!failure_) failure_ = std::move(fetched).error();
       co_return;
@@ -73,8 +74,9 @@ std::optional<PiecePlan::Run> SourcePhase::first_run() const {
   return run;
 }
 
-Task<bool> SourcePhase::try_again(source::Retry& retry, const Error& why) {
+Task<bool> SourcePhase::try_again(source::Retry& retry, const Error& why, std::uint64_t turn) {
   auto& world = conductor_.parts_.world;
+  if (conductor_.other_access(why, turn)) co_return true;
   auto pause = retry.after(why, world.random(), source::retry_after_of(why, world.wall_now()));
   if (!pause) co_return false;
   conductor_.log_.debug("task {}: {}; trying again in {} ms", conductor_.task_id_, why.message(),
@@ -160,11 +162,12 @@ Task<Result<void>> SourcePhase::fill(store::PieceClaim& claim, Stream& stream, s
   static constexpr std::uint64_t kProgress = 64 << 10;  // less between two breaks counts as none
   for (;;) {
     auto before = claim.remaining();
+    const auto turn = conductor_.accesses_.turn();
     auto filled = co_await fill_once(claim, stream, run_end);
     if (filled) co_return Result<void>{};
     stream.body.reset();
     if (before - claim.remaining() >= kProgress) retry.reset();
-    bool again = co_await try_again(retry, filled.error());
+    bool again = co_await try_again(retry, filled.error(), turn);
     if (!again) co_return std::move(filled).error();
   }
 }
@@ -217,10 +220,11 @@ Task<Result<void>> SourcePhase::stream_all() {
   source::Retry retry(conductor_.options_.retry);
   for (;;) {
     auto before = conductor_.task_->stored();
+    const auto turn = conductor_.accesses_.turn();
     auto streamed = co_await stream_once();
     if (streamed) co_return Result<void>{};
     if (conductor_.task_->stored() > before) retry.reset();
-    bool again = co_await try_again(retry, streamed.error());
+    bool again = co_await try_again(retry, streamed.error(), turn);
     if (!again) co_return std::move(streamed).error();
   }
 }

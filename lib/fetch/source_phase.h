@@ -36,8 +36,8 @@ class SourcePhase {
   Task<Result<void>> end_of_unknown(store::PieceClaim claim, TimePoint began);
   Task<Result<std::size_t>> read_paced(source::Body& body, MutableBytes buffer);
   Task<Result<void>> complete(store::PieceClaim claim, TimePoint began);
-  // True if `why` was waited out and the attempt should be made again.
-  Task<bool> try_again(source::Retry& retry, const Error& why);
+  // True if `why` was waited out and the attempt, made at `turn` of the accesses, should be made again.
+  Task<bool> try_again(source::Retry& retry, const Error& why, std::uint64_t turn);
 
   Conductor& conductor_;
   std::uint32_t lanes_ = 1;

@@ -119,3 +119,72 @@ TEST_CASE("one who is refused does not spoil the download of one who is not") {
   CHECK((*right)->head.status == 200);
   CHECK((*right)->body == content);
 }
+
+namespace {
+
+// A layer whose token ends while it is fetched: the registry wants another one from then on, and breaks off
+// what it sends.
+struct Renewal {
+  Renewal() : content(random_bytes(48_MiB)), path(rig.add_blob(content)) {
+    auto& file = rig.origin.file(path);
+    file.authorization = "Bearer old";
+    file.rate = 2_MiB;
+    file.faults.push_back({.reset_after = 3_MiB, .method = "GET", .count = 1});
+  }
+  void ask(std::string token, std::optional<Result<Answer>>& out) {
+    auto run = [](Rig& rig, http::Request request, std::optional<Result<Answer>>& out) -> Task<void> {
+      auto got = co_await rig.fetch(std::move(request));
+      out = std::move(got);
+    };
+    rig.client_host.spawn(run(rig, rig.request(path, {{"Authorization", "Bearer " + token}}), out));
+  }
+  Rig rig;
+  std::string content, path;
+};
+
+}  // namespace
+
+TEST_CASE("a layer whose token ends goes on with the newer one of another who waits for it") {
+  Renewal renewal;
+  auto& rig = renewal.rig;
+  std::optional<Result<Answer>> old, renewed;
+  renewal.ask("old", old);
+  rig.sim.run_for(1s);
+  rig.origin.file(renewal.path).authorization = "Bearer new";
+  renewal.ask("new", renewed);
+  REQUIRE(rig.sim.run_until([&] { return old && renewed; }, 300s));
+  for (auto* answer : {&old, &renewed}) {
+    REQUIRE((*answer)->ok());
+    CHECK((**answer)->head.status == 200);
+    CHECK_FALSE((**answer)->broken);
+    CHECK((**answer)->body == renewal.content);
+  }
+  int refusals = 0;
+  for (const auto& request : rig.origin.log()) refusals += request.status == 401;
+  CHECK(refusals > 0);  // or the token never mattered
+}
+
+TEST_CASE(
+    "a layer whose token ends with nobody to stand in breaks off, and is taken up with the next token") {
+  Renewal renewal;
+  auto& rig = renewal.rig;
+  std::optional<Result<Answer>> old, wrong;
+  renewal.ask("old", old);
+  rig.sim.run_for(1s);
+  rig.origin.file(renewal.path).authorization = "Bearer new";
+  renewal.ask("wrong", wrong);
+  REQUIRE(rig.sim.run_until([&] { return old && wrong; }, 300s));
+  CHECK((*wrong)->head.status == 401);
+  CHECK((*old)->head.status == 200);
+  CHECK((*old)->broken.has_value());
+  CHECK((*old)->body.size() < renewal.content.size());
+  CHECK((*old)->body == renewal.content.substr(0, (*old)->body.size()));
+  rig.origin.file(renewal.path).rate = 0;
+  const auto before = rig.origin.body_bytes();
+  const auto have = (*old)->body.size();
+  auto rest = rig.get(renewal.path,
+                      {{"Authorization", "Bearer new"}, {"Range", "bytes=" + std::to_string(have) + "-"}});
+  CHECK(rest.head.status == 206);
+  CHECK((*old)->body + rest.body == renewal.content);
+  CHECK(rig.origin.body_bytes() - before < renewal.content.size());
+}
