@@ -106,11 +106,9 @@ Result<node::NodeOptions> node_options(world::World& world, const d7y_node_optio
   if (options.ca_path != nullptr) config.backend.ca_cert = options.ca_path;
   if (options.insecure != 0) config.backend.insecure_skip_verify = true;
   auto text = [](const char* s) { return std::string(s != nullptr ? s : ""); };
-  http::ProxyVariables proxies;
-  proxies.http_proxy = text(options.http_proxy);
-  proxies.https_proxy = text(options.https_proxy);
-  proxies.no_proxy = text(options.no_proxy);
-  TRY(out.proxies, http::ProxySettings::from_variables(proxies));
+  out.proxies.http_proxy = text(options.http_proxy);
+  out.proxies.https_proxy = text(options.https_proxy);
+  out.proxies.no_proxy = text(options.no_proxy);
   out.user = static_cast<std::uint32_t>(geteuid());
   return out;
 }

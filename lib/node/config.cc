@@ -104,6 +104,10 @@ void read_proxy(ConfigReader& reader, DaemonConfig::Proxy& out) {
       each.read("addr", registry.addr);
       each.read("cert", registry.cert);
       each.read("insecureSkipVerify", registry.insecure_skip_verify);
+      each.read("clientCert", registry.client_cert);
+      each.read("clientKey", registry.client_key);
+      if (registry.client_cert.empty() != registry.client_key.empty())
+        each.complain("clientCert", "it and clientKey belong together; set both or none");
       if (each.has("port")) each.read<std::uint16_t>("port", registry.port.emplace(0));
       if (registry.name.empty()) each.complain("name", "a registry needs one, as host or host:port");
       if (auto good = each.finish(); !good)
@@ -200,6 +204,13 @@ Result<DaemonConfig> DaemonConfig::parse(std::string_view text, std::string_view
   reader.read_duration("backend.cacheTemporaryRedirectTTL", backend.temporary_redirect_ttl);
   reader.read("backend.insecureSkipVerify", backend.insecure_skip_verify);
   reader.read("backend.caCert", backend.ca_cert);
+  reader.read("backend.clientCert", backend.client_cert);
+  reader.read("backend.clientKey", backend.client_key);
+  if (backend.client_cert.empty() != backend.client_key.empty())
+    reader.complain("backend.clientCert", "it and clientKey belong together; set both or none");
+  reader.read("backend.httpProxy", backend.http_proxy);
+  reader.read("backend.httpsProxy", backend.https_proxy);
+  reader.read("backend.noProxy", backend.no_proxy);
 
   auto& gc = config.gc;
   reader.read_duration("gc.interval", gc.interval);

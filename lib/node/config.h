@@ -41,7 +41,7 @@ struct ProxyRule {
 
 // Ours: a registry that needs more than its name to be reached, or is chosen by port or path.
 struct ProxyRegistry {
-  std::string name, addr, cert;
+  std::string name, addr, cert, client_cert, client_key;
   bool insecure_skip_verify = false;
   std::optional<std::uint16_t> port;
 };
@@ -110,8 +110,10 @@ struct DaemonConfig {
     std::uint32_t max_retries = 1;
     bool cache_temporary_redirect = true;
     Duration temporary_redirect_ttl = std::chrono::seconds(600);
-    bool insecure_skip_verify = false;  // ours: https origins are verified unless this is set
-    std::string ca_cert;                // ours: further roots for https origins
+    bool insecure_skip_verify = false;              // ours: https origins are verified unless this is set
+    std::string ca_cert;                            // ours: further roots for https origins
+    std::string client_cert, client_key;            // ours: shown to https origins that ask for one
+    std::string http_proxy, https_proxy, no_proxy;  // ours: before those of the environment. Secrets
   } backend;
 
   struct Gc {

@@ -247,6 +247,81 @@ Task<Result<void>> Node::open_store() {
   co_return Result<void>{};
 }
 
+// The proxies that origins are asked through.
+Result<void> Node::choose_proxies() {
+  const auto& config = options_.config;
+  auto variables = options_.proxies;
+  auto prefer = [](std::string& other, const std::string& ours) {
+    if (!ours.empty()) other = ours;
+  };
+  prefer(variables.http_proxy, config.backend.http_proxy);
+  prefer(variables.https_proxy, config.backend.https_proxy);
+  prefer(variables.no_proxy, config.backend.no_proxy);
+  auto chosen = http::ProxySettings::from_variables(variables);
+  if (!chosen) {
+    return std::move(chosen).error().in(
+        "proxy for origins (backend.httpProxy, backend.httpsProxy, or the environment's http_proxy, "
+        "https_proxy)");
+  }
+  proxies_ = std::move(*chosen);
+  // A machine whose tools all use our proxy has it in our environment, too.
+  auto is_ours = [&](const http::Proxy& proxy) {
+    auto address = Address::parse_ip(proxy.host, 0);
+    const bool here = proxy.host == "localhost" || proxy.host == hostname_ || proxy.host == ip_ ||
+                      (address && address->is_loopback());
+    auto has_port = [&](const ProxyRegistry& registry) { return registry.port == proxy.port; };
+    const auto& registries = config.proxy.registries;
+    return here && config.proxy.server.enabled &&
+           (proxy.port == config.proxy.server.port ||
+            std::any_of(registries.begin(), registries.end(), has_port));
+  };
+  if (proxies_.remove_if(is_ours)) {
+    log_.warn("the proxy that origins are to be asked through is this daemon's own; going to them directly");
+  }
+  return {};
+}
+
+namespace {
+
+Result<net::TlsIdentity> load_identity(world::Files& files, const std::string& certificate,
+                                       const std::string& key) {
+  net::TlsIdentity identity;
+  TRY(identity.certificate_pem, net::load_pem(files, certificate));
+  TRY(identity.key_pem, net::load_pem(files, key));
+  return identity;
+}
+
+}  // namespace
+
+Result<void> Node::choose_identities() {
+  for (const auto& registry : options_.config.proxy.registries) {
+    const bool own = !registry.cert.empty() || registry.insecure_skip_verify || !registry.client_cert.empty();
+    if (!own) continue;
+    auto where = [&](Error why) { return std::move(why).in("registry " + registry.name); };
+    auto address = proxy::registry_address(registry.addr.empty() ? registry.name : registry.addr);
+    if (!address) return where(std::move(address).error());
+    TRY(auto url, Url::parse(*address));
+    net::TlsClientOptions tls;
+    tls.verify = !registry.insecure_skip_verify;
+    if (tls.verify && registry.cert.empty()) {
+      TRY(tls.trust_pem, net::load_system_roots(world_.files(), options_.roots));
+    } else if (tls.verify) {
+      auto trust = net::load_pem(world_.files(), registry.cert);
+      if (!trust) return where(std::move(trust).error());
+      tls.trust_pem.push_back(std::move(*trust));
+    }
+    if (!registry.client_cert.empty()) {
+      auto identity = load_identity(world_.files(), registry.client_cert, registry.client_key);
+      if (!identity) return where(std::move(identity).error());
+      tls.identity = std::move(*identity);
+    }
+    auto context = net::TlsContext::client(std::move(tls));
+    if (!context) return where(std::move(context).error());
+    origin_tls_[url.origin()] = std::move(*context);
+  }
+  return {};
+}
+
 // Whom https origins are verified against.
 Result<std::shared_ptr<net::TlsContext>> Node::origin_trust() {
   const auto& config = options_.config;
@@ -260,14 +335,20 @@ Result<std::shared_ptr<net::TlsContext>> Node::origin_trust() {
       tls.trust_pem.push_back(std::move(extra));
     }
   }
+  if (!config.backend.client_cert.empty()) {
+    TRY(tls.identity, load_identity(world_.files(), config.backend.client_cert, config.backend.client_key));
+  }
   return net::TlsContext::client(std::move(tls));
 }
 
 Result<void> Node::open_sources() {
   const auto& config = options_.config;
+  TRY_OK(choose_proxies());
+  TRY_OK(choose_identities());
   http::ClientOptions client;
   client.user_agent = std::string(source::user_agent());
-  client.proxies = options_.proxies;
+  client.proxies = proxies_;
+  client.tls_of = origin_tls_;
   client.tls = [this] { return origin_trust(); };
   http_client_ = std::make_unique<http::Client>(world_, std::move(client), log_.in("http"));
   auto http = std::make_shared<source::HttpBackend>(*http_client_, source::HttpBackendOptions{});
@@ -371,7 +452,8 @@ Result<void> Node::open_proxy() {
   const auto& config = options_.config.proxy;
   if (!config.server.enabled) return {};
   http::ClientOptions client;
-  client.proxies = options_.proxies;
+  client.proxies = proxies_;
+  client.tls_of = origin_tls_;
   client.connections_per_origin = 512;
   client.idle_per_origin = 32;
   client.tls = [this] { return origin_trust(); };
@@ -386,12 +468,7 @@ Result<void> Node::open_proxy() {
   }
   options.mirror_address = config.mirror_addr;
   for (const auto& registry : config.registries) {
-    proxy::RegistryOptions each{.name = registry.name, .address = registry.addr};
-    each.insecure_skip_verify = registry.insecure_skip_verify;
-    if (!registry.cert.empty()) {
-      TRY(each.trust_pem, net::load_pem(world_.files(), registry.cert));
-    }
-    options.registries.push_back(std::move(each));
+    options.registries.push_back({.name = registry.name, .address = registry.addr});
   }
   options.blob_digest_ids = config.mirror_blob_digest_ids;
   options.disable_back_to_source = config.disable_back_to_source;

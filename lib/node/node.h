@@ -42,8 +42,8 @@ namespace d7y::node {
 
 struct NodeOptions {
   DaemonConfig config;
-  http::ProxySettings proxies;  // for origins
-  net::RootPlaces roots;        // SSL_CERT_FILE and SSL_CERT_DIR, where the caller knows them
+  http::ProxyVariables proxies;  // for origins, by the environment; the configuration's come before them
+  net::RootPlaces roots;         // SSL_CERT_FILE and SSL_CERT_DIR, where the caller knows them
   std::string dynconfig_path = "/etc/dragonfly/dynconfig.yaml";
   std::string instance_name;  // Host.name; empty: the hostname
   // The user this process runs as; callers of the local socket who are neither that user nor root get no
@@ -95,6 +95,9 @@ class Node {
   void choose_identity();
   Task<Result<void>> open_store();
   Result<std::shared_ptr<net::TlsContext>> origin_trust();
+  Result<void> choose_proxies();
+  // The origins that are trusted, or shown who we are, in a way of their own.
+  Result<void> choose_identities();
   Result<void> open_sources();
   Result<void> open_piece_server();
   grpc::ServerOptions call_limit(TokenBucket& bucket, std::string_view key, std::string_view blocked);
@@ -114,6 +117,8 @@ class Node {
   Metrics& metrics_;
   Log log_;
   std::string ip_, hostname_, host_id_;
+  http::ProxySettings proxies_;
+  std::map<std::string, std::shared_ptr<net::TlsContext>, std::less<>> origin_tls_;
   Ports ports_;
   bool draining_ = false;
 

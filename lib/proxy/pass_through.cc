@@ -43,11 +43,6 @@ std::optional<std::uint64_t> length_of(std::string_view method, const http::Resp
 
 }  // namespace
 
-std::shared_ptr<net::TlsContext> Proxy::trust_of(const RegistryOptions* registry) const {
-  auto found = trusts_.find(registry);
-  return found != trusts_.end() ? found->second : nullptr;
-}
-
 http::Request Proxy::request_for(const Exchange& exchange, const Route& route) const {
   http::Request request;
   request.method = exchange.request.method();
@@ -55,7 +50,6 @@ http::Request Proxy::request_for(const Exchange& exchange, const Route& route) c
   request.headers = forwarded(exchange.request.headers(), options_.credentials);
   request.headers.add("Via", via_);
   request.redirects.limit = 0;  // the client's to follow
-  request.tls = trust_of(route.registry);
   return request;
 }
 

@@ -63,15 +63,6 @@ Result<std::unique_ptr<Proxy>> Proxy::make(ProxyParts parts, ProxyOptions option
   std::unique_ptr<Proxy> proxy(new Proxy(std::move(parts), std::move(options), std::move(rules),
                                          std::move(intercept), std::move(registries)));
   proxy->issuer_ = std::move(issuer);
-  for (const auto& registry : proxy->registries_.known()) {
-    if (registry.trust_pem.empty() && !registry.insecure_skip_verify) continue;
-    net::TlsClientOptions tls;
-    tls.verify = !registry.insecure_skip_verify;
-    if (tls.verify) tls.trust_pem.push_back(registry.trust_pem);
-    auto context = net::TlsContext::client(std::move(tls));
-    if (!context) return std::move(context).error().in("registry " + registry.name);
-    proxy->trusts_[&registry] = std::move(*context);
-  }
   return proxy;
 }
 
@@ -188,7 +179,6 @@ Result<Proxy::Route> Proxy::route(const Exchange& exchange, const std::string& p
   } else if (head.target.starts_with('/')) {
     TRY(auto target, registries_.find(head.target, route.said.registry, port_name));
     route.url = std::move(target.url);
-    route.registry = target.known;
   } else {
     TRY(route.url, Url::parse(head.target));
     if (!route.url.is_http()) {

@@ -88,7 +88,6 @@ class Proxy final : public http::Handler {
   struct Route {
     Url url;
     const Rule* rule = nullptr;
-    const RegistryOptions* registry = nullptr;
     Instructions said;
   };
   struct Numbers {
@@ -125,7 +124,6 @@ class Proxy final : public http::Handler {
   Task<Result<void>> ask_origin(Exchange& exchange, Route route);
 
   // pass_through.cc: to the origin and back.
-  std::shared_ptr<net::TlsContext> trust_of(const RegistryOptions* registry) const;
   http::Request request_for(const Exchange& exchange, const Route& route) const;
   Task<void> pass_through(Exchange& exchange, Route route);
 
@@ -142,8 +140,6 @@ class Proxy final : public http::Handler {
   ProxyOptions options_;
   Rules rules_, intercept_;
   Registries registries_;
-  // Trust for registries that have one of their own.
-  std::map<const RegistryOptions*, std::shared_ptr<net::TlsContext>> trusts_;
   std::string via_;  // our mark in Via, by which a request that comes back is known
   Rights rights_;
   TokenBucket requests_;

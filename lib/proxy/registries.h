@@ -19,9 +19,6 @@ namespace d7y::proxy {
 struct RegistryOptions {
   std::string name;     // "ghcr.io", "reg.local:5000": value of ns, first part of paths
   std::string address;  // "https://ghcr.io"; empty: made of the name
-  // PEM of authorities to trust for it instead of the usual ones.
-  std::string trust_pem;
-  bool insecure_skip_verify = false;
 };
 
 class Registries {

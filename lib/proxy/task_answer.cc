@@ -129,10 +129,6 @@ Result<fetch::Wish> Proxy::wish_for(const Exchange& exchange, const Route& route
   wish.range_header = range_of(headers);
   if (auto condition = headers.get("If-Range"); condition && !wish.range_header.empty())
     wish.if_range = *condition;
-  if (route.registry != nullptr) {
-    wish.trust_pem = route.registry->trust_pem;
-    wish.insecure_skip_verify = route.registry->insecure_skip_verify;
-  }
   wish.in_order = true;
   return wish;
 }

@@ -97,3 +97,31 @@ TEST_CASE("dynconfig.yaml names the schedulers of a daemon without a manager") {
   CHECK(config->scheduler_addrs == std::vector<std::string>{"10.0.0.1:8002", "10.0.0.2:8002"});
   REQUIRE(config->warnings.size() == 1);
 }
+
+TEST_CASE("how origins are reached: proxies, and certificates that belong together") {
+  auto config = DaemonConfig::parse(R"(
+backend:
+  clientCert: /c.pem
+  clientKey: /k.pem
+  httpProxy: http://proxy:3128
+  httpsProxy: proxy:3129
+  noProxy: .svc,10.0.0.0/8
+proxy:
+  registryMirror:
+    registries:
+      - name: reg.test
+        clientCert: /rc.pem
+        clientKey: /rk.pem
+)",
+                                    "d.yaml");
+  REQUIRE_MESSAGE(config.ok(), config.error().message());
+  const auto& good = *config;
+  CHECK(good.warnings.empty());
+  CHECK(good.backend.client_cert == "/c.pem");
+  CHECK(good.backend.https_proxy == "proxy:3129");
+  CHECK(good.backend.no_proxy == ".svc,10.0.0.0/8");
+  CHECK(good.proxy.registries.at(0).client_key == "/rk.pem");
+  for (auto half : {"backend: {clientKey: /k.pem}", "backend: {clientCert: /c.pem}",
+                    "proxy: {registryMirror: {registries: [{name: a.test, clientCert: /c.pem}]}}"})
+    CHECK_MESSAGE(!DaemonConfig::parse(half, "d.yaml"), half);
+}

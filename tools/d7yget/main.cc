@@ -12,6 +12,7 @@
 #include <string>
 #include <vector>
 
+#include "../common/environment.h"
 #include "download_set.h"
 #include "options.h"
 #include "outcome.h"
@@ -49,12 +50,6 @@ d7y_log_level level_of(const std::string& name) {
   if (name == "info") return D7Y_LOG_INFO;
   if (name == "error") return D7Y_LOG_ERROR;
   return D7Y_LOG_WARN;
-}
-
-const char* environment(const char* lower, const char* upper) {
-  const char* value = std::getenv(lower);
-  if (value == nullptr || *value == 0) value = std::getenv(upper);
-  return value != nullptr && *value != 0 ? value : nullptr;
 }
 
 // Where a download without a daemon keeps its pieces: beside the output, so that the finished file is
@@ -135,11 +130,12 @@ d7y_code open_own_node(d7y_node** node, const Options& options, PieceFolder& fol
   for (const auto& address : options.schedulers) schedulers.push_back(address.c_str());
   own.schedulers = schedulers.empty() ? nullptr : schedulers.data();
   own.scheduler_count = schedulers.size();
-  own.http_proxy = environment("http_proxy", "http_proxy");  // upper case is what CGI sets from headers
-  own.https_proxy = environment("https_proxy", "HTTPS_PROXY");
-  own.no_proxy = environment("no_proxy", "NO_PROXY");
-  own.ca_path =
-      options.ca_cert.empty() ? environment("SSL_CERT_FILE", "SSL_CERT_FILE") : options.ca_cert.c_str();
+  own.http_proxy =
+      tools::environment("http_proxy", "http_proxy");  // upper case is what CGI sets from headers
+  own.https_proxy = tools::environment("https_proxy", "HTTPS_PROXY");
+  own.no_proxy = tools::environment("no_proxy", "NO_PROXY");
+  own.ca_path = options.ca_cert.empty() ? tools::environment("SSL_CERT_FILE", "SSL_CERT_FILE")
+                                        : options.ca_cert.c_str();
   own.insecure = options.insecure ? 1 : 0;
   own.log = print_message;
   own.log_level = level_of(options.log_level);

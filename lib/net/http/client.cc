@@ -150,6 +150,10 @@ Result<Client::Hop> Client::plan(const Request& request, const HttpUrl& url) {
   if (url.tls()) {
     hop.tls = request.tls;
     if (!hop.tls) {
+      auto own = options_.tls_of.find(url.url.origin());
+      if (own != options_.tls_of.end()) hop.tls = own->second;
+    }
+    if (!hop.tls) {
       TRY(hop.tls, default_tls());
     }
   }

@@ -81,6 +81,9 @@ struct ClientOptions {
   // Makes the trust for https when first needed (reading root certificates costs milliseconds).
   // Empty: https is kUnsupported unless the request brings its own.
   std::function<Result<std::shared_ptr<net::TlsContext>>()> tls;
+  // Trust and identity for single origins, by "https://host[:port]", instead of those; also for those that a
+  // redirect leads to.
+  std::map<std::string, std::shared_ptr<net::TlsContext>, std::less<>> tls_of;
 };
 
 namespace detail {

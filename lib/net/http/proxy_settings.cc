@@ -173,6 +173,16 @@ Result<ProxySettings> ProxySettings::from_variables(const ProxyVariables& variab
   return settings;
 }
 
+bool ProxySettings::remove_if(const std::function<bool(const Proxy&)>& unwanted) {
+  bool any = false;
+  for (auto* proxy : {&http_, &https_}) {
+    if (!*proxy || !unwanted(**proxy)) continue;
+    proxy->reset();
+    any = true;
+  }
+  return any;
+}
+
 const Proxy* ProxySettings::proxy_for(std::string_view scheme, std::string_view host,
                                       std::uint16_t port) const {
   const auto& proxy = scheme == "https" ? https_ : http_;

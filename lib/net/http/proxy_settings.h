@@ -7,6 +7,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -64,6 +65,8 @@ class ProxySettings {
   // The proxy for a URL of `scheme`, null: go directly.
   const Proxy* proxy_for(std::string_view scheme, std::string_view host, std::uint16_t port) const;
   bool empty() const { return !http_ && !https_; }
+  // Leaves out the proxies that `unwanted` holds true of; whether there was one.
+  bool remove_if(const std::function<bool(const Proxy&)>& unwanted);
 
  private:
   std::optional<Proxy> http_, https_;
