@@ -205,6 +205,8 @@ Task<Result<void>> SourcePhase::fill_once(store::PieceClaim& claim, Stream& stre
 }
 
 Task<Result<void>> SourcePhase::complete(store::PieceClaim claim, TimePoint began) {
+  Task<void> settling = claim.settled();
+  co_await settling;
   store::PieceOrigin origin;
   origin.traffic = store::Traffic::kBackToSource;
   origin.cost = conductor_.parts_.world.now() - began;

@@ -6,8 +6,15 @@
 #include "store/flight.h"
 #include "store/store.h"
 #include "store/task_slot.h"
+#include "store/write_behind.h"
 
 namespace d7y::store {
+namespace {
+
+// Shorter pieces are written at once; in buffers.
+constexpr std::size_t kBehindFrom = 4;
+
+}  // namespace
 
 PieceClaim::PieceClaim(TaskHandle task, std::shared_ptr<Flight> flight, bool rival)
     : task_(std::move(task)),
@@ -49,9 +56,11 @@ void PieceClaim::release() {
                                buffered_, flushed.error().message());
     }
   }
+  task_->settle_writes(*flight_);
   auto flight = std::exchange(flight_, nullptr);
   buffer_ = {};
   if (--flight->writers > 0 || flight->state != Flight::kOpen) return;
+  flight->failure.reset();
   if (flight->written == 0) task_->flights_.erase(number_);
   flight->moved.notify_all();
   task_->changed_.notify_all();
@@ -59,7 +68,11 @@ void PieceClaim::release() {
 
 std::uint64_t PieceClaim::offset() const { return flight_ ? flight_->offset : 0; }
 std::uint64_t PieceClaim::length() const { return flight_ ? flight_->length : 0; }
-std::uint64_t PieceClaim::already() const { return flight_ ? flight_->written : 0; }
+std::uint64_t PieceClaim::already() const {
+  if (!flight_) return 0;
+  task_->settle_writes(*flight_);
+  return flight_->written;
+}
 bool PieceClaim::superseded() const { return !flight_ || flight_->state != Flight::kOpen; }
 Signal& PieceClaim::changed() { return flight_->moved; }
 
@@ -82,7 +95,9 @@ MutableBytes PieceClaim::buffer() {
 Result<void> PieceClaim::still_wanted() const {
   if (!flight_) return error(ErrorCode::kPrecondition, "the claim on piece {} is over", number_);
   switch (flight_->state) {
-    case Flight::kOpen: return {};
+    case Flight::kOpen:
+      if (flight_->failure) return flight_->failure->clone();
+      return {};
     case Flight::kComplete:
       return error(ErrorCode::kPrecondition, "task {} piece {}: another was faster", task_->id(), number_);
     case Flight::kCorrupt:
@@ -134,17 +149,22 @@ Result<void> PieceClaim::publish() {
 Result<void> PieceClaim::flush() {
   auto start = position_ - buffered_;
   Flight& flight = *flight_;
+  if (flight.failure) {
+    broken_ = true;
+    return flight.failure->clone();
+  }
   if (position_ > flight.written) {
     // A rival may have been here; only what is new is written.
     auto skip = flight.written - start;
     Bytes fresh = buffer_.bytes().subspan(skip, buffered_ - skip);
-    if (auto written = task_->write(flight.offset + flight.written, fresh); !written) {
+    bool sole = flight.written == 0 || flight.sole_writer == serial_;
+    auto crc = sole ? crc_ : crc32(fresh, flight.crc);
+    if (auto written = write_out(fresh); !written) {
       broken_ = true;
       return written;
     }
-    if (flight.written == 0) flight.sole_writer = serial_;
-    if (flight.sole_writer != serial_) flight.sole_writer = 0;
-    flight.crc = flight.sole_writer == serial_ ? crc_ : crc32(fresh, flight.crc);
+    flight.sole_writer = sole ? serial_ : 0;
+    flight.crc = crc;
     flight.peer_bytes = flight.peer_bytes || !from_origin_;
     flight.held = flight.written;
     flight.written = position_;
@@ -153,6 +173,25 @@ Result<void> PieceClaim::flush() {
   }
   buffered_ = 0;
   return {};
+}
+
+Result<void> PieceClaim::write_out(Bytes fresh) {
+  Flight& flight = *flight_;
+  auto buffer = buffer_.bytes().size();
+  // Whoever waits for bytes gets them sooner this way, and one short write costs less than a hand-over.
+  bool at_once = !task_->store_.options_.write_behind || flight.length < kBehindFrom * buffer ||
+                 fresh.size() < buffer / 4 || flight.moved.has_waiters();
+  if (at_once) return task_->write(flight.offset + flight.written, fresh);
+  task_->behind().put(std::move(buffer_), fresh, flight_);
+  if (flight.failure) return flight.failure->clone();
+  return {};
+}
+
+Task<void> PieceClaim::settled() {
+  if (!flight_ || flight_->pending == 0) co_return;
+  auto flight = flight_;
+  Task<void> waiting = task_->behind().drained(std::move(flight));
+  co_await waiting;
 }
 
 Result<PieceInfo> PieceClaim::complete(PieceOrigin origin) {
@@ -175,6 +214,8 @@ Result<PieceInfo> PieceClaim::verify_and_record(PieceOrigin& origin) {
                  number_, position_, flight.length);
   }
   if (buffered_ > 0) TRY_OK(flush());
+  task_->settle_writes(flight);
+  TRY_OK(still_wanted());
 
   // What the bytes on disk must hash to: what the sender says, else what this claim itself received.
   auto expected = origin.expected_crc;

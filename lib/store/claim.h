@@ -68,6 +68,9 @@ class PieceClaim {
   // Call it before waiting for the network: if a follower has nothing left to do, what is buffered
   // is written now. Free when there is nothing to do.
   Result<void> publish();
+  // Waits until what was committed is on disk or has failed to get there; complete() does so too, but
+  // holds up the loop for it. Nothing to wait for is free.
+  Task<void> settled();
   // CRC-32 of the bytes this claim has received from position 0 on.
   std::uint32_t crc() const { return crc_; }
 
@@ -90,6 +93,7 @@ class PieceClaim {
 
   Result<void> still_wanted() const;
   Result<void> flush();
+  Result<void> write_out(Bytes fresh);
   Result<PieceInfo> verify_and_record(PieceOrigin& origin);
 
   TaskHandle task_;

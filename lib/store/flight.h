@@ -7,6 +7,8 @@
 
 #include <cstdint>
 
+#include <optional>
+
 #include "base/notify.h"
 
 namespace d7y::store {
@@ -25,12 +27,14 @@ class Flight {
   const std::uint32_t number;
   const std::uint64_t offset;
   std::uint64_t length;
-  std::uint64_t written = 0;      // bytes on disk
+  std::uint64_t written = 0;      // bytes on disk, or on their way there (write_behind.h)
   std::uint64_t held = 0;         // `written` before the last write
   std::uint32_t crc = 0;          // of the written bytes
   std::uint32_t writers = 0;      // claims
   std::uint64_t sole_writer = 0;  // serial of the claim that wrote all of it; 0: several did
   bool peer_bytes = false;        // some of it did not come from the origin
+  std::uint32_t pending = 0;      // writes on their way
+  std::optional<Error> failure;   // one of them failed; until its claims are gone
   State state = kOpen;
   Signal moved;  // any of this changed, or the task failed
 };

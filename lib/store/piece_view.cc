@@ -10,6 +10,7 @@ bool PieceView::complete() const { return !flight_ || flight_->state == Flight::
 
 std::uint64_t PieceView::available() const {
   if (!flight_) return length_;
+  task_->settle_writes(*flight_);
   return flight_->written;
 }
 

@@ -103,6 +103,7 @@ Result<Extent> Reader::ready() {
   }
   auto flight = task.flights_.find(piece);
   if (!options_.follow_in_flight || flight == task.flights_.end()) return Extent{position_, 0};
+  task.settle_writes(*flight->second);
   auto reach = std::min(flight->second->offset + flight->second->readable(), end());
   if (position_ >= reach) return Extent{position_, 0};
   if (unproven_) TRY_OK(prove());

@@ -39,6 +39,7 @@ struct StoreOptions {
   SyncPolicy sync = SyncPolicy::kClose;
   std::size_t buffer_size = 256 << 10;  // bytes a piece is received into; at most 512 KiB
   std::size_t idle_buffers = 64;        // kept for reuse
+  bool write_behind = true;             // long pieces are written by another thread (write_behind.h)
   std::size_t idle_tasks = 64;          // tasks kept open that nobody uses now; two descriptors each
   GcOptions gc;
 };
@@ -107,6 +108,7 @@ class Store {
   friend class PieceClaim;
   friend class Reader;
   friend class Exporter;
+  friend class WriteBehind;
 
   // A task on disk; loaded while somebody uses it and for some time after.
   struct Entry {

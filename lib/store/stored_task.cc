@@ -9,6 +9,7 @@
 #include "store/reader.h"
 #include "store/store.h"
 #include "store/task_slot.h"
+#include "store/write_behind.h"
 
 namespace d7y::store {
 namespace {
@@ -174,6 +175,7 @@ Result<void> StoredTask::set_content_length(std::uint64_t length) {
                    length, number, slot.length, offset);
     }
   }
+  settle_all_writes();
   auto left = [&](const Flight& flight) {
     return flight.offset >= length ? 0 : std::min(facts_.piece_length, length - flight.offset);
   };
@@ -335,7 +337,21 @@ void StoredTask::fail(Error why) {
   changed_.notify_all();
 }
 
+WriteBehind& StoredTask::behind() {
+  if (!behind_) behind_ = std::make_unique<WriteBehind>(*this);
+  return *behind_;
+}
+
+void StoredTask::settle_writes(Flight& flight) {
+  if (flight.pending > 0) behind_->drain(flight);
+}
+
+void StoredTask::settle_all_writes() {
+  for (const auto& [number, flight] : flights_) settle_writes(*flight);
+}
+
 void StoredTask::flight_failed(Flight& flight) {
+  settle_writes(flight);
   // Readers that handed out part of it must know what that part was: it is still on disk.
   std::vector<Reader*> involved;
   for (Reader* reader : readers_) {
@@ -369,6 +385,7 @@ void StoredTask::flight_failed(Flight& flight) {
 }
 
 void StoredTask::end_flights(int state) {
+  settle_all_writes();
   for (const auto& [number, flight] : flights_) {
     flight->state = static_cast<Flight::State>(state);
     flight->moved.notify_all();

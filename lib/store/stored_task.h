@@ -33,6 +33,7 @@ class PieceView;
 class Reader;
 class Store;
 class StoredTask;
+class WriteBehind;
 
 // All bytes of a journal, bounded.
 Result<std::string> read_whole_journal(world::Files& files, const std::string& path);
@@ -56,6 +57,7 @@ class TaskHandle {
  private:
   friend class Store;
   friend class StoredTask;
+  friend class WriteBehind;
   explicit TaskHandle(StoredTask& task);
   StoredTask* task_ = nullptr;
 };
@@ -180,6 +182,7 @@ class StoredTask {
   friend class PieceView;
   friend class Reader;
   friend class Exporter;
+  friend class WriteBehind;
   struct Slot;     // what is kept of a complete piece
   struct Hashing;  // the content digest, as far as it is computed
 
@@ -217,6 +220,10 @@ class StoredTask {
   Result<void> write(std::uint64_t offset, Bytes bytes);
   Result<void> take_space(std::uint64_t offset, std::uint64_t length);
   Result<void> reserve_for(const PieceExtent& extent);
+  WriteBehind& behind();  // made when it is needed
+  // What the flight counts as written is on disk after this, or taken back.
+  void settle_writes(Flight& flight);
+  void settle_all_writes();
   void flight_failed(Flight& flight);
   void end_flights(int state);
 
@@ -245,6 +252,7 @@ class StoredTask {
   std::uint64_t epoch_ = 1;                        // of log_
   std::uint64_t stored_ = 0;
   std::map<std::uint32_t, std::shared_ptr<Flight>> flights_;
+  std::unique_ptr<WriteBehind> behind_;
   std::vector<Reader*> readers_;
   std::set<std::uint32_t> doubts_;  // complete once, to be read again before use
   bool settling_ = false;

@@ -172,6 +172,7 @@ Result<void> StoredTask::reset(TaskFacts facts) {
   facts.id = facts_.id;
   facts.kind = facts_.kind;
   TRY_OK(check_facts(facts));
+  settle_all_writes();
   auto& files = store_.world_.files();
   auto next = incarnation_ + 1;
   auto old_path = content_path(incarnation_);

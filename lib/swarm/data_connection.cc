@@ -112,6 +112,8 @@ Task<Result<store::PieceInfo>> DataConnection::fetch(store::PieceClaim claim, co
     co_return std::move(*request.failure)
         .in(fmt::format("piece {} from parent {}", claim.number(), address_.to_string()));
   }
+  Task<void> settling = claim.settled();
+  co_await settling;
   ++pool_.stats_.pieces;
   co_return complete_piece(std::move(claim), request.digest, from, world_.now() - began, options.peer_id,
                            address_);

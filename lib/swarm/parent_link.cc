@@ -205,6 +205,8 @@ Task<Result<store::PieceInfo>> ParentLink::fetch_alone(store::PieceClaim claim, 
     connections_.push_back(
         std::make_shared<DataConnection>(pool_, address_, std::move(stream), options.limit));
   }
+  Task<void> settling = claim.settled();
+  co_await settling;
   ++pool_.stats_.pieces;
   co_return complete_piece(std::move(claim), content->digest, 0, world_.now() - began, options.peer_id,
                            address_);

@@ -41,7 +41,7 @@ class Life {
   Task<void> run() {
     StoreOptions options;
     options.folder = "/store";
-    options.buffer_size = 16 << 10;
+    options.buffer_size = 4 << 10;  // a piece is long then, and written behind
     options.idle_tasks = 1;
     auto opened = co_await Store::open(host_, options, host_.log());
     if (!opened) co_return;
@@ -288,6 +288,7 @@ namespace {
 Task<void> fill_the_disk(sim::Host& host, bool& done) {
   StoreOptions options;
   options.folder = "/store";
+  options.buffer_size = 16 << 10;
   auto opened = co_await Store::open(host, options, host.log());
   auto store = must(std::move(opened));
   auto put_task = [&](int number) { return facts_of(an_id(number), 1'000'000, 250'000); };
