@@ -12,15 +12,11 @@ import pathlib
 import shutil
 import statistics
 import subprocess
+import sys
 import tempfile
 
-
-def warm(mib):
-    """Touches memory that may have gone back to the host, or the first writer pays for it."""
-    block = bytearray(mib << 20)
-    for at in range(0, len(block), 4096):
-        block[at] = 1
-
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent / 'support'))
+from measure import warm  # noqa: E402
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -45,7 +41,7 @@ def main():
             runs = {name: [] for name in names}
             for round_number in range(arguments.rounds + 1):
                 for name in names if round_number % 2 == 0 else reversed(names):
-                    warm(arguments.size + 256)
+                    warm(arguments.size + 256, folder)
                     command = [arguments.folder_of_programs / name, source, target, str(connections)]
                     line = subprocess.run(command, check=True, capture_output=True, text=True).stdout
                     if round_number > 0:  # the first one warms up

@@ -20,7 +20,7 @@ def cost(stage, url_of, count, size, parent, child_config=None):
     names = (parent.name, child.name, 'd7ysched')
     folder = stage.out('out')
     folder.mkdir(exist_ok=True)
-    warm(1280)
+    warm(1280, stage.place)
     before = {name: processes.cpu(name) for name in names}
     began = time.perf_counter()
     running = [subprocess.Popen([*cluster.get_command(child, url_of(i), folder / str(i)), '--disable-back-to-source'],

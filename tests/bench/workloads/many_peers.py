@@ -94,7 +94,7 @@ def fan_out_shaped(stage, report):
     origin, _, peers = swarm(stage, count)
     stage.uplinks({address: GIGABIT for address in (ORIGIN_IP, SEED_IP, *(peer.ip for peer in peers))})
     herd = Herd(stage, origin, peers, '256m', size)
-    samples = compare([Contender('d7y', herd.run, None, herd.check)], stage.rounds, 2560)
+    samples = compare([Contender('d7y', herd.run, None, herd.check)], stage, 2560)
     report.table(samples, herd_columns(size, count))
     report.note(f'size / rate: {size / GIGABIT:.2f} s; {count} downloads from the origin alone would share its uplink:'
                 f' {count * size / GIGABIT:.1f} s')
@@ -129,7 +129,7 @@ def fan_out_raw(stage, report):
             remove(stage.out(f'curl-{i}'))
 
     samples = compare([Contender('d7y', herd.run, None, herd.check), Contender('8 curls', curls, None, curls_check)],
-                      stage.rounds, 2560)
+                      stage, 2560)
     report.table(samples, herd_columns(size, count))
     report.target('wall, 8 curls / d7y', ratio(samples, '8 curls', 'd7y'), at_least=2.5)
 
@@ -211,7 +211,7 @@ def small_files(stage, report):
         cluster.stop_peer(peers[-1])
         subprocess.run(['rm', '-r', stage.out('out')], check=True)
 
-    samples = compare([Contender('d7y', run, new_peer, check, clean)], stage.rounds, 256)
+    samples = compare([Contender('d7y', run, new_peer, check, clean)], stage, 256)
     report.table(samples, {
         'seconds': lambda s: s['wall'],
         'files/s': lambda s: count / s['wall'],
@@ -300,7 +300,7 @@ class Row:
     def run(self, url, *more):
         """Seconds from the origin's first byte to the first byte and to the end at each peer, in the row's order."""
         self.origin.again()
-        warm(1536)
+        warm(1536, self.stage.place)
         running = []
         for peer in self.peers:
             running.append(subprocess.Popen(self.stage.cluster.get_command(peer, url, '-', *more),

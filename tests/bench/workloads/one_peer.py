@@ -65,7 +65,7 @@ def p2p_hop(stage, report):
         Contender('curl -o', lambda: timed(['curl', '-s', '-o', stage.out('curl'), url], processes, ('origin',)), None,
                   checked('curl'), gone('curl')),
         Contender('libtorrent', torrent.leech, None, torrent.check, torrent.clean),
-    ], stage.rounds, 1280)
+    ], stage, 1280)
     columns = speed(size)
     columns['parent CPU'] = lambda s: s.get('cpu:parent')
     columns['child CPU'] = lambda s: next((v for k, v in s.items() if k.startswith('cpu:child')), None)
@@ -113,7 +113,7 @@ def from_origin(stage, report, url, contenders):
 
     samples = compare([Contender(name, lambda command=command: timed(command, stage.processes, ('origin',)), None,
                                  checked(name), lambda name=name: remove(stage.out(name)))
-                       for name, command in contenders.items()], stage.rounds, 1280)
+                       for name, command in contenders.items()], stage, 1280)
     columns = speed(size)
     columns['client CPU'] = lambda s: s['client_cpu']
     report.table(samples, columns)
@@ -180,7 +180,7 @@ def one_byte(stage, report):
         Contender('d7y', lambda: timed(get(stage, fresh())), None, checked('d7y'), gone('d7y')),
         Contender('curl -o', lambda: timed(['curl', '-s', '-o', stage.out('curl'), fresh()]), None, checked('curl'),
                   gone('curl')),
-    ], stage.rounds, 16)
+    ], stage, 16)
     report.table(samples, {
         'ms': lambda s: s['wall'] * 1000,
         "program's CPU ms": lambda s: s['client_cpu'] * 1000,
