@@ -80,6 +80,7 @@ void read_proxy(ConfigReader& reader, DaemonConfig::Proxy& out) {
   reader.read("proxy.server.intercept", out.intercept);
   reader.read("proxy.rights.check", out.check_rights);
   reader.read_duration("proxy.rights.last", out.rights_last);
+  reader.read_duration("proxy.registryMirror.manifestCacheTTL", out.keep_manifests);
   if (const auto* rules = reader.take("proxy.rules"); rules != nullptr) {
     out.rules.clear();
     for (const auto& item : rules->items()) {

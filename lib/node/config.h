@@ -136,6 +136,8 @@ struct DaemonConfig {
     // Ours: how long an origin's word counts that a caller may have what is cached.
     bool check_rights = true;
     Duration rights_last = std::chrono::minutes(5);
+    // Ours: how long manifests and lists of tags are given without asking; 0: not at all.
+    Duration keep_manifests{0};
     // Without the key: blobs of registries.
     std::vector<ProxyRule> rules{{.regex = "blobs/sha256.*"}};
     std::vector<ProxyRegistry> registries;

@@ -475,6 +475,7 @@ Result<void> Node::open_proxy() {
   options.ip = ip_;
   options.check_rights = config.check_rights;
   options.rights_last = config.rights_last;
+  options.keep_manifests = config.keep_manifests;
   options.requests_per_second = config.request_rate_limit;
   if (config.username) options.credentials = http::basic_credentials(*config.username, *config.password);
   options.prefetch = config.prefetch;

@@ -61,6 +61,21 @@ Task<void> Proxy::pass_through(Exchange& exchange, Route route) {
     exchange.caller = Rights::caller(divide(request.headers).secret);
     exchange.scope = Rights::scope(route.url);
   }
+  const auto key = key_of(exchange, route);
+  AnswerCache::Found stale;
+  if (!key.empty()) {
+    if (auto kept = kept_for(exchange, key); kept.answer) {
+      auto given = co_await answer_kept(exchange, std::move(kept));
+      if (!given) exchange.failure = given.error().message();
+      if (!given) exchange.responder.abort();
+      co_return;
+    }
+    const bool asks = head.headers.has("If-None-Match") || head.headers.has("If-Modified-Since");
+    if (head.method == "GET" && !asks) stale = kept_.find(key, parts_.world.now());
+    auto tag = stale.answer ? stale.answer->head.headers.get("ETag") : std::nullopt;
+    if (tag) request.headers.set("If-None-Match", std::string(*tag));
+    if (!tag) stale = {};
+  }
   const bool bodyless = exchange.request.length() == std::optional<std::uint64_t>(0);
   const auto upgrade = upgrade_of(head);
   if (bodyless && !upgrade.empty()) {
@@ -84,6 +99,18 @@ Task<void> Proxy::pass_through(Exchange& exchange, Route route) {
   const bool reads = head.method == "GET" || head.method == "HEAD";
   if (answer.status < 400 && reads) note_accepted(exchange);
   if (answer.status == 401 || answer.status == 403) rights_.refused(exchange.caller, exchange.scope);
+  // Who writes to a repository sees what he wrote.
+  if (!reads && !exchange.scope.empty()) kept_.forget(exchange.scope + "/");
+  if (stale.answer && answer.status == 304) {
+    kept_.renew(key, parts_.world.now());
+    stale.age = {};
+    auto given = co_await answer_kept(exchange, std::move(stale));
+    exchange.via = "origin";
+    if (given) co_return;
+    exchange.failure = given.error().message();
+    exchange.responder.abort();
+    co_return;
+  }
   if (answer.status == 101) {
     auto far = fetched->take_stream();
     auto joined = join(exchange, std::move(answer), std::move(far));
@@ -92,6 +119,16 @@ Task<void> Proxy::pass_through(Exchange& exchange, Route route) {
   http::remove_hop_by_hop(answer.headers);
   answer.headers.remove("Alt-Svc");
   auto length = length_of(head.method, *fetched);
+  std::optional<KeptAnswer> keeping;
+  if (!key.empty() && may_be_kept(answer) && length.value_or(0) <= AnswerCache::kLongest) {
+    keeping.emplace();
+    keeping->head = answer;
+  }
+  if (keeping && head.method == "HEAD" && length) {
+    keeping->length = *length;
+    keep(key, route, std::move(*keeping));
+    keeping.reset();
+  }
   auto going = co_await exchange.responder.begin(std::move(answer), length);
   std::vector<std::byte> buffer(kBuffer);
   while (going) {
@@ -101,9 +138,15 @@ Task<void> Proxy::pass_through(Exchange& exchange, Route route) {
       break;
     }
     if (*got == 0) {
+      if (keeping && head.method == "GET") {
+        keeping->length = keeping->body.size();
+        keep(key, route, std::move(*keeping));
+      }
       going = co_await exchange.responder.finish();
       break;
     }
+    if (keeping) keeping->body.append(as_text(Bytes(buffer).first(*got)));
+    if (keeping && keeping->body.size() > AnswerCache::kLongest) keeping.reset();
     exchange.sent += *got;
     going = co_await exchange.responder.write(Bytes(buffer).first(*got));
   }

@@ -74,6 +74,7 @@ Proxy::Proxy(ProxyParts parts, ProxyOptions options, Rules rules, Rules intercep
       registries_(std::move(registries)),
       via_(fmt::format("1.1 d7y-{:016x}", parts_.world.random())),
       rights_(options_.rights_last),
+      kept_(options_.keep_manifests),
       requests_(options_.requests_per_second, options_.requests_per_second, parts_.world.now()),
       prefetching_(parts_.world.loop()) {
   if (parts_.metrics != nullptr) numbers_ = std::make_unique<Numbers>(*parts_.metrics);

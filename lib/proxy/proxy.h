@@ -21,6 +21,7 @@
 #include "net/http/client.h"
 #include "net/http/server.h"
 #include "net/tls/issuer.h"
+#include "proxy/answer_cache.h"
 #include "proxy/exchange.h"
 #include "proxy/instructions.h"
 #include "proxy/registries.h"
@@ -38,6 +39,8 @@ struct ProxyOptions {
   // Cached content only for callers whose credentials its origin accepted no longer ago than this (rights.h).
   bool check_rights = true;
   Duration rights_last = std::chrono::minutes(5);
+  // Manifests and lists of tags are given again for so long without asking their registry; 0: never.
+  Duration keep_manifests{0};
   std::uint64_t requests_per_second = 0;  // 0: any number
   std::string credentials;                // "Basic ..." that every request needs; empty: none. A secret.
   // Behind a ranged request the whole is fetched, at most at so many bytes per second (0: any).
@@ -127,6 +130,13 @@ class Proxy final : public http::Handler {
   http::Request request_for(const Exchange& exchange, const Route& route) const;
   Task<void> pass_through(Exchange& exchange, Route route);
 
+  // kept_answers.cc: small answers of registries that are given again.
+  // What tells such a request apart; empty: it is none.
+  std::string key_of(const Exchange& exchange, const Route& route) const;
+  AnswerCache::Found kept_for(const Exchange& exchange, const std::string& key);
+  Task<Result<void>> answer_kept(Exchange& exchange, AnswerCache::Found kept);
+  void keep(const std::string& key, const Route& route, KeptAnswer answer);
+
   // interception.cc: tunnels that are opened.
   bool opens(const Url& url) const { return issuer_ && intercept_.match(url) != nullptr; }
   Task<void> serve_inside(Exchange& exchange, Url url);
@@ -142,6 +152,7 @@ class Proxy final : public http::Handler {
   Registries registries_;
   std::string via_;  // our mark in Via, by which a request that comes back is known
   Rights rights_;
+  AnswerCache kept_;
   TokenBucket requests_;
   std::vector<std::unique_ptr<Port>> ports_;
   std::optional<net::CertificateIssuer> issuer_;

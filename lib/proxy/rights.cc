@@ -64,10 +64,14 @@ void Rights::refused(const std::string& caller, const std::string& scope) {
   callers_.forget(pair_of(scope, caller));
 }
 
+bool Rights::is_accepted(const std::string& caller, const std::string& scope, TimePoint now) const {
+  const auto* when = callers_.find(pair_of(scope, caller));
+  return when != nullptr && now - *when < lasts_;
+}
+
 bool Rights::may_have(const std::string& caller, const std::string& scope, std::string_view content,
                       TimePoint now) const {
-  const auto* when = callers_.find(pair_of(scope, caller));
-  return when != nullptr && now - *when < lasts_ && contents_.find(pair_of(scope, content)) != nullptr;
+  return is_accepted(caller, scope, now) && contents_.find(pair_of(scope, content)) != nullptr;
 }
 
 }  // namespace d7y::proxy

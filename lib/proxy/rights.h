@@ -30,6 +30,8 @@ class Rights {
   void accepted(const std::string& caller, const std::string& scope, std::string_view content, TimePoint now);
   // It did not.
   void refused(const std::string& caller, const std::string& scope);
+  // Whether the origin has accepted `caller` in `scope` lately.
+  bool is_accepted(const std::string& caller, const std::string& scope, TimePoint now) const;
   bool may_have(const std::string& caller, const std::string& scope, std::string_view content,
                 TimePoint now) const;
 

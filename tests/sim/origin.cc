@@ -221,6 +221,9 @@ Task<Result<bool>> Origin::answer(world::Stream& stream, OriginRequest request) 
     refusal = refuse(405, "Allow: GET\r\n", "");
   } else if (stale_match) {
     refusal = refuse(412, "", "changed\n");
+  } else if (!file.etag.empty() && headers.contains("if-none-match") &&
+             headers["if-none-match"] == file.etag) {
+    refusal = refuse(304, fmt::format("ETag: {}\r\n", file.etag), "");
   }
   if (!refusal.empty()) {
     CO_OK(co_await world::write_all(stream, as_bytes(refusal), never));
