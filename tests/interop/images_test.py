@@ -3,93 +3,36 @@
 
     tests/interop/images_test.py build-dev [Images.test_name]
 
-One cluster for all tests: a scheduler, a seed, two peers, one containerd at each. The registries are this program's own
-(registry.py), so that they can misbehave; Debian's docker-registry is in ./quickstart and its test. Needs root.
-With D7Y_BIG_LAYER=GIB in the environment, also a layer of so many GiB.
+One cluster for all tests (image_case.py), one containerd at each peer. Debian's docker-registry is in ./quickstart and its
+test. With D7Y_BIG_LAYER=GIB in the environment, also a layer of so many GiB.
 """
 
 import hashlib
-import http.client
 import mmap
 import os
-import pathlib
-import re
-import shutil
 import subprocess
-import sys
-import tempfile
 import unittest
 
-sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent / 'support'))
-from cluster import MIB, SEED_IP, Cluster, Peer, Processes, tail  # noqa: E402
-from images import Containerd, missing_programs  # noqa: E402
-from registry import Image, Layer, Registry, digest_of, random_layer  # noqa: E402
+import image_case
+from image_case import MIB, PEERS
+from registry import Image, Layer, digest_of, random_layer
 
-BUILD = pathlib.Path(sys.argv.pop(1)).resolve() if len(sys.argv) > 1 else None
-PEERS = 2
 BIG_LAYER = int(os.environ.get('D7Y_BIG_LAYER', 0))  # GiB
 
 
 def setUpModule():
-    if os.getuid() != 0:
-        raise unittest.SkipTest('containerd needs root')
-    missing = missing_programs(('containerd', 'ctr', 'unshare', 'skopeo', 'buildah', 'zstd'))
-    if missing:
-        raise unittest.SkipTest(f'not installed: {", ".join(missing)}; run .ci/dependencies check')
+    image_case.needs('containerd', 'ctr', 'unshare', 'skopeo', 'buildah', 'zstd')
 
 
-class Images(unittest.TestCase):
-    maxDiff = None
+class Images(image_case.Case):
+    REGISTRIES = {'plain.test': {}, 'wary.test': {'users': {'me': 'secret'}}, 'stored.test': {'storage': True}}
+    CONTAINERDS = True
+    IN_MEMORY = not BIG_LAYER
 
     @classmethod
     def setUpClass(cls):
-        # In memory if there is room: containerd waits for the disk after each blob, which is not what is tested.
-        memory = pathlib.Path('/dev/shm')
-        roomy = memory.is_dir() and shutil.disk_usage(memory).free > 2048 * MIB and not BIG_LAYER
-        cls.place = pathlib.Path(tempfile.mkdtemp(prefix='d7y-', dir=memory if roomy else None))
-        cls.processes = Processes()
-        cls.addClassCleanup(shutil.rmtree, cls.place, ignore_errors=True)
-        cls.addClassCleanup(cls.processes.stop_all)
-        cls.cluster = Cluster(cls.processes, BUILD, cls.place)
-        cls.addClassCleanup(cls.cluster.tidy)
-        cls.plain = Registry('127.0.0.6')
-        cls.wary = Registry('127.0.0.7', users={'me': 'secret'})
-        cls.stored = Registry('127.0.0.8', storage=True)
-        cls.registries = {'plain.test': cls.plain, 'wary.test': cls.wary, 'stored.test': cls.stored}
-        for each in cls.registries.values():
-            cls.addClassCleanup(each.stop)
-        config = {'proxy': {
-            'rules': [{'regex': 'blobs/sha256.*'}, {'regex': '/files/'}],
-            'registryMirror': {'addr': cls.plain.url, 'registries': [
-                {'name': name, 'addr': each.url} for name, each in cls.registries.items()]},
-        }}
-        cls.cluster.start_scheduler()
-        cls.seed = Peer('seed', SEED_IP, seed=True, config=config)
-        cls.peers = [Peer(f'peer-{i + 1}', f'127.0.0.{11 + i}', config=config) for i in range(PEERS)]
-        cls.cluster.start_peers([cls.seed, *cls.peers])
-        cls.nodes = [Containerd(cls.cluster, peer) for peer in cls.peers]
-        for node in cls.nodes:
-            node.start(cls.registries.values())
-        for node in cls.nodes:
-            node.wait()
-
-    def tearDown(self):
-        self.cluster.alive()
-
-    def run_tool(self, *command, code=0, env=None, timeout=60):
-        done = subprocess.run([str(part) for part in command], capture_output=True, text=True, check=False,
-                              timeout=timeout, env={**os.environ, **(env or {})})
-        if (done.returncode == 0) != (code == 0):
-            self.fail(f'{command[0]} ended with {done.returncode}:\n{done.stdout[-1500:]}{done.stderr[-1500:]}\n'
-                      + '\n'.join(f'{peer.name}:\n{tail(self.cluster.logs / f"{peer.name}.log", 5)}'
-                                  for peer in [*self.peers, self.seed]))
-        return done.stdout
-
-    def put(self, where, *images, name=None, **more):
-        """The image's name: each test has one of its own."""
-        repository = 'demo/' + self.id().rpartition('.test_')[2].replace('_', '-')
-        where.put(repository, 'v1', *images, **more)
-        return f'{name or where.address}/{repository}:v1'
+        super().setUpClass()
+        cls.plain, cls.wary, cls.stored = cls.registries.values()
 
     def pull(self, image, *more, node=0, code=0):
         return self.run_tool(*self.nodes[node].pull_command(image, *more), code=code)
@@ -104,33 +47,19 @@ class Images(unittest.TestCase):
         for digest in digests:
             self.assertIn(digest, there)
 
-    def crossed_once(self, where, image):
-        for layer in image.layers:
-            self.assertEqual(where.sent(layer.digest), len(layer.data), layer.digest)
-
-    def metric(self, peer, name):
-        connection = http.client.HTTPConnection(peer.ip, peer.ports['metrics'], timeout=10)
-        connection.request('GET', '/metrics')
-        text = connection.getresponse().read().decode()
-        connection.close()
-        return sum(float(value) for value in re.findall(rf'^{name}(?:{{.*}})? (\S+)$', text, re.MULTILINE))
-
-    def proxy(self, peer=0):
-        return f'{self.peers[peer].ip}:{self.peers[peer].ports["proxy"]}'
-
     # ---- containerd
 
     def test_containerd_on_two_nodes_takes_each_layer_once(self):
         image = Image([random_layer(f'file-{i}', 5 * MIB) for i in range(3)])
         name = self.put(self.plain, image)
-        served = self.metric(self.peers[0], 'dragonfly_client_proxy_request_via_dfdaemon_total')
+        served = self.via_task()
         pulls = [subprocess.Popen(node.pull_command(name), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
                  for node in self.nodes]
         for process in pulls:
             said, _ = process.communicate(timeout=60)
             self.assertEqual(process.returncode, 0, said)
         self.crossed_once(self.plain, image)
-        self.assertGreaterEqual(self.metric(self.peers[0], 'dragonfly_client_proxy_request_via_dfdaemon_total'), served + 3)
+        self.assertGreaterEqual(self.via_task(), served + 3)
 
     def test_multi_arch_index(self):
         images = [Image([random_layer('file', MIB)], architecture=name) for name in ('amd64', 'arm64', 's390x')]
@@ -226,22 +155,22 @@ class Images(unittest.TestCase):
     def test_skopeo_through_a_mirror_by_path(self):
         image = Image([random_layer('file', 4 * MIB)])
         name = self.put(self.stored, image, name='stored.test')
-        served = self.metric(self.peers[0], 'dragonfly_client_proxy_request_via_dfdaemon_total')
+        served = self.via_task()
         folder = self.place / 'skopeo'
         self.skopeo(name, folder)
         self.assertEqual(digest_of((folder / image.layers[0].digest[7:]).read_bytes()), image.layers[0].digest)
         self.crossed_once(self.stored, image)
-        self.assertGreater(self.metric(self.peers[0], 'dragonfly_client_proxy_request_via_dfdaemon_total'), served)
+        self.assertGreater(self.via_task(), served)
 
     def test_buildah_pulls(self):
         image = Image([random_layer('file', 2 * MIB), Layer('text', b'x' * 100_000, form='zstd')])
         name = self.put(self.plain, image, name='plain.test')
-        served = self.metric(self.peers[0], 'dragonfly_client_proxy_request_via_dfdaemon_total')
+        served = self.via_task()
         storage = ['--root', self.place / 'buildah', '--runroot', self.place / 'buildah-run', '--storage-driver', 'vfs']
         self.run_tool('buildah', *storage, 'pull', '--quiet', name, env={'CONTAINERS_REGISTRIES_CONF': str(self.registries_conf())})
         self.assertIn('demo/buildah-pulls', self.run_tool('buildah', *storage, 'images'))
         self.crossed_once(self.plain, image)
-        self.assertGreater(self.metric(self.peers[0], 'dragonfly_client_proxy_request_via_dfdaemon_total'), served)
+        self.assertGreater(self.via_task(), served)
 
     def blob(self, size=5 * MIB):
         data = os.urandom(size)
@@ -334,4 +263,4 @@ class Images(unittest.TestCase):
 
 
 if __name__ == '__main__':
-    unittest.main(verbosity=2)
+    image_case.main()
