@@ -152,7 +152,7 @@ Task<void> Proxy::pass_through(Exchange& exchange, Route route) {
   }
   if (going) co_return;
   exchange.failure = going.error().message();
-  exchange.responder.abort();
+  exchange.responder.cut_short();
 }
 
 }  // namespace d7y::proxy

@@ -190,7 +190,12 @@ Task<void> Proxy::answer_from_task(Exchange& exchange, Route route) {
     if (!exchange.responder.begun() && first && (others_rights || others_bytes)) continue;
     if (exchange.responder.begun()) {
       exchange.failure = sent.error().message();
-      exchange.responder.abort();
+      // What was sent is right, as far as it goes, unless the content was found out.
+      if (others_bytes) {
+        exchange.responder.abort();
+      } else {
+        exchange.responder.cut_short();
+      }
       co_return;
     }
     auto refused = refuse(exchange, sent.error());

@@ -92,10 +92,10 @@ class Case(unittest.TestCase):
     def name(self):
         return self.id().rpartition('.test_')[2].replace('_', '-')
 
-    def run_tool(self, *command, code=0, env=None, timeout=60, **options):
-        """What it printed. `code`: 0, or anything else for a failure."""
+    def run_tool(self, *command, code=0, env=None, clean=False, timeout=60, **options):
+        """What it printed. `code`: 0, or anything else for a failure. `clean`: `env` is the whole environment."""
         done = subprocess.run([str(part) for part in command], capture_output=True, text=True, check=False,
-                              timeout=timeout, env={**os.environ, **(env or {})}, **options)
+                              timeout=timeout, env={**({} if clean else os.environ), **(env or {})}, **options)
         if (done.returncode == 0) != (code == 0):
             self.fail(f'{command[0]} ended with {done.returncode}:\n{done.stdout[-1500:]}{done.stderr[-1500:]}\n'
                       + '\n'.join(f'{peer.name}:\n{tail(self.cluster.logs / f"{peer.name}.log", 5)}'
@@ -131,4 +131,4 @@ class Case(unittest.TestCase):
         return f'{self.peers[peer].ip}:{self.peers[peer].ports["proxy"]}'
 
 
-__all__ = ['MIB', 'PEERS', 'Case', 'free_port', 'main', 'missing_programs', 'needs']
+__all__ = ['MIB', 'PEERS', 'Case', 'Containerd', 'free_port', 'main', 'missing_programs', 'needs']

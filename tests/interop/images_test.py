@@ -24,15 +24,14 @@ def setUpModule():
     image_case.needs('containerd', 'ctr', 'unshare', 'skopeo', 'buildah', 'zstd')
 
 
-class Images(image_case.Case):
-    REGISTRIES = {'plain.test': {}, 'wary.test': {'users': {'me': 'secret'}}, 'stored.test': {'storage': True}}
+class Case(image_case.Case):
     CONTAINERDS = True
     IN_MEMORY = not BIG_LAYER
 
     @classmethod
     def setUpClass(cls):
         super().setUpClass()
-        cls.plain, cls.wary, cls.stored = cls.registries.values()
+        cls.plain = cls.registries['plain.test']
 
     def pull(self, image, *more, node=0, code=0):
         return self.run_tool(*self.nodes[node].pull_command(image, *more), code=code)
@@ -46,6 +45,15 @@ class Images(image_case.Case):
         there = self.run_tool(*self.nodes[node].command('content', 'ls', '-q')).split()
         for digest in digests:
             self.assertIn(digest, there)
+
+
+class Images(Case):
+    REGISTRIES = {'plain.test': {}, 'wary.test': {'users': {'me': 'secret'}}, 'stored.test': {'storage': True}}
+
+    @classmethod
+    def setUpClass(cls):
+        super().setUpClass()
+        cls.wary, cls.stored = cls.registries['wary.test'], cls.registries['stored.test']
 
     # ---- containerd
 
@@ -127,16 +135,66 @@ class Images(image_case.Case):
         # What had arrived was not fetched again, but for the piece that was cut.
         self.assertLess(self.plain.sent(digest), len(image.layers[0].data) + 5 * MIB)
 
-    def test_a_blob_that_is_not_what_it_is_called_is_refused(self):
-        image = Image([random_layer('file', 5 * MIB)])
+    def test_a_registry_that_dies_in_the_middle_of_a_layer_and_comes_back(self):
+        image = Image([random_layer('file', 9 * MIB)])
         digest = image.layers[0].digest
         name = self.put(self.plain, image)
-        right = self.plain.blobs[digest]
-        self.plain.blobs[digest] = right[:-1] + bytes([right[-1] ^ 1])
-        self.pull(name, code=1)
-        self.plain.blobs[digest] = right
+        self.plain.break_after[digest] = [2 * MIB + 5]
+
+        def die():
+            self.plain.dead = 2
+        self.plain.at_break = die
+        self.addCleanup(setattr, self.plain, 'at_break', lambda: None)
+        self.addCleanup(setattr, self.plain, 'dead', 0)
         self.pull(name)
+        self.assertEqual(self.plain.break_after[digest], [])
+        self.assertLess(self.plain.dead, 2)
+        self.assertLess(self.plain.sent(digest), len(image.layers[0].data) + 5 * MIB)
         self.pull(name, node=1)
+        self.has(1, digest)
+
+    def test_a_token_that_expires_in_the_middle_of_a_layer(self):
+        image = Image([random_layer('file', 9 * MIB)])
+        digest = image.layers[0].digest
+        name = self.put(self.wary, image)
+        self.wary.break_after[digest] = [2 * MIB + 5]
+        self.wary.at_break = self.wary.expire
+        self.addCleanup(setattr, self.wary, 'at_break', lambda: None)
+        self.pull(name, '--user', 'me:secret')
+        self.assertEqual(self.wary.break_after[digest], [])
+        self.has(0, digest)
+        self.assertLess(self.wary.sent(digest), len(image.layers[0].data) + 5 * MIB)
+
+    def test_a_token_that_has_expired_since_the_layer_was_cached(self):
+        image = Image([random_layer('file', 5 * MIB)])
+        name = self.put(self.wary, image)
+        self.pull(name, '--user', 'me:secret')
+        self.wary.expire()
+        self.pull(name, node=1, code=1)
+        self.pull(name, '--user', 'me:secret', node=1)
+        self.crossed_once(self.wary, image)
+
+    def test_the_access_log_says_what_containerd_asked_for(self):
+        # As in the tutorials: search the traces for http.url="/v2/<repository>/blobs/sha256:<hex>?ns=<registry>".
+        image = Image([random_layer('file', 2 * MIB)])
+        name = self.put(self.plain, image, name='ghcr.test')
+        hosts = self.nodes[0].hosts / 'ghcr.test' / 'hosts.toml'
+        hosts.parent.mkdir()
+        hosts.write_text(f'''server = "https://ghcr.test"
+[host."http://{self.proxy()}"]
+capabilities = ["pull", "resolve"]
+skip_verify = true
+[host."http://{self.proxy()}".header]
+X-Dragonfly-Registry = "{self.plain.url}"
+''')
+        self.pull(name)
+        path = f'/v2/demo/{self.name()}'
+        for digest in (image.layers[0].digest, digest_of(image.config)):
+            found = [line for line in self.access_log() if f'http.url="{path}/blobs/{digest}?ns=ghcr.test"' in line]
+            self.assertEqual(len(found), 1)
+            self.assertIn('http.method=GET', found[0])
+            self.assertIn('via=task', found[0])
+        self.assertTrue([line for line in self.access_log() if f'http.method=HEAD http.url="{path}/manifests/v1?ns=ghcr.test"' in line])
 
     # ---- other clients
 
@@ -260,6 +318,22 @@ class Images(image_case.Case):
         got = self.run_tool('sh', '-c', f"curl -sSf -H 'X-Dragonfly-Registry: {self.plain.url}' {url} | sha256sum",
                             timeout=600)
         self.assertEqual(got.split()[0], digest.hexdigest())
+
+
+class WrongContent(Case):
+    """A cluster of its own: who passed the wrong bytes on is not asked for anything for a while."""
+    REGISTRIES = {'plain.test': {}}
+
+    def test_a_blob_that_is_not_what_it_is_called_is_refused(self):
+        image = Image([random_layer('file', 5 * MIB)])
+        digest = image.layers[0].digest
+        name = self.put(self.plain, image)
+        right = self.plain.blobs[digest]
+        self.plain.blobs[digest] = right[:-1] + bytes([right[-1] ^ 1])
+        self.pull(name, code=1)
+        self.plain.blobs[digest] = right
+        self.pull(name)
+        self.pull(name, node=1)
 
 
 if __name__ == '__main__':

@@ -85,6 +85,8 @@ class Registry:
         self.requests = []  # (method, path, status, bytes sent, had Authorization)
         self.tokens = set()
         self.break_after = {}  # digest: [bytes of the body, after which this and the next answers break off]
+        self.at_break = lambda: None  # called when one has broken off
+        self.dead = 0  # so many requests are not answered, but their connections closed
         self.lock = threading.Lock()
         registry = self
 
@@ -93,7 +95,13 @@ class Registry:
             disable_nagle_algorithm = True  # headers and body are two writes
 
             def do_GET(self):
-                registry.serve(self)
+                with registry.lock:
+                    dead = registry.dead > 0
+                    registry.dead -= dead
+                if dead:
+                    self.close_connection = True
+                else:
+                    registry.serve(self)
 
             do_HEAD = do_GET
 
@@ -142,6 +150,10 @@ class Registry:
         """Bytes of a blob that left this registry, or the storage behind it."""
         return sum(count for method, path, _, count, _ in self.requests if method == 'GET' and digest in path)
 
+    def expire(self):
+        """No token that was given out so far is good any more."""
+        self.tokens = {entry for entry in self.tokens if not isinstance(entry, tuple)}
+
     # ---- answering
 
     def answer(self, request, status, body=b'', headers=None, break_after=None):
@@ -161,6 +173,7 @@ class Registry:
         request.wfile.write(body)
         if break_after is not None:
             request.wfile.flush()
+            self.at_break()
             request.close_connection = True
 
     def refuse(self, request, status, code, headers=None):

@@ -104,10 +104,10 @@ class Registry:
 
 
 class Containerd:
-    """A containerd with its own root, state and socket."""
+    """A containerd with its own root, state and socket. `cri`: with Kubernetes' interface, on the same socket."""
 
-    def __init__(self, cluster, peer):
-        self.cluster, self.peer = cluster, peer
+    def __init__(self, cluster, peer, cri=False):
+        self.cluster, self.peer, self.cri = cluster, peer, cri
         self.name = f'containerd-{peer.name.rpartition("-")[2]}'
         self.folder = cluster.place / peer.name / 'node'
         self.socket = cluster.sockets / f'{self.name}.sock'
@@ -122,15 +122,18 @@ class Containerd:
         """`registries`: whatever has an address and a URL."""
         config = self.folder / 'etc' / 'containerd' / 'config.toml'
         config.parent.mkdir(parents=True)
-        # Without Kubernetes' part, which wants a network for pods.
+        # Kubernetes' part only where it is asked for; where it unpacks must work on every file system.
         config.write_text(f'''version = 2
 root = "{self.folder}/lib"
 state = "{self.folder}/run"
-disabled_plugins = ["io.containerd.grpc.v1.cri", "io.containerd.internal.v1.opt"]
+disabled_plugins = [{'' if self.cri else '"io.containerd.grpc.v1.cri", '}"io.containerd.internal.v1.opt"]
 
 [grpc]
   address = "{self.socket}"
-''')
+''' + ('''
+[plugins."io.containerd.grpc.v1.cri".containerd]
+  snapshotter = "native"
+''' if self.cri else ''))
         # As on a real machine: containerd's files are d7yd's to change.
         log = self.cluster.logs / f'{self.name}-configure.log'
         proxy = f'http://{self.peer.ip}:{self.peer.ports["proxy"]}'
@@ -138,8 +141,13 @@ disabled_plugins = ["io.containerd.grpc.v1.cri", "io.containerd.internal.v1.opt"
                 'd7yd runtime', [self.cluster.tool('d7yd'), 'runtime', 'configure', 'containerd', '--root', self.folder,
                                  '--proxy', proxy, *(f'--registry={each.address}={each.url}' for each in registries)], log):
             raise Failure(f'd7yd runtime configure failed; the end of {log}:\n{tail(log)}')
-        # In a mount namespace: what it mounts while it unpacks is gone with it.
-        self.cluster.processes.start(self.name, ['unshare', '--mount', 'containerd', '--config', config], self.log)
+        # In a mount namespace: what it mounts while it unpacks is gone with it. Unlike ctr, which is told where hosts.toml is,
+        # the CRI reads it at the place that the configuration names.
+        command = ['containerd', '--config', config]
+        if self.cri:
+            command = ['sh', '-c', 'mkdir -p /etc/containerd && mount --bind "$0" /etc/containerd && exec "$@"', config.parent,
+                       *command]
+        self.cluster.processes.start(self.name, ['unshare', '--mount', *command], self.log)
 
     def command(self, *command):
         return ['ctr', '--address', str(self.socket), '--namespace', 'd7y', *map(str, command)]

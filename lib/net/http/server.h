@@ -97,6 +97,11 @@ class Responder {
   // Gives up in the middle of a body: the client sees a broken connection, never a short body that
   // looks whole.
   void abort();
+  // The same for a client that may ask for the rest: all that was written still reaches it, and the
+  // connection ends in order, where length or chunks show that something is missing. Go's and so containerd's
+  // client goes on where it stood then, which it does not after a reset. Breaks the connection where nothing
+  // would show it.
+  void cut_short() { cut_short_ = begun_ = true; }
 
   // Returns when the client has closed its side, or the connection broke, while its answer is awaited:
   // nobody is there to take it. Reads ahead what the client sends meanwhile, as far as there is room. Not
@@ -116,10 +121,12 @@ class Responder {
   explicit Responder(detail::ServerConnection& connection) : connection_(connection) {}
   Result<std::string> prepare(ResponseHead& head, std::optional<std::uint64_t> length);
   Result<void> admit(std::uint64_t bytes);
+  // Whether the client can tell that the body written so far is not the whole.
+  bool visibly_short() const { return !bodyless_ && (chunked_ || left_.value_or(0) > 0); }
 
   detail::ServerConnection& connection_;
   bool begun_ = false, finished_ = false, close_ = false, aborted_ = false;
-  bool chunked_ = false, bodyless_ = false, old_client_ = false;
+  bool cut_short_ = false, chunked_ = false, bodyless_ = false, old_client_ = false;
   std::optional<std::uint64_t> left_;  // bytes of a promised length still to come
 };
 

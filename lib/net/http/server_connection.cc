@@ -107,6 +107,7 @@ Task<ServerConnection::Next> ServerConnection::serve_one() {
     auto sent = co_await responder.send(500, "text/plain", "the server has no answer to this request\n");
     if (!sent) co_return Next::kGone;
   }
+  if (responder.cut_short_ && !responder.aborted_ && responder.visibly_short()) co_return Next::kClose;
   if (!responder.finished_ || responder.aborted_) {
     wire_.stream().abort();
     co_return Next::kGone;

@@ -53,6 +53,13 @@ class Example : public Handler {
       (void)co_await responder.begin(std::move(head), 100);
       (void)co_await responder.write(as_bytes("too little"));
       finished = co_await responder.finish();
+    } else if (path == "/cut") {
+      ResponseHead head;
+      const auto length =
+          request.head().target == "/cut?length" ? std::optional<std::uint64_t>(100) : std::nullopt;
+      (void)co_await responder.begin(std::move(head), length);
+      (void)co_await responder.write(as_bytes("the beginning"));
+      responder.cut_short();
     } else if (path == "/long") {
       ResponseHead head;
       (void)co_await responder.begin(std::move(head), 3);
@@ -185,6 +192,21 @@ TEST_CASE("an answer that does not keep its promise breaks the connection") {
   CHECK(got->find("too much") == std::string::npos);
   got = net.raw("GET /none HTTP/1.1\r\nHost: a\r\n\r\n");
   CHECK(got->starts_with("HTTP/1.1 500 "));
+}
+
+TEST_CASE(
+    "an answer cut short arrives as far as it goes, and the connection ends in order where that shows") {
+  Net net;
+  auto got = net.raw("GET /cut?length HTTP/1.1\r\nHost: a\r\n\r\n", false);
+  CHECK(got->ends_with("\r\n\r\nthe beginning"));
+  got = net.raw("GET /cut HTTP/1.1\r\nHost: a\r\n\r\n", false);
+  CHECK(got->ends_with("\r\n\r\nd\r\nthe beginning\r\n"));
+  // Up to its end is all that an HTTP/1.0 client knows of a body without length.
+  got = net.raw("GET /cut HTTP/1.0\r\nHost: a\r\n\r\n", false);
+  CHECK(got->find("<") != std::string::npos);
+  // There is no second answer on such a connection.
+  got = net.raw("GET /cut HTTP/1.1\r\nHost: a\r\n\r\nGET /none HTTP/1.1\r\nHost: a\r\n\r\n", false);
+  CHECK(times(*got, "HTTP/1.1 ") == 1);
 }
 
 TEST_CASE("what the parser refuses is answered and the connection closed") {

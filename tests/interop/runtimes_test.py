@@ -1,0 +1,129 @@
+#!/usr/bin/env python3
+"""More runtimes through d7yd, set up by d7yd itself: Podman, its service, and containerd as Kubernetes asks it.
+
+    tests/interop/runtimes_test.py build-dev [Runtimes.test_name]
+
+Needs root.
+"""
+
+import base64
+import json
+import os
+import pathlib
+import subprocess
+from urllib.parse import quote
+
+import image_case
+from image_case import MIB, Containerd, free_port
+from registry import Image, Layer, digest_of, random_layer
+
+CRI_PULL = pathlib.Path(__file__).with_name('cri_pull.py')
+
+
+def setUpModule():
+    image_case.needs('containerd', 'ctr', 'unshare', 'podman', 'zstd')
+
+
+class Runtimes(image_case.Case):
+    REGISTRIES = {'plain.test': {}, 'wary.test': {'users': {'me': 'secret'}}}
+
+    @classmethod
+    def setUpClass(cls):
+        super().setUpClass()
+        cls.plain, cls.wary = cls.registries.values()
+        cls.wary_mirror = cls.wary_ports[0]
+
+    wary_ports = {}
+
+    @classmethod
+    def config_of_peer(cls, number, config):
+        """Each peer has a port for the registry that wants tokens."""
+        cls.wary_ports[number] = port = free_port('127.0.0.11')
+        config = json.loads(json.dumps(config))
+        config['proxy']['registryMirror']['registries'][1]['port'] = port
+        return config
+
+    # ---- Podman
+
+    def podman_settings(self):
+        """registries.conf as `d7yd runtime configure podman` writes it."""
+        root = self.place / f'root-{self.name()}'
+        path = root / 'etc' / 'containers' / 'registries.conf'
+        path.parent.mkdir(parents=True)
+        path.write_text('# what was there before\nunqualified-search-registries = ["plain.test"]\n')
+        self.run_tool(self.cluster.tool('d7yd'), 'runtime', 'configure', 'podman', '--root', root,
+                      '--proxy', f'http://{self.proxy()}', '--registry', 'plain.test',
+                      '--registry', f'wary.test=http://{self.peers[0].ip}:{self.wary_mirror}')
+        storage = self.place / f'storage-{self.name()}'
+        self.auth = storage / 'auth.json'
+        storage.mkdir()
+        self.auth.write_text('{}')
+        run = self.cluster.sockets / f'podman-{len(list(self.cluster.sockets.iterdir()))}'  # at most 50 characters
+        env = {'CONTAINERS_REGISTRIES_CONF': str(path), 'HOME': str(storage), 'REGISTRY_AUTH_FILE': str(self.auth),
+               'XDG_RUNTIME_DIR': str(storage)}
+        return env, ['podman', '--root', storage / 'lib', '--runroot', run, '--tmpdir', run / 'tmp', '--storage-driver', 'vfs',
+                     '--events-backend', 'none', '--cgroup-manager', 'cgroupfs']
+
+    def test_podman_pulls(self):
+        env, podman = self.podman_settings()
+        image = Image([random_layer('file', 5 * MIB), Layer('text', b'x' * 100_000, form='zstd')])
+        self.put(self.plain, image)
+        served = self.via_task()
+        # By its short name, as in the search list that was there before.
+        self.run_tool(*podman, 'pull', '--quiet', f'demo/{self.name()}:v1', env=env)
+        self.assertIn(f'plain.test/demo/{self.name()}', self.run_tool(*podman, 'images', env=env))
+        self.crossed_once(self.plain, image)
+        self.assertGreater(self.via_task(), served)
+
+    def test_the_service_of_podman_pulls(self):
+        env, podman = self.podman_settings()
+        image = Image([random_layer('file', 5 * MIB)])
+        name = self.put(self.plain, image, name='plain.test')
+        socket = self.cluster.sockets / 'podman.sock'
+        self.processes.start('podman', [*podman, 'system', 'service', '--time', '0', f'unix://{socket}'],
+                             self.cluster.logs / 'podman.log', env={**os.environ, **env})
+        remote = ['podman', '--remote', '--url', f'unix://{socket}']
+        self.cluster.ready('podman', socket, socket.exists)
+        served = self.via_task()
+        self.run_tool(*remote, 'pull', '--quiet', name, env=env)
+        self.assertIn(name.removesuffix(':v1'), self.run_tool(*remote, 'images', env=env))
+        self.crossed_once(self.plain, image)
+        self.assertGreater(self.via_task(), served)
+        self.processes.stop('podman')
+
+    def test_podman_and_a_registry_with_tokens(self):
+        env, podman = self.podman_settings()
+        image = Image([random_layer('file', 5 * MIB)])
+        name = self.put(self.wary, image, name='wary.test')
+        # Podman gives a mirror only what was said for the mirror's own address.
+        self.run_tool(*podman, 'pull', '--quiet', name, env=env, code=1)
+        self.assertEqual(self.wary.sent(image.layers[0].digest), 0)
+        login = base64.b64encode(b'me:secret').decode()
+        self.auth.write_text(json.dumps({'auths': {f'{self.peers[0].ip}:{self.wary_mirror}': {'auth': login}}}))
+        self.run_tool(*podman, 'pull', '--quiet', name, env=env)
+        self.crossed_once(self.wary, image)
+
+    # ---- the CRI, as kubelet and crictl use it
+
+    def test_the_cri_of_containerd_pulls(self):
+        node = Containerd(self.cluster, self.peers[0], cri=True)
+        node.start(self.registries.values())
+        node.wait()
+        if subprocess.run(['/usr/bin/python3', '-c', 'import grpc'], capture_output=True, check=False).returncode:
+            self.skipTest('no python3-grpcio; run .ci/dependencies check')
+        image = Image([random_layer('file', 5 * MIB), random_layer('small', 1000)])
+        name = self.put(self.plain, image)
+        served = self.via_task()
+        reference = self.run_tool('/usr/bin/python3', CRI_PULL, node.socket, name)
+        self.assertEqual(reference.strip(), digest_of(image.config))
+        self.crossed_once(self.plain, image)
+        self.assertGreaterEqual(self.via_task(), served + 2)
+        self.assertTrue([line for line in self.access_log() if f'{image.layers[0].digest}?ns={quote(self.plain.address, safe="")}"' in line])
+        name = self.put(self.wary, image)
+        self.run_tool('/usr/bin/python3', CRI_PULL, node.socket, name, code=1)
+        self.run_tool('/usr/bin/python3', CRI_PULL, node.socket, name, 'me:secret')
+        self.processes.stop(node.name)
+
+
+if __name__ == '__main__':
+    image_case.main()
