@@ -534,8 +534,12 @@ Task<Result<void>> VortexConnection::send_bitmap(std::uint32_t subscription, con
   co_return Result<void>{};
 }
 
+// Encodes at once: the task that it returns begins later, and needs nothing of `have`.
 Task<Result<void>> VortexConnection::send_have(const vortex::Have& have, Job& job) {
-  std::string packet = vortex::encode(have);
+  return send_news(vortex::encode(have), job);
+}
+
+Task<Result<void>> VortexConnection::send_news(std::string packet, Job& job) {
   CO_TRY(auto turn, co_await turns_.take(0, Deadline::never()));
   job.in_packet = true;
   auto wrote = co_await write(std::move(packet), false);
