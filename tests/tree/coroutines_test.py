@@ -39,6 +39,18 @@ class Coroutines(unittest.TestCase):
                      'void f(Options options = {});', 'auto y = x ? a : b;\nco_await f(y);', 'co_await f(table[i]);'):
             self.assertEqual(self.run_on(good), (0, ''), good)
 
+    def test_a_task_that_borrows_what_ends_before_it_begins_is_found(self):
+        borrows = 'Task<void> A::tell(const Have& have, Job& job) {\n  co_await send(have);\n}\n'
+        encodes = 'Task<void> A::tell(const Have& have, Job& job) {\n  return send(encode(have));\n}\n'
+        for bad in ('Task<void> t = tell(made(kAll), job);', 'Task<void> t = peer->tell(Have{1}, job);'):
+            code, output = self.run_on(borrows + bad)
+            self.assertEqual(code, 1, bad)
+            self.assertIn('lib/room/a.cc:4:', output)
+            self.assertEqual(self.run_on(encodes + bad), (0, ''), bad)
+        for good in ('Task<void> t = tell(have, job);', 'Task<void> t = tell(task->have(), job);',
+                     'co_await tell(made(kAll), job);', 'Task<void> t = tell(std::move(have), job);'):
+            self.assertEqual(self.run_on(borrows + good), (0, ''), good)
+
 
 if __name__ == '__main__':
     unittest.main(verbosity=2)
