@@ -470,6 +470,10 @@ Result<void> Node::open_proxy() {
   for (const auto& registry : config.registries) {
     options.registries.push_back({.name = registry.name, .address = registry.addr});
   }
+  // With an address of its own the default is a registry that somebody wants; Docker Hub is it for want of
+  // another.
+  options.answer_version_check =
+      !options.registries.empty() && config.mirror_addr == DaemonConfig().proxy.mirror_addr;
   options.blob_digest_ids = config.mirror_blob_digest_ids;
   options.disable_back_to_source = config.disable_back_to_source;
   options.ip = ip_;

@@ -165,6 +165,13 @@ void Proxy::write_down(const Exchange& exchange, TimePoint began) {
       exchange.request.remote().ip(), more);
 }
 
+bool Proxy::is_version_check(const Exchange& exchange, const std::string& port_name) const {
+  const auto& head = exchange.request.head();
+  const bool asks = head.target == "/v2/" || head.target == "/v2";
+  return asks && options_.answer_version_check && (head.method == "GET" || head.method == "HEAD") &&
+         port_name.empty() && exchange.inside_of.empty() && !head.headers.get("X-Dragonfly-Registry");
+}
+
 Result<Proxy::Route> Proxy::route(const Exchange& exchange, const std::string& port_name) const {
   const auto& head = exchange.request.head();
   Route route;
@@ -234,6 +241,15 @@ Task<void> Proxy::serve(Exchange& exchange, std::string port_name) {
   if (head.method == "CONNECT" && exchange.inside_of.empty()) {
     auto tunnelled = tunnel(exchange);
     co_return co_await tunnelled;
+  }
+  if (is_version_check(exchange, port_name)) {
+    exchange.status = 200;
+    http::ResponseHead answer;
+    answer.status = 200;
+    answer.headers.set("Content-Type", "application/json");
+    answer.headers.set("Docker-Distribution-Api-Version", "registry/2.0");
+    (void)co_await exchange.responder.send(std::move(answer), "{}");
+    co_return;
   }
   auto routed = route(exchange, port_name);
   if (!routed) {

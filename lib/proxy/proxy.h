@@ -34,7 +34,11 @@ struct ProxyOptions {
   std::vector<RuleOptions> rules;
   std::string mirror_address;               // the default registry; empty: none
   std::vector<RegistryOptions> registries;  // configured ones
-  bool blob_digest_ids = true;              // a blob's digest is its task's id
+  // GET /v2/ that names no registry is answered here: clients whose registries are in the path of all else
+  // ask it first, and what the default registry says to it (or that it cannot be reached) is of no use to
+  // them.
+  bool answer_version_check = false;
+  bool blob_digest_ids = true;  // a blob's digest is its task's id
   bool disable_back_to_source = false;
   // Cached content only for callers whose credentials its origin accepted no longer ago than this (rights.h).
   bool check_rights = true;
@@ -109,6 +113,7 @@ class Proxy final : public http::Handler {
     http::Headers headers;
   };
   std::optional<Objection> objection_to(const http::ServerRequest& request, bool inside);
+  bool is_version_check(const Exchange& exchange, const std::string& port_name) const;
   Result<Route> route(const Exchange& exchange, const std::string& port_name) const;
   void write_down(const Exchange& exchange, TimePoint began);
 

@@ -17,7 +17,8 @@ from measure import read_through
 
 # What a workload may need beside d7y, and the Debian package that brings it (the set `bench` of .ci/dependencies).
 PROGRAMS = {'nginx': 'nginx-light', 'curl': 'curl', 'wget2': 'wget2', 'aria2c': 'aria2', 'openssl': 'openssl',
-            'tc': 'iproute2', 'strace': 'strace', 'libtorrent': 'python3-libtorrent'}
+            'docker-registry': 'docker-registry', 'umoci': 'umoci', 'skopeo': 'skopeo', 'containerd': 'containerd',
+            'unshare': 'util-linux', 'tc': 'iproute2', 'strace': 'strace', 'libtorrent': 'python3-libtorrent'}
 SYSTEM_PYTHON = '/usr/bin/python3'  # the one that Debian's packages of Python modules are for
 
 WORKLOADS = {}

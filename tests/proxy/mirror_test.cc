@@ -28,6 +28,25 @@ TEST_CASE("a blob comes through the mirror, whole, and the second time without i
   CHECK(metrics.find("dragonfly_client_proxy_request_failure_total 0") != std::string::npos);
 }
 
+TEST_CASE("whether there is a registry is answered here where the path of all else names it") {
+  auto options = Rig::standard();
+  options.answer_version_check = true;
+  options.registries = {{.name = "reg.test", .address = "http://reg.test"}};
+  Rig rig(1, options);
+  rig.origin.serve("/v2/", "the default registry's answer");
+  auto here = rig.get("/v2/");
+  CHECK(here.head.status == 200);
+  CHECK(here.body == "{}");
+  CHECK(rig.origin.requests() == 0);
+  // Who says which registry is meant is asking that one.
+  CHECK(rig.get("/v2/?ns=" + rig.origin.url("")).body == "the default registry's answer");
+  CHECK(rig.get("/v2/", {{"X-Dragonfly-Registry", rig.origin.url("")}}).body ==
+        "the default registry's answer");
+  Rig without;
+  without.origin.serve("/v2/", "the default registry's answer");
+  CHECK(without.get("/v2/").body == "the default registry's answer");
+}
+
 TEST_CASE("bytes are handed on while the rest is still arriving") {
   Rig rig;
   auto content = random_bytes(8_MiB);

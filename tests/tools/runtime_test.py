@@ -79,6 +79,14 @@ class Runtime(unittest.TestCase):
         self.configure()
         self.assertEqual(copy.read_text(), self.config.read_text())
 
+    def test_what_is_no_registry_is_refused_with_what_to_say(self):
+        before = self.tree()
+        for given, says in {'http://ghcr.io': 'ghcr.io=http://ghcr.io', 'https://reg:5000/v2/': 'as in image names: reg:5000 ',
+                            'ghcr.io/team': 'whole registries only: --registry ghcr.io', '../x': 'such as ghcr.io'}.items():
+            said = self.run_tool('configure', 'containerd', '--registry', given, code=2)
+            self.assertIn(says, said, given)
+        self.assertEqual(self.tree(), before)
+
     def test_other_settings_comments_and_permissions_stay(self):
         said = self.configure()
         self.assertIn('needed for it to take effect: nsenter -t 1 -m -- systemctl restart containerd', said)

@@ -7,8 +7,10 @@
 namespace d7y::http::detail {
 
 namespace {
-constexpr std::size_t kInboxBytes = 16 << 10;
-}
+// Holds a usual head. Longer ones are parsed as they come, and bodies go past it; thousands of open
+// connections have one each.
+constexpr std::size_t kInboxBytes = 4 << 10;
+}  // namespace
 
 Wire::Wire(std::unique_ptr<world::Stream> stream, MessageReader::Kind kind, Limits limits)
     : stream_(std::move(stream)), reader_(kind, limits) {}

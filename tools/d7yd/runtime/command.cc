@@ -72,6 +72,9 @@ Settings settings_of(const Options& options) {
     settings.registries.clear();
     for (const auto& each : options.registries) {
       auto registry = registry_named(each);
+      if (*settings.runtime == Runtime::kContainerd && registry.host.find('/') != std::string::npos)
+        throw Refusal(kUsage, fmt::format("containerd has mirrors for whole registries only: --registry {}",
+                                          registry.host.substr(0, registry.host.find('/'))));
       // CRI-O and Podman do not need the registry's address, but may need d7yd's for it.
       if (each.find('=') != std::string::npos &&
           (*settings.runtime == Runtime::kCrio || *settings.runtime == Runtime::kPodman))

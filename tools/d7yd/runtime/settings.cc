@@ -195,6 +195,13 @@ Registry registry_named(const std::string& text) {
   Registry registry;
   auto equals = text.find('=');
   registry.host = registry.location = text.substr(0, equals);
+  if (auto scheme = registry.host.find("://"); scheme != std::string::npos) {
+    auto host = registry.host.substr(scheme + 3, registry.host.find('/', scheme + 3) - scheme - 3);
+    throw Refusal(kUsage,
+                  fmt::format("'{}' is a URL, and --registry wants the registry's name, as in image names: "
+                              "{} (if it is at another address: {}={})",
+                              registry.host, host, host, text));
+  }
   if (!is_prefix(registry.host))
     throw Refusal(kUsage,
                   fmt::format("'{}' is not a registry as in image names, such as ghcr.io", registry.host));
