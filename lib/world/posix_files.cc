@@ -110,6 +110,9 @@ Result<std::vector<std::string>> PosixFiles::list(const std::string& folder) {
 
 Result<void> PosixFiles::make_folders(const std::string& path, std::uint32_t permissions) {
   struct stat status{};
+  // Mostly it is there, or only the last one is missing.
+  if (::mkdir(path.c_str(), static_cast<mode_t>(permissions)) == 0) return {};
+  if (errno == EEXIST && ::stat(path.c_str(), &status) == 0 && S_ISDIR(status.st_mode)) return {};
   for (std::size_t end = 0; end != std::string::npos;) {
     end = path.find('/', end + 1);
     auto part = path.substr(0, end);

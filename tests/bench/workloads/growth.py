@@ -60,6 +60,16 @@ def start(stage, parent_config=None):
     return origin, parent
 
 
+def copies(stage, name, count):
+    """Names of files with the bytes of one; each is a task of its own, and a file of its own in a folder."""
+    names = [f'{name}-{i}' for i in range(count)]
+    for each in names:
+        path = stage.content / each
+        if not path.exists():
+            path.hardlink_to(stage.content / name)
+    return names
+
+
 def give(stage, parent, urls):
     """The parent gets them, each a file of its own."""
     folder = stage.out('at-parent')
@@ -78,13 +88,13 @@ def growth_downloads(stage, report):
     for count in counts:
         name = f'{1024 // count}m'
         stage.file(name, GIB // count)
-        give(stage, parent, [f'{origin}/{name}?n={i}' for i in range(count)])
+        give(stage, parent, [f'{origin}/{each}' for each in copies(stage, name, count)])
     samples = {}
     for _ in range(stage.rounds):
         for count in counts:
             size = GIB // count
             samples.setdefault(f'{count} at once', []).append(
-                cost(stage, lambda i, size=size: f'{origin}/{size // MIB}m?n={i}', count, size, parent))
+                cost(stage, lambda i, size=size: f'{origin}/{size // MIB}m-{i}', count, size, parent))
     report.table(samples, COLUMNS)
     grown(report, samples, '1 at once')
 
@@ -102,8 +112,9 @@ def growth_tasks(stage, report):
         samples.setdefault('1 task', []).append(cost(stage, lambda i: f'{origin}/1024m?n=0', 1, GIB, parent))
     # The same with a full store on both sides.
     stage.file('1b', 1)
+    names = copies(stage, '1b', 5000)
     for at in range(0, 5000, 1000):
-        give(stage, parent, [f'{origin}/1b?n={i}' for i in range(at, at + 1000)])
+        give(stage, parent, [f'{origin}/{each}' for each in names[at:at + 1000]])
     for _ in range(stage.rounds):
         store = stage.place / f'child-{cost.child + 1}' / 'store'
         store.parent.mkdir()
