@@ -136,8 +136,10 @@ def growth_connections(stage, report):
     for count in (1, 2000):
         with contextlib.ExitStack() as open_ones:
             for i in range(count - 1):
+                # From many hosts: a parent takes 256 connections of each, and the child is one of them.
                 open_ones.enter_context(socket.create_connection(
-                    (parent.ip, parent.ports['piece' if i % 2 else 'upload']), timeout=10))
+                    (parent.ip, parent.ports['piece' if i % 2 else 'upload']), timeout=10,
+                    source_address=(f'127.0.1.{1 + i // 100}', 0)))
             for _ in range(stage.rounds):
                 samples.setdefault(f'{count} connections', []).append(
                     cost(stage, lambda i: f'{origin}/1024m?n=0', 1, GIB, parent))
