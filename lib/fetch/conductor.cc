@@ -338,7 +338,10 @@ Task<Result<void>> Conductor::verify(std::string digest) {
 Task<Result<void>> Conductor::round() {
   auto length = task_->content_length();
   const auto& message = wish_.message;
-  bool small = length && (*length <= options_.small_content ||
+  const auto small_enough = wish_.content_digest.empty()
+                                ? options_.small_content
+                                : std::min(options_.small_content, options_.small_named_content);
+  bool small = length && (*length <= small_enough ||
                           (message.has_range() && message.range().length() <= options_.small_content));
   // What peers gave was wrong: the origin has the right bytes, if anybody has.
   const bool wary = distrusted() && source_allowed_ && peers_possible() && length;

@@ -52,6 +52,9 @@ struct Wish {
 struct EngineOptions {
   // Content or ranges up to this length come from the origin directly (Dragonfly client 5.2).
   std::uint64_t small_content = 4 << 20;
+  // The same for content whose URL says what it is: a fleet's image has many small layers, and each peer
+  // would get each of them from the registry. Shorter than this, asking others costs more than it saves.
+  std::uint64_t small_named_content = 64 << 10;
   // Bytes; 0: by the content's length, which every peer of a real cluster must leave it at, because nothing
   // on the wire corrects a difference. Simulations cut small content into small pieces.
   std::uint64_t piece_length = 0;

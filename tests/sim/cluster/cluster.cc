@@ -140,6 +140,7 @@ Task<Result<void>> Peer::work(Fetch& fetch, FetchOptions options) {
   fetch::Wish wish;
   wish.message.set_url(cluster_.origin().url(fetch.path));
   if (options.piece_length > 0) wish.message.set_piece_length(options.piece_length);
+  if (!options.authorization.empty()) wish.private_headers.add("Authorization", options.authorization);
   if (!options.digest.empty()) wish.message.set_digest(options.digest);
   if (options.range) {
     wish.message.mutable_range()->set_start(options.range->first);

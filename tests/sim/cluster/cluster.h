@@ -39,7 +39,8 @@ struct FetchOptions {
   Duration timeout = std::chrono::seconds(120);
   bool overwrite = false;
   bool disable_back_to_source = false;
-  bool read = false;  // reads the bytes as they arrive, as a proxy's client does; no output then
+  std::string authorization;  // for the origin alone
+  bool read = false;          // reads the bytes as they arrive, as a proxy's client does; no output then
 };
 
 // One download on one peer, and what became of it. Outlives a crash of the peer.
