@@ -284,10 +284,18 @@ class Brain {
   bool token_free(const TaskRecord& task, std::uint32_t limit) const;
   void wait_ran_out(PeerHandle handle, TimePoint now);
 
+  // brain_tree.cc: those who do not listen
+  static bool roots_are_rare(const TaskRecord& task);
+  std::uint32_t edge_units(const PeerRecord& child, const PeerRecord& parent, std::size_t edges) const;
+  PeerHandle free_place(Tree& tree, const PeerRecord& child, std::uint32_t most, TimePoint now);
+  bool place(PeerHandle child, TimePoint now);
+  void add_to_tree(PeerHandle peer);
+
   // brain_choice.cc: who is a good parent
-  std::vector<PeerHandle> choose(PeerHandle child, bool hard, TimePoint now);
+  std::vector<PeerHandle> choose(PeerHandle child, std::size_t wanted, bool hard, TimePoint now);
   void consider(const PeerRecord& child, std::uint32_t position, bool hard, TimePoint now);
   bool may_be_parent(const PeerRecord& child, const PeerRecord& parent, bool hard, TimePoint now) const;
+  void keep_level(bool hard);
   double score(const PeerRecord& child, const PeerRecord& parent, TimePoint now);
   std::uint64_t random();
 

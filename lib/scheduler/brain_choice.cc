@@ -84,9 +84,32 @@ void Brain::consider(const PeerRecord& child, std::uint32_t position, bool hard,
   candidates_.push_back({position, score(child, parent, now), cross});
 }
 
+// An unmodified client takes each piece from whoever tells it first and never changes its mind, so whoever
+// has everything would send everything. It gets complete parents, which share evenly; or those that are still
+// downloading. While few have everything, those of them that are full are left out even if the child has
+// waited long, because all others depend on them; and of the rest, an idle uplink is better than a near one.
+void Brain::keep_level(bool hard) {
+  const bool rare = roots_are_rare(*tasks_.find(peers_.at(candidates_.front().position).task));
+  const auto at = [&](const Candidate& candidate) -> const PeerRecord& {
+    return peers_.at(candidate.position);
+  };
+  const auto keep = [&](const auto& which) {
+    if (std::none_of(candidates_.begin(), candidates_.end(), which)) return false;
+    std::erase_if(candidates_, [&](const Candidate& candidate) { return !which(candidate); });
+    return true;
+  };
+  if (hard) {
+    if (rare)
+      keep([&](const Candidate& c) { return !at(c).counted_root || at(c).open_position != kNowhere; });
+  } else if (keep([&](const Candidate& c) { return at(c).counted_root; })) {
+    return;
+  }
+  if (rare) keep([&](const Candidate& c) { return at(c).children_units + kBranch <= kChildUnits; });
+}
+
 // The parents for `child`, best first, on different hosts; empty if it has to wait. `hard`: it has waited
 // enough, only what the hosts can really bear counts.
-std::vector<PeerHandle> Brain::choose(PeerHandle handle, bool hard, TimePoint now) {
+std::vector<PeerHandle> Brain::choose(PeerHandle handle, std::size_t wanted, bool hard, TimePoint now) {
   const auto& child = *peers_.find(handle);
   auto& task = *tasks_.find(child.task);
   const auto site = hosts_.find(child.host)->site;
@@ -128,7 +151,6 @@ std::vector<PeerHandle> Brain::choose(PeerHandle handle, bool hard, TimePoint no
     return a.score != b.score ? a.score < b.score : a.position < b.position;
   });
 
-  const std::size_t wanted = std::min<std::size_t>(options_.candidate_parents, kMaxParents);
   std::vector<PeerHandle> chosen;
   const auto take = [&](const Candidate& candidate) {
     const auto& parent = peers_.at(candidate.position);
@@ -141,6 +163,7 @@ std::vector<PeerHandle> Brain::choose(PeerHandle handle, bool hard, TimePoint no
     }
     chosen.push_back(peers_.handle_of(candidate.position));
   };
+  if (!child.takes_offers && !candidates_.empty()) keep_level(hard);
   // The best ones, and for the last place anyone of the rest: what all think best would be everyone's parent.
   std::size_t next = 0;
   while (next < candidates_.size() && chosen.size() + 1 < wanted) take(candidates_[next++]);

@@ -163,7 +163,7 @@ SiteParents& Brain::bucket(TaskRecord& task, std::uint32_t site) {
   for (auto& one : task.sites) {
     if (one.site == site) return one;
   }
-  task.sites.push_back({site, 0, {}});
+  task.sites.push_back({site, 0, {}, {}});
   return task.sites.back();
 }
 

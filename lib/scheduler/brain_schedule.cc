@@ -88,27 +88,41 @@ bool Brain::serve(TaskHandle handle, TimePoint now) {
 
   // Those whom nobody could serve are not looked at over and over: the search stops after a few of them and
   // goes on behind them the next time.
-  std::vector<PeerHandle> served;
+  std::vector<PeerHandle> served, together;
+  const bool rare = roots_are_rare(task);
   const std::size_t count = task.waiting.size() - task.waiting_from;
   std::size_t step = task.look_from < count ? task.look_from : 0;
   std::size_t looked = 0, in_vain = 0, stale = 0;
   for (std::size_t i = 0; i < count && looked < kLookAtOnce && in_vain < kLookInVain; ++i, ++step) {
     const bool open =
         std::any_of(task.sites.begin(), task.sites.end(), [](const auto& s) { return !s.open.empty(); });
-    if (!open) break;
+    if (!open && (!rare || task.usable == 0)) break;
     const auto child = task.waiting[task.waiting_from + step % count];
     if (!waits(child)) {
       ++stale;
       continue;
     }
     ++looked;
-    const auto parents = choose(child, false, now);
+    const auto& peer = *peers_.find(child);
+    if (rare && !peer.takes_offers && !peer.progress->rescheduling) {
+      if (place(child, now)) {
+        served.push_back(child);
+      } else {
+        ++in_vain;
+      }
+      continue;
+    }
+    // An orphan of a tree gets one more, should that one be lost too.
+    const auto wanted = rare && !peer.takes_offers ? 2 : options_.candidate_parents;
+    const auto parents = choose(child, std::min<std::size_t>(wanted, kMaxParents), false, now);
     if (parents.empty()) {
       ++in_vain;
       continue;
     }
     for (const auto parent : parents) reserve(child, parent, kChildUnits / kMaxParents);
+    if (!peer.takes_offers) settle_shares(child);
     served.push_back(child);
+    together.push_back(child);
   }
   task.look_from = served.empty() ? static_cast<std::uint32_t>(step % count) : 0;
   if (stale > kLookAtOnce) {
@@ -116,7 +130,7 @@ bool Brain::serve(TaskHandle handle, TimePoint now) {
     task.waiting_from = 0;
     task.look_from = 0;
   }
-  add_siblings(served, now);
+  add_siblings(together, now);
   for (const auto child : served) answer(child, now);
   return !served.empty();
 }
@@ -157,10 +171,9 @@ void Brain::settle_shares(PeerHandle handle) {
   edges_ = child.progress->parents;
   release_parents(child);
   const auto& edges = edges_;
-  const auto share = static_cast<std::uint32_t>(kChildUnits / edges.size());
   std::uint32_t depth = 255;
   for (const auto& edge : edges) {
-    reserve(handle, edge.parent, share);
+    reserve(handle, edge.parent, edge_units(child, *peers_.find(edge.parent), edges.size()));
     child.progress->parents.back().pieces = edge.pieces;
     child.progress->parents.back().failed = edge.failed;
     const auto& parent = *peers_.find(edge.parent);
@@ -212,7 +225,7 @@ void Brain::offer_more(PeerHandle handle, TimePoint now) {
     ++there;
   }
   std::vector<PeerHandle> more;
-  for (const auto parent : choose(handle, false, now)) {
+  for (const auto parent : choose(handle, wanted, false, now)) {
     const bool new_host = std::find(known.begin(), known.end(), peers_.find(parent)->host) == known.end();
     if (new_host && there + more.size() < wanted) more.push_back(parent);
   }
@@ -339,7 +352,8 @@ void Brain::wait_ran_out(PeerHandle handle, TimePoint now) {
   auto& peer = *peers_.find(handle);
   auto& task = *tasks_.find(peer.task);
   if (task.usable > 0) {
-    const auto parents = choose(handle, true, now);
+    const auto parents =
+        choose(handle, std::min<std::size_t>(options_.candidate_parents, kMaxParents), true, now);
     for (const auto parent : parents) reserve(handle, parent, kChildUnits / kMaxParents);
     if (!parents.empty()) return answer(handle, now);
   }

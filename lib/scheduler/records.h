@@ -25,10 +25,12 @@ using PeerHandle = Handle<PeerRecord>;
 // No position in a list or table.
 inline constexpr std::uint32_t kNowhere = ~std::uint32_t{0};
 
-// Upload capacity is counted in twelfths of a child, because a child spreads its demand over its one to four
-// (six) parents.
-inline constexpr std::uint32_t kChildUnits = 12;
+// Upload capacity is counted in twenty-fourths of a child, because a child spreads its demand over its one to
+// six parents.
+inline constexpr std::uint32_t kChildUnits = 24;
 inline constexpr std::size_t kMaxParents = 6;
+// A place in a tree: half of a peer's uplink.
+inline constexpr std::uint32_t kBranch = kChildUnits / 2;
 
 enum class PeerState : std::uint8_t {
   kPending,
@@ -146,11 +148,18 @@ struct SourcePiece {
   TimePoint created{};
 };
 
+// Unmodified clients of one site that pass on what they get, the nearest to the source first.
+struct Tree {
+  std::vector<PeerHandle> nodes;
+  std::size_t from = 0;  // those before it are full or gone
+};
+
 // Open parents of one site.
 struct SiteParents {
   std::uint32_t site = 0;
   std::uint32_t inbound = 0;        // edges that come from other sites
   std::vector<std::uint32_t> open;  // positions of peers with room for children
+  Tree tree;
 };
 
 struct TaskRecord {

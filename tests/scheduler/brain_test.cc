@@ -13,6 +13,7 @@ bool has(const std::vector<std::string>& list, const std::string& what) {
   return std::find(list.begin(), list.end(), what) != list.end();
 }
 std::string peer_of(int i) { return "h" + std::to_string(i) + "-p"; }
+void listens(Registration& r) { r.takes_offers = true; }
 }  // namespace
 
 TEST_CASE("a host that never announced itself cannot register") {
@@ -45,7 +46,8 @@ TEST_CASE("without a seed one peer reads the origin and the others get it from t
   s.source_started("h0-p");
   CHECK(s.count("parents") == 9);
   CHECK(s.brain.waiting() == 0);
-  for (int i = 1; i < 10; ++i) CHECK(has(s.last(peer_of(i)).parents, "h0-p"));
+  for (int i = 1; i < 10; ++i) CHECK(s.kind(peer_of(i)) == "parents");
+  CHECK(has(s.last("h1-p").parents, "h0-p"));
 }
 
 TEST_CASE("a herd on a cold task triggers the seed once and waits for it") {
@@ -111,7 +113,7 @@ TEST_CASE("those who are answered together become each other's parents") {
   Script s;
   s.host("seed", true);
   s.hosts("h", 4);
-  for (int i = 0; i < 4; ++i) s.add("h" + std::to_string(i));
+  for (int i = 0; i < 4; ++i) s.add("h" + std::to_string(i), {}, listens);
   s.add("seed", "seed-p", [](Registration& r) { r.need_back_to_source = true; });
   s.source_started("seed-p");
   for (int i = 0; i < 4; ++i) {
@@ -122,13 +124,13 @@ TEST_CASE("those who are answered together become each other's parents") {
 }
 
 TEST_CASE("whoever got few parents is offered more when they are there, if it listens") {
-  for (const bool listens : {true, false}) {
-    CAPTURE(listens);
+  for (const bool listening : {true, false}) {
+    CAPTURE(listening);
     Script s;
     s.hosts("h", 6);
     s.add("h0");
     s.source_started("h0-p");
-    s.add("h1", {}, listens ? +[](Registration& r) { r.takes_offers = true; } : nullptr);
+    s.add("h1", {}, listening ? listens : nullptr);
     s.started("h1-p");
     CHECK(s.last("h1-p").parents == std::vector<std::string>{"h0-p"});
     s.piece("h1-p", 0, "h0-p");
@@ -137,7 +139,7 @@ TEST_CASE("whoever got few parents is offered more when they are there, if it li
       s.started(peer_of(i));
     }
     s.pass(10s);
-    if (listens) {
+    if (listening) {
       REQUIRE(s.answers["h1-p"].size() == 2);
       CHECK(s.last("h1-p").parents.size() == 4);
       CHECK(has(s.last("h1-p").parents, "h0-p"));
@@ -150,7 +152,9 @@ TEST_CASE("whoever got few parents is offered more when they are there, if it li
 }
 
 TEST_CASE("offers are few, and replace parents that are gone") {
-  Script s;
+  BrainOptions options;
+  options.offers = 2;
+  Script s(options);
   s.hosts("h", 12);
   s.replica("h0");
   s.add("h1", {}, [](Registration& r) { r.takes_offers = true; });
@@ -178,9 +182,9 @@ TEST_CASE("slots are reserved when given and come back however the child ends") 
   Script s(options);
   s.hosts("h", 4);
   s.replica("h0");
-  s.add("h1");
+  s.add("h1", {}, listens);
   CHECK(s.record("h0-p").children_units == kChildUnits);
-  s.add("h2");
+  s.add("h2", {}, listens);
   CHECK(s.kind("h2-p") == "");  // full, and nobody else has it
   SUBCASE("it finished") { s.finished("h1-p"); }
   SUBCASE("it failed") {
@@ -207,8 +211,8 @@ TEST_CASE("a waiting child gets a full parent rather than nothing when its patie
   Script s(options);
   s.hosts("h", 3);
   s.replica("h0");
-  s.add("h1");
-  s.add("h2");
+  s.add("h1", {}, listens);
+  s.add("h2", {}, listens);
   s.pass(options.patience - 1ms);
   CHECK(s.kind("h2-p") == "");
   s.pass(2ms);
@@ -223,8 +227,8 @@ TEST_CASE("a host's own limit holds even then") {
   Script s(options);
   s.hosts("h", 3);
   s.replica("h0");
-  s.add("h1");
-  s.add("h2");
+  s.add("h1", {}, listens);
+  s.add("h2", {}, listens);
   s.pass(options.patience + options.last_resort + 1s);
   CHECK(s.kind("h2-p").starts_with("error"));
 }
@@ -510,7 +514,7 @@ TEST_CASE("children stay in their site, and few edges cross between sites") {
   CHECK(in_west > crossing * 3);
 }
 
-TEST_CASE("depth is bounded") {
+TEST_CASE("depth is bounded among those who listen") {
   BrainOptions options;
   options.children_per_peer = 1;
   options.children_per_seed = 1;
@@ -522,12 +526,74 @@ TEST_CASE("depth is bounded") {
   s.add("h0");
   s.source_started("h0-p");
   for (int i = 1; i < 10; ++i) {
-    s.add("h" + std::to_string(i));
+    s.add("h" + std::to_string(i), {}, listens);
     if (s.kind(peer_of(i)) == "parents") s.started(peer_of(i));
     CHECK(s.record(peer_of(i)).depth <= 3);
   }
   CHECK(s.count("parents") == 3);
   CHECK(s.brain.waiting() == 6);
+}
+
+TEST_CASE("a herd of unmodified clients becomes a tree: one parent each, two children at most") {
+  Script s;
+  s.host("seed", true);
+  s.hosts("h", 200);
+  s.replica("seed");
+  s.answers.clear();
+  std::map<std::string, int> children, depth;
+  for (int i = 0; i < 200; ++i) {
+    s.add("h" + std::to_string(i));
+    const auto parents = s.last(peer_of(i)).parents;
+    REQUIRE(parents.size() == 1);
+    ++children[parents[0]];
+    depth[peer_of(i)] = depth[parents[0]] + 1;
+    s.started(peer_of(i));
+  }
+  CHECK(children["seed-p"] == 2);
+  for (const auto& [name, count] : children) CHECK(count <= 2);
+  for (const auto& [name, hops] : depth) CHECK(hops <= 7);
+}
+
+TEST_CASE("an orphan of the tree gets others who are ahead of it, and leaves a full seed alone") {
+  Script s;
+  s.host("seed", true);
+  s.hosts("h", 20);
+  s.replica("seed");
+  s.answers.clear();
+  for (int i = 0; i < 20; ++i) {
+    s.add("h" + std::to_string(i));
+    s.started(peer_of(i));
+  }
+  for (int i = 1; i < 20; ++i) s.piece(peer_of(i), 0, s.last(peer_of(i)).parents[0]);
+  const auto child = [&](const std::string& parent) {
+    for (int i = 0; i < 20; ++i) {
+      if (has(s.last(peer_of(i)).parents, parent)) return i;
+    }
+    return -1;
+  };
+  const int middle = child("h1-p");
+  REQUIRE(middle > 1);
+  const int orphan = child(peer_of(middle));
+  REQUIRE(orphan > middle);
+  for (int i = 2; i < 8; ++i) {
+    if (i != orphan) s.piece(peer_of(i), 1, s.last(peer_of(i)).parents[0]);
+  }
+  s.lost(peer_of(middle));
+  s.reschedule(peer_of(orphan));
+  s.pass(3s);
+  const auto parents = s.last(peer_of(orphan)).parents;
+  REQUIRE(!parents.empty());
+  CHECK(parents.size() <= 4);
+  CHECK_FALSE(has(parents, "seed-p"));
+  CHECK_FALSE(has(parents, peer_of(middle)));
+}
+
+TEST_CASE("unmodified clients get several complete parents once there are enough") {
+  Script s;
+  s.hosts("h", 10);
+  for (int i = 0; i < 9; ++i) s.replica("h" + std::to_string(i));
+  s.add("h9");
+  CHECK(s.last("h9-p").parents.size() == 4);
 }
 
 TEST_CASE("a range's copy serves only those who want the same range") {

@@ -18,6 +18,8 @@ class ClientModel {
   virtual void parent_done(PeerNumber self, PeerNumber parent) = 0;  // it has everything
   virtual void fetched(PeerNumber self, const Fetch& fetch) = 0;
   virtual void broken(PeerNumber self, const Fetch& fetch, bool wrong_bytes) = 0;
+  // `self` is done or crashed.
+  virtual void ended(PeerNumber) {}
   virtual void wake(PeerNumber) {}
   virtual void collect(PeerNumber) {}
   virtual bool cut_through() const { return false; }

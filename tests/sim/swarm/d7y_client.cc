@@ -1,7 +1,8 @@
 // d7y's own client with its parents, as lib/fetch/parent_phase.cc does it, with the real
 // lib/swarm/parent_set.cc deciding who may be asked: in turns over the parents, the rarest piece that the
-// parent has and nobody fetches, first of the complete ones, then of those that it receives itself; late
-// pieces are asked for twice at the end; it listens for more parents while it downloads. Not modelled:
+// parent has and nobody fetches, first of the complete ones, then of those that it receives itself; of what a
+// seed deals out, its own share, and more only when it has nothing else to do; late pieces are asked for
+// twice at the end; it listens for more parents while it downloads. Not modelled:
 // connection set-up, the disk, processors, readers that want pieces in order.
 //
 // The same with other settings is the agent of a rarest-first mesh, and of a plain tree.
@@ -9,19 +10,24 @@
 #include <bit>
 
 #include "sim/swarm/client.h"
+#include "swarm/piece_share.h"
 
 namespace d7y::sim::swarm {
 namespace {
 
 using d7y::swarm::ParentPolicy;
 using d7y::swarm::ParentSet;
+using d7y::swarm::PieceShare;
+
+constexpr Seconds kShareIdle = 0.02;
+constexpr std::size_t kBeyondShares = 2;
 
 TimePoint time_point(Seconds seconds) {
   return TimePoint(Duration(static_cast<std::int64_t>(seconds * 1e9)));
 }
 
 struct Manner {
-  bool cut_through = true, in_order = false, hedges = true, offers = true;
+  bool cut_through = true, in_order = false, hedges = true, offers = true, deals = true;
   std::uint32_t window = 0;  // 0: the ParentSet's
   std::uint32_t responses = 5;
   Seconds announce = 0.0005;  // until a follower has heard of a piece
@@ -30,7 +36,7 @@ struct Manner {
 class OwnClient final : public ClientModel {
  public:
   OwnClient(Engine& engine, Manner manner) : engine_(engine), manner_(manner) {
-    if (manner.window > 0) policy_.window_min = policy_.window_max = manner.window;
+    if (manner.window > 0) policy_.window_min = policy_.window_max = policy_.window_arriving = manner.window;
   }
 
   void offered(PeerNumber self, const std::vector<PeerNumber>& parents) override {
@@ -117,14 +123,31 @@ class OwnClient final : public ClientModel {
     }
   }
 
+  // What the seed `parent` deals to this child; everything if it does not deal.
+  PieceShare share_of(PeerNumber self, PeerNumber parent) {
+    if (!manner_.deals || !engine_.scenario().deals || !engine_.peer(parent).seed) return {};
+    PieceShare share{0, 0};
+    for (const auto child : engine_.peer(parent).children) {
+      if (child == self) share.index = share.count;
+      if (engine_.peer(child).downloading()) ++share.count;
+    }
+    return share;
+  }
+
   // An open piece of `there`, of those that the fewest parents have.
-  std::uint32_t pick(const Peer& peer, const Bits& there) {
+  std::uint32_t pick(const Peer& peer, const Bits& there, PieceShare share) {
     const auto words = peer.have.size();
     const auto start = manner_.in_order ? 0 : engine_.random().below(engine_.pieces());
     for (std::uint32_t copies = manner_.in_order ? 8 : 1; copies <= 8; ++copies) {
       for (std::size_t step = 0; step <= words; ++step) {
         const auto i = (start / 64 + step) % words;
         auto open = there[i] & ~peer.have[i] & ~peer.taken[i];
+        if (share.count > 1) {
+          for (auto rest = open; rest != 0; rest &= rest - 1) {
+            const auto piece = i * 64 + static_cast<std::size_t>(std::countr_zero(rest));
+            if (!share.contains(static_cast<std::uint32_t>(piece))) open &= ~(rest & -rest);
+          }
+        }
         if (copies < 8) {
           open &= (copies & 1) != 0 ? ones_[i] : ~ones_[i];
           open &= (copies & 2) != 0 ? twos_[i] : ~twos_[i];
@@ -168,25 +191,50 @@ class OwnClient final : public ClientModel {
     auto open = open_pieces(peer);
     peer.hungry = false;
     if (open > 0) count_copies(peer);
+    bool dealt = false;
+    const auto try_parent = [&](const ParentSlot& slot, bool beyond) {
+      if (slot.gone || peer.set->given_up(slot.id) || !peer.set->usable(slot.id, length, now, true))
+        return false;
+      auto& parent = engine_.peer(slot.peer);
+      auto share = share_of(self, slot.peer);
+      dealt |= share.count > 1;
+      if (beyond) share = {};
+      std::uint32_t piece = kNone;
+      const bool ready = peer.set->usable(slot.id, length, now);
+      if (ready) piece = pick(peer, parent.have, share);
+      if (piece == kNone && manner_.cut_through) {
+        piece = pick(peer, parent.taken, share);
+        if (piece != kNone && circular(self, slot.peer, piece)) piece = kNone;
+      }
+      if (piece == kNone) {
+        if (ready || manner_.cut_through) peer.hungry = true;
+        return false;
+      }
+      peer.set->asked(slot.id, static_cast<std::uint64_t>(engine_.piece_bytes(piece)), now);
+      engine_.fetch(self, slot.peer, piece, false);
+      peer.fetches.back().beyond = beyond;
+      --open;
+      return true;
+    };
     for (bool any = open > 0; any;) {
       any = false;
-      for (std::size_t at = 0; at < peer.parents.size() && open > 0; ++at) {
-        const auto& slot = peer.parents[at];
-        if (slot.gone || peer.set->given_up(slot.id) || !peer.set->usable(slot.id, length, now)) continue;
-        auto& parent = engine_.peer(slot.peer);
-        auto piece = pick(peer, parent.have);
-        if (piece == kNone && manner_.cut_through) {
-          piece = pick(peer, parent.taken);
-          if (piece != kNone && circular(self, slot.peer, piece)) piece = kNone;
-        }
-        if (piece == kNone) {
-          peer.hungry = true;
-          continue;
-        }
-        peer.set->asked(slot.id, static_cast<std::uint64_t>(engine_.piece_bytes(piece)), now);
-        engine_.fetch(self, slot.peer, piece, false);
-        --open;
-        any = true;
+      for (std::size_t at = 0; at < peer.parents.size() && open > 0; ++at)
+        any |= try_parent(peer.parents[at], false);
+    }
+    // What a seed deals to others, when there is nothing else to do.
+    const auto beyond = [&] {
+      return static_cast<std::size_t>(
+          std::count_if(peer.fetches.begin(), peer.fetches.end(), [](const Fetch& f) { return f.beyond; }));
+    };
+    if (open == 0 || !dealt || beyond() < peer.fetches.size()) {
+      peer.idle_since = -1;
+    } else {
+      if (peer.idle_since < 0) peer.idle_since = engine_.now();
+      if (engine_.now() - peer.idle_since < kShareIdle - 1e-9) {
+        engine_.wake(self, kShareIdle - (engine_.now() - peer.idle_since));
+      } else {
+        for (std::size_t at = 0; at < peer.parents.size() && open > 0 && beyond() < kBeyondShares; ++at)
+          try_parent(peer.parents[at], true);
       }
     }
     if (open == 0 && manner_.hedges) hedge(self);
@@ -269,14 +317,14 @@ std::unique_ptr<ClientModel> d7y_client(Engine& engine) {
 
 std::unique_ptr<ClientModel> mesh_client(Engine& engine) {
   Manner manner;
-  manner.cut_through = manner.hedges = manner.offers = false;
+  manner.cut_through = manner.hedges = manner.offers = manner.deals = false;
   manner.window = 3;
   return std::make_unique<OwnClient>(engine, manner);
 }
 
 std::unique_ptr<ClientModel> tree_client(Engine& engine) {
   Manner manner;
-  manner.cut_through = manner.hedges = manner.offers = false;
+  manner.cut_through = manner.hedges = manner.offers = manner.deals = false;
   manner.in_order = true;
   manner.window = 4;
   return std::make_unique<OwnClient>(engine, manner);

@@ -123,7 +123,7 @@ void Engine::build() {
       for (std::uint32_t piece = 0; piece < task_.pieces; ++piece) set_bit(peer.have, piece);
       peer.have_count = task_.pieces;
       peer.status = PeerStatus::kDone;
-      tracker_->register_peer(number, {number, true, false}, now_);
+      tracker_->register_peer(number, {number, true, scenario_.deals}, now_);
       tracker_->back_to_source_started(number, now_);
       tracker_->finished(number, true, now_);
       continue;
@@ -180,7 +180,8 @@ void Engine::happen(const Event& event) {
     }
     case Kind::kRegister:
       if (!peer.live()) return;
-      tracker_->register_peer(event.a, {event.a, peer.seed, client_->takes_offers() && !peer.seed}, now_);
+      tracker_->register_peer(
+          event.a, {event.a, peer.seed, peer.seed ? scenario_.deals : client_->takes_offers()}, now_);
       break;
     case Kind::kStarted:
       if (peer.live()) tracker_->started(event.a, now_);
@@ -327,7 +328,7 @@ void Engine::fetch(PeerNumber child, PeerNumber parent, std::uint32_t piece, boo
     }
   }
   set_bit(peer.taken, piece);
-  peer.fetches.push_back({parent, piece, kNoFlow, now_, 0, rival});
+  peer.fetches.push_back({parent, piece, kNoFlow, now_, 0, rival, false});
   const auto flow = links_.start(parent == kOrigin ? 0 : host_of(parent), host_of(child), piece_bytes(piece),
                                  cap, flow_tag(child, piece), now_);
   peer.fetches.back().flow = flow;
@@ -464,6 +465,7 @@ void Engine::done(PeerNumber number) {
   peer.status = PeerStatus::kDone;
   peer.done_at = now_;
   while (!peer.fetches.empty()) stop_fetch(number, 0);
+  client_->ended(number);
   if (!peer.seed) --running_;
   at(now_ + scenario_.delay, Kind::kFinished, number, source ? 1 : 0);
 }
@@ -475,6 +477,7 @@ void Engine::crash(PeerNumber number) {
   peer.status = PeerStatus::kCrashed;
   ++result_.crashed;
   while (!peer.fetches.empty()) stop_fetch(number, 0);
+  client_->ended(number);
   const auto outgoing = links_.outgoing(host_of(number));
   for (const auto flow : outgoing) {
     const auto child = static_cast<PeerNumber>(links_.tag(flow) >> 32);

@@ -4,6 +4,7 @@
 
 #include <deque>
 #include <memory>
+#include <optional>
 #include <queue>
 #include <utility>
 #include <vector>
@@ -31,6 +32,7 @@ struct Fetch {
   Seconds started = 0;
   double counted = 0;  // bytes told to the client's ParentSet
   bool rival = false;
+  bool beyond = false;  // its parent deals it to another child
 };
 
 struct ParentSlot {
@@ -39,6 +41,7 @@ struct ParentSlot {
   std::uint32_t id = 0;  // in the d7y client's ParentSet
   double use_seen = 0;   // of its uplink, as a Rust client knows it
   Seconds use_seen_at = -1e9;
+  std::optional<std::uint32_t> deal;  // its place in the parent's AnnouncePlan
 };
 
 enum class PeerStatus : std::uint8_t { kAbsent, kWaiting, kDownloading, kSource, kDone, kFailed, kCrashed };
@@ -62,6 +65,7 @@ struct Peer {
   // d7y clients.
   std::unique_ptr<d7y::swarm::ParentSet> set;
   bool hungry = false, wake_set = false;
+  Seconds idle_since = -1;
 
   bool live() const { return status != PeerStatus::kAbsent && status < PeerStatus::kFailed; }
   bool downloading() const { return status == PeerStatus::kDownloading; }

@@ -19,6 +19,7 @@ int main(int argc, char** argv) {
     if (k == "rate") s.rate = v;
     if (k == "srate") s.seed_rate = v;
     if (k == "piece") s.piece = v * kMiB;
+    if (k == "deals") s.deals = v != 0;
     if (k == "warm") s.warm = v != 0;
     if (k == "seeds") s.seeds = static_cast<std::uint32_t>(v);
     if (k == "sites") s.sites = static_cast<std::uint32_t>(v);

@@ -32,6 +32,7 @@ struct Scenario {
   Client client = Client::kD7y;
   Policy policy = Policy::kBrain;
   std::uint32_t seeds = 1;
+  bool deals = true;     // seeds are d7y's: they deal their pieces out among their children
   bool warm = true;      // the first seed has everything before anyone asks
   double rate = 1.25e9;  // bytes per second, up and down, of hosts
   double seed_rate = 0;  // of seeds; 0: as all hosts

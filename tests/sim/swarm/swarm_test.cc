@@ -27,6 +27,36 @@ TEST_CASE("everyone finishes from one seed, and nobody needs the origin") {
   }
 }
 
+TEST_CASE("unmodified clients are fast in large swarms, and much faster than under Dragonfly's rules") {
+  auto scenario = small(Client::kRust);
+  scenario.check = false;
+  scenario.peers = 1000;
+  scenario.bytes = 10 * kGiB;
+  const auto ours = run(scenario, 1);
+  CHECK(ours.done == 1000);
+  CHECK(ours.makespan <= 2.5 * ours.bound);
+  scenario.policy = Policy::kDragonfly;
+  CHECK(ours.makespan <= 0.5 * run(scenario, 1).makespan);
+}
+
+TEST_CASE("each site of unmodified clients reads the content about once") {
+  auto scenario = small(Client::kRust);
+  scenario.peers = 200;
+  scenario.sites = 4;
+  const auto result = run(scenario, 1);
+  CHECK(result.broken == "");
+  CHECK(result.done == 200);
+  CHECK(result.cross_site_bytes <= 1.3 * 4 * scenario.bytes);
+}
+
+TEST_CASE("our own clients share the work") {
+  auto scenario = small(Client::kD7y);
+  scenario.check = false;
+  scenario.bytes = 2 * kGiB;
+  const auto result = run(scenario, 1);
+  CHECK(result.makespan <= 2.8 * result.bound);
+}
+
 TEST_CASE("the same seed gives the same run") {
   const auto first = run(small(Client::kD7y), 7), second = run(small(Client::kD7y), 7);
   CHECK(first.makespan == second.makespan);

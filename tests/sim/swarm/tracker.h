@@ -22,7 +22,7 @@ struct HostSpec {
 
 struct PeerSpec {
   HostNumber host = 0;
-  bool need_back_to_source = false, takes_offers = false;
+  bool need_back_to_source = false, takes_offers = false;  // the latter: it is d7y's
 };
 
 struct TaskSpec {

@@ -1,0 +1,100 @@
+// Parents for those who do not listen: unmodified clients, who take each piece from whoever tells them of it
+// first, and keep the parents of their first answer to the end. While few have everything, each gets one
+// parent: a place in a tree. Reasons: docs/scheduling.md.
+#include <algorithm>
+
+#include "scheduler/brain.h"
+
+namespace d7y::scheduler {
+namespace {
+
+constexpr std::size_t kLookAhead = 32;  // nodes looked at for one place
+
+}  // namespace
+
+// Few have everything: whatever only they have must come from them.
+bool Brain::roots_are_rare(const TaskRecord& task) { return task.roots < task.usable / 8 + 4; }
+
+// What `parent` spends on one of `edges` parents of `child`.
+std::uint32_t Brain::edge_units(const PeerRecord& child, const PeerRecord& parent, std::size_t edges) const {
+  const auto share = static_cast<std::uint32_t>(kChildUnits / edges);
+  if (child.takes_offers || !roots_are_rare(*tasks_.find(child.task))) return share;
+  // One that has everything tells of everything first, and sends it all.
+  if (parent.counted_root) {
+    const auto half = soft_limit(*hosts_.find(parent.host)) / 2;
+    return std::max<std::uint32_t>(half / static_cast<std::uint32_t>(edges), 1);
+  }
+  return kBranch;
+}
+
+// A place under somebody in `tree`, the nearest to the source first. `most`: units that it may spend in all.
+PeerHandle Brain::free_place(Tree& tree, const PeerRecord& child, std::uint32_t most, TimePoint now) {
+  const auto passes_on = [&](const PeerRecord* node) {
+    if (node == nullptr || !node->progress || node->terminal()) return false;
+    const auto& parents = node->progress->parents;
+    return std::any_of(parents.begin(), parents.end(), [&](const ParentEdge& edge) {
+      const auto* parent = peers_.find(edge.parent);
+      return parent != nullptr && parent->state != PeerState::kFailed;
+    });
+  };
+  while (tree.from < tree.nodes.size()) {
+    const auto* node = peers_.find(tree.nodes[tree.from]);
+    if (passes_on(node) && node->children_units + kBranch <= kChildUnits) break;
+    ++tree.from;
+  }
+  // Full ones bear one more only if nobody else does.
+  const auto from = most <= kChildUnits ? tree.from : tree.from - std::min(tree.from, kLookAhead);
+  for (auto at = from; at < tree.nodes.size() && at < from + 2 * kLookAhead; ++at) {
+    const auto* node = peers_.find(tree.nodes[at]);
+    if (!passes_on(node) || node->host == child.host || node->children_units + kBranch > most) continue;
+    if (node->range_start != child.range_start || node->range_length != child.range_length) continue;
+    if (!hosts_.find(node->host)->health.may_serve(now)) continue;
+    return tree.nodes[at];
+  }
+  return {};
+}
+
+// The one parent of an unmodified client, or all those who have everything and have room; reserved. False if
+// it has to wait.
+bool Brain::place(PeerHandle handle, TimePoint now) {
+  const auto& child = *peers_.find(handle);
+  auto& task = *tasks_.find(child.task);
+  const auto site = hosts_.find(child.host)->site;
+  // Next to the source if there is room, in the child's own site before others.
+  auto chosen = choose(handle, std::min<std::size_t>(options_.candidate_parents, kMaxParents), false, now);
+  const bool from_root = !chosen.empty() && peers_.find(chosen.front())->counted_root;
+  const auto in_site = [&](PeerHandle peer) { return hosts_.find(peers_.find(peer)->host)->site == site; };
+  PeerHandle parent;
+  if (!from_root || !in_site(chosen.front()))
+    parent = free_place(bucket(task, site).tree, child, kChildUnits, now);
+  if (!parent && from_root) {
+    for (const auto root : chosen)
+      reserve(handle, root, edge_units(child, *peers_.find(root), chosen.size()));
+    add_to_tree(handle);
+    return true;
+  }
+  if (!parent && bucket(task, site).inbound < options_.cross_site_budget) {
+    for (auto& other : task.sites) {
+      if (other.site != site && !parent) parent = free_place(other.tree, child, kChildUnits, now);
+    }
+  }
+  if (!parent) parent = free_place(bucket(task, site).tree, child, kChildUnits + kBranch, now);
+  if (!parent && !chosen.empty()) parent = chosen.front();
+  if (!parent) return false;
+  reserve(handle, parent, edge_units(child, *peers_.find(parent), 1));
+  add_to_tree(handle);
+  return true;
+}
+
+void Brain::add_to_tree(PeerHandle handle) {
+  const auto& peer = *peers_.find(handle);
+  const auto& host = *hosts_.find(peer.host);
+  if (host.facts.disable_shared) return;
+  auto& tree = bucket(*tasks_.find(peer.task), host.site).tree;
+  tree.nodes.push_back(handle);
+  if (tree.from <= 64 || tree.from * 2 <= tree.nodes.size()) return;
+  tree.nodes.erase(tree.nodes.begin(), tree.nodes.begin() + static_cast<std::ptrdiff_t>(tree.from));
+  tree.from = 0;
+}
+
+}  // namespace d7y::scheduler
