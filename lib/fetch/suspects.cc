@@ -12,7 +12,7 @@ constexpr std::size_t kMostBanned = 1024;
 }  // namespace
 
 void Suspects::suspect(const std::string& task_id, std::vector<Evidence> evidence, TimePoint now) {
-  std::erase_if(cases_, [&](const auto& each) { return now - each.second.since >= lasts_; });
+  std::erase_if(cases_, [&](const auto& each) { return now - each.second.since >= terms_.suspects; });
   if (cases_.size() >= kMostCases && !cases_.contains(task_id)) {
     auto oldest = std::min_element(cases_.begin(), cases_.end(), [](const auto& a, const auto& b) {
       return a.second.since < b.second.since;
@@ -29,13 +29,12 @@ void Suspects::suspect(const std::string& task_id, std::vector<Evidence> evidenc
 
 bool Suspects::distrusted(const std::string& task_id, TimePoint now) const {
   auto found = cases_.find(task_id);
-  return found != cases_.end() && now - found->second.since < lasts_;
+  return found != cases_.end() && now - found->second.since < terms_.suspects;
 }
 
 bool Suspects::may_give(const std::string& task_id, const std::string& peer_id, const std::string& host_id,
                         TimePoint now) const {
-  if (auto banned = banned_until_.find(host_id); banned != banned_until_.end() && now < banned->second)
-    return false;
+  if (auto ban = bans_.find(host_id); ban != bans_.end() && now < ban->second.until) return false;
   if (!distrusted(task_id, now)) return true;
   const auto& evidence = cases_.at(task_id).evidence;
   return std::none_of(evidence.begin(), evidence.end(), [&](const Evidence& piece) {
@@ -55,12 +54,21 @@ std::vector<Suspects::Evidence> Suspects::judge(const std::string& task_id, cons
     if (right && *right != piece.crc && !known) wrong.push_back(std::move(piece));
   }
   cases_.erase(found);
-  std::erase_if(banned_until_, [&](const auto& each) { return now >= each.second; });
+  std::vector<std::string> liars;
   for (const auto& piece : wrong) {
-    if (!piece.host_id.empty() && banned_until_.size() < kMostBanned)
-      banned_until_[piece.host_id] = now + banned_;
+    if (piece.host_id.empty() || std::count(liars.begin(), liars.end(), piece.host_id) != 0) continue;
+    liars.push_back(piece.host_id);
+    ban(piece.host_id, now);
   }
   return wrong;
+}
+
+void Suspects::ban(const std::string& host_id, TimePoint now) {
+  std::erase_if(bans_, [&](const auto& each) { return now - each.second.until >= terms_.remembered; });
+  if (bans_.size() >= kMostBanned && !bans_.contains(host_id)) return;
+  auto& ban = bans_[host_id];
+  ban.lasted = ban.lasted == Duration() ? terms_.first : std::min(ban.lasted * 2, terms_.longest);
+  ban.until = now + ban.lasted;
 }
 
 }  // namespace d7y::fetch

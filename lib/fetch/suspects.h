@@ -31,9 +31,16 @@ class Suspects {
     std::string peer_id, host_id;  // who gave it; the host's may not be known (empty)
   };
 
-  // `lasts`: how long suspects are left out of their task; `banned`: liars out of everything.
-  explicit Suspects(Duration lasts = std::chrono::minutes(30), Duration banned = std::chrono::minutes(10))
-      : lasts_(lasts), banned_(banned) {}
+  // How long suspects are left out of their task, and liars out of everything. A first lie may not be the
+  // peer's own: it may have relayed what a sick origin or another peer sent. So the first ban is short, and
+  // each further one within `remembered` after the last is twice as long, up to `longest`.
+  struct Terms {
+    Duration suspects = std::chrono::minutes(30);
+    Duration first = std::chrono::seconds(30), longest = std::chrono::minutes(10);
+    Duration remembered = std::chrono::hours(1);
+  };
+  Suspects() = default;
+  explicit Suspects(Terms terms) : terms_(terms) {}
 
   // Remembers `evidence`, the pieces that came from peers, of at most 64 tasks and 65536 pieces each.
   void suspect(const std::string& task_id, std::vector<Evidence> evidence, TimePoint now);
@@ -54,9 +61,15 @@ class Suspects {
     TimePoint since{};
     std::vector<Evidence> evidence;
   };
-  Duration lasts_, banned_;
+  struct Ban {
+    TimePoint until{};
+    Duration lasted{};
+  };
+  void ban(const std::string& host_id, TimePoint now);
+
+  Terms terms_;
   std::map<std::string, Case> cases_;
-  std::map<std::string, TimePoint> banned_until_;  // by host
+  std::map<std::string, Ban> bans_;  // by host
 };
 
 }  // namespace d7y::fetch

@@ -454,7 +454,8 @@ Result<void> Node::open_proxy() {
   http::ClientOptions client;
   client.proxies = proxies_;
   client.tls_of = origin_tls_;
-  client.connections_per_origin = 512;
+  // As many as clients: those of slow readers must not keep others from the same origin.
+  client.connections_per_origin = 4096;
   client.idle_per_origin = 32;
   client.tls = [this] { return origin_trust(); };
   proxy_client_ = std::make_unique<http::Client>(world_, std::move(client), log_.in("proxy"));

@@ -17,7 +17,7 @@ std::vector<Suspects::Evidence> pieces() {
 }  // namespace
 
 TEST_CASE("all who gave pieces of wrong content are left out of its task, and of no other, for a while") {
-  Suspects suspects(30min, 10min);
+  Suspects suspects;
   CHECK_FALSE(suspects.distrusted("task", at(0s)));
   suspects.suspect("task", pieces(), at(0s));
   CHECK(suspects.distrusted("task", at(29min)));
@@ -30,7 +30,7 @@ TEST_CASE("all who gave pieces of wrong content are left out of its task, and of
 }
 
 TEST_CASE("the right content tells who lied, and only he is left out of everything") {
-  Suspects suspects(30min, 10min);
+  Suspects suspects;
   suspects.suspect("task", pieces(), at(0s));
   auto liars = suspects.judge(
       "task", [](std::uint32_t number, std::uint64_t) { return number == 1 ? 999U : 100U + number; },
@@ -40,8 +40,27 @@ TEST_CASE("the right content tells who lied, and only he is left out of everythi
   CHECK(liars[0].number == 1);
   CHECK_FALSE(suspects.distrusted("task", at(1min)));
   CHECK(suspects.may_give("task", "peer-a", "host-a", at(1min)));
-  CHECK_FALSE(suspects.may_give("other", "peer-x", "host-b", at(10min)));
-  CHECK(suspects.may_give("other", "peer-x", "host-b", at(12min)));
+  CHECK_FALSE(suspects.may_give("other", "peer-x", "host-b", at(1min + 29s)));
+  CHECK(suspects.may_give("other", "peer-x", "host-b", at(1min + 30s)));
+}
+
+TEST_CASE("whoever lies again is left out for twice as long, up to a limit, until it is forgotten") {
+  Suspects suspects;
+  TimePoint now = at(0s);
+  const auto lies = [&] {
+    suspects.suspect("task", {{0, 100, 4, "a", "liar"}, {1, 101, 4, "b", "liar"}}, now);
+    // Two of its peers in one content count as one lie.
+    suspects.judge("task", [](std::uint32_t, std::uint64_t) { return 1; }, now);
+  };
+  for (const Duration lasts : {30s, 60s, 120s, 240s, 480s, 600s, 600s}) {
+    lies();
+    CHECK_FALSE(suspects.may_give("other", "c", "liar", now + lasts - 1ms));
+    CHECK(suspects.may_give("other", "c", "liar", now + lasts));
+    now += lasts;
+  }
+  now += 1h;
+  lies();
+  CHECK(suspects.may_give("other", "c", "liar", now + 30s));
 }
 
 TEST_CASE("pieces that cannot be compared accuse nobody, nor does an acquittal") {
