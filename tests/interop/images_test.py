@@ -163,7 +163,8 @@ class Images(Case):
         self.pull(name, '--user', 'me:secret')
         self.assertEqual(self.wary.break_after[digest], [])
         self.has(0, digest)
-        self.assertLess(self.wary.sent(digest), len(image.layers[0].data) + 5 * MIB)
+        # Pieces under way beside the one that was cut may have been refused in the middle, too.
+        self.assertLess(self.wary.sent(digest), len(image.layers[0].data) + 7 * MIB)
 
     def test_a_token_that_has_expired_since_the_layer_was_cached(self):
         image = Image([random_layer('file', 5 * MIB)])
