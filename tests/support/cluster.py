@@ -98,6 +98,9 @@ def end_with_parent():
     ctypes.CDLL(None).prctl(1, signal.SIGTERM)
 
 
+STOPPING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+
 class Processes:
     """Everything that was started, so that everything is stopped."""
 
@@ -108,16 +111,23 @@ class Processes:
         """`log` gets all output; without it the caller reads stdout."""
         # A session of their own: Ctrl-C reaches this program only, which then stops them in order.
         output = {} if log is None else {'stdout': open(log, 'ab'), 'stderr': subprocess.STDOUT}
+        # Whoever stops us between the start and the note of it would leave a process that nobody stops.
+        unblocked = signal.pthread_sigmask(signal.SIG_BLOCK, STOPPING)
+
+        def prepare():
+            end_with_parent()
+            signal.pthread_sigmask(signal.SIG_SETMASK, unblocked)
+
         try:
-            process = subprocess.Popen([str(part) for part in command], stdin=subprocess.DEVNULL,
-                                       start_new_session=True, preexec_fn=end_with_parent, **output, **options)
+            self.running[name] = subprocess.Popen([str(part) for part in command], stdin=subprocess.DEVNULL,
+                                                  start_new_session=True, preexec_fn=prepare, **output, **options)
+            return self.running[name]
         except OSError as reason:
             raise Failure(f'cannot start {command[0]}: {reason.strerror}') from None
         finally:
             if log is not None:
                 output['stdout'].close()
-        self.running[name] = process
-        return process
+            signal.pthread_sigmask(signal.SIG_SETMASK, unblocked)
 
     def run(self, name, command, log, env=None, cwd=None):
         """Runs to the end; false if it ended badly."""
