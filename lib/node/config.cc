@@ -39,12 +39,11 @@ constexpr std::string_view kWithoutEffect[] = {
     "proxy.readBufferSize",
 };
 
-void read_tls(ConfigReader& reader, const std::string& at, TlsFiles& out) {
+void read_tls(ConfigReader& reader, const std::string& at, net::TlsFiles& out) {
   reader.read(at + ".caCert", out.ca);
   reader.read(at + ".cert", out.certificate);
   reader.read(at + ".key", out.key);
-  bool any = !out.ca.empty() || !out.certificate.empty() || !out.key.empty();
-  if (any && !out.complete())
+  if (out.any() && !out.complete())
     reader.complain(at, "caCert, cert and key belong together; set all three or none");
 }
 

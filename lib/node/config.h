@@ -16,14 +16,9 @@
 
 #include "base/deadline.h"
 #include "base/result.h"
+#include "net/tls/tls.h"
 
 namespace d7y::node {
-
-// Paths of a certificate authority, a certificate and its key in PEM. In use if all three are set.
-struct TlsFiles {
-  std::string ca, certificate, key;
-  bool complete() const { return !ca.empty() && !certificate.empty() && !key.empty(); }
-};
 
 // Where a server listens. A port of 0 takes any free one.
 struct ServerAddress {
@@ -69,7 +64,7 @@ struct DaemonConfig {
 
   struct Upload {
     ServerAddress server{{}, 4000};
-    TlsFiles server_tls, client_tls;
+    net::TlsFiles server_tls, client_tls;
     // Ours: serve plaintext beside TLS, which Rust peers need (Dragonfly grpc 4.4).
     bool allow_plaintext = false;
     std::uint64_t request_rate_limit = 400;
@@ -80,7 +75,7 @@ struct DaemonConfig {
 
   struct Manager {
     std::string addr;  // empty: none, schedulers come from scheduler.addrs or the dynconfig file
-    TlsFiles tls;
+    net::TlsFiles tls;
   } manager;
 
   struct Scheduler {
@@ -88,7 +83,7 @@ struct DaemonConfig {
     Duration announce_interval = std::chrono::seconds(300);
     Duration schedule_timeout = std::chrono::hours(3);
     std::uint32_t max_schedule_count = 5;
-    TlsFiles tls;
+    net::TlsFiles tls;
   } scheduler;
 
   bool seed_peer = false;

@@ -13,48 +13,13 @@
 #include "source/http_backend.h"
 #include "source/metered_backend.h"
 #include "swarm/host_description.h"
+#include "world/host_address.h"
 
 namespace d7y::node {
 namespace {
 
-// An address that other hosts may reach us at: the first interface that is up and not loopback.
-std::string first_address(world::Network& network, bool ipv6) {
-  std::string fallback;
-  for (const auto& interface : network.interfaces()) {
-    if (!interface.up || interface.address.is_loopback()) continue;
-    bool six = interface.address.family() == Address::Family::kIpv6;
-    if (six && interface.address.scope_id() != 0) continue;  // link-local
-    if (six == ipv6) return interface.address.ip();
-    if (fallback.empty()) fallback = interface.address.ip();
-  }
-  if (!fallback.empty()) return fallback;
-  return ipv6 ? "::1" : "127.0.0.1";
-}
-
 std::string_view descriptors() {
   return {reinterpret_cast<const char*>(api::kDescriptorSet), api::kDescriptorSetSize};
-}
-
-Result<std::shared_ptr<net::TlsContext>> server_context(world::Files& files, const TlsFiles& paths) {
-  net::TlsServerOptions tls;
-  TRY(tls.identity.certificate_pem, net::load_pem(files, paths.certificate));
-  TRY(tls.identity.key_pem, net::load_pem(files, paths.key));
-  TRY(auto ca, net::load_pem(files, paths.ca));
-  tls.client_trust_pem.push_back(std::move(ca));
-  tls.clients = net::ClientCertificates::kRequired;
-  tls.alpn = {"h2"};
-  return net::TlsContext::server(std::move(tls));
-}
-
-Result<std::shared_ptr<net::TlsContext>> client_context(world::Files& files, const TlsFiles& paths) {
-  net::TlsClientOptions tls;
-  net::TlsIdentity identity;
-  TRY(identity.certificate_pem, net::load_pem(files, paths.certificate));
-  TRY(identity.key_pem, net::load_pem(files, paths.key));
-  tls.identity = std::move(identity);
-  TRY(auto ca, net::load_pem(files, paths.ca));
-  tls.trust_pem.push_back(std::move(ca));
-  return net::TlsContext::client(std::move(tls));
 }
 
 using Stream = std::unique_ptr<world::Stream>;
@@ -218,7 +183,7 @@ grpc::ServerOptions Node::call_limit(TokenBucket& bucket, std::string_view key, 
 void Node::choose_identity() {
   const auto& config = options_.config;
   hostname_ = !config.host.hostname.empty() ? config.host.hostname : world_.machine().hostname;
-  ip_ = !config.host.ip.empty() ? config.host.ip : first_address(world_.network(), config.enable_ipv6);
+  ip_ = !config.host.ip.empty() ? config.host.ip : world::host_address(world_.network(), config.enable_ipv6);
   host_id_ = d7y::host_id(ip_, hostname_, config.seed_peer);
 }
 
@@ -398,7 +363,7 @@ Result<void> Node::open_upload_server() {
   grpc::ListenerOptions listener;
   UploadDoor door{world_, vortex_.get(), nullptr, config.upload.allow_plaintext};
   if (config.upload.server_tls.complete()) {
-    TRY(door.secure, server_context(world_.files(), config.upload.server_tls));
+    TRY(door.secure, net::mutual_tls_server(world_.files(), config.upload.server_tls));
   }
   listener.wrap = [door = std::move(door)](Stream stream, Deadline deadline) {
     return enter(door, std::move(stream), deadline);
@@ -579,7 +544,7 @@ Result<void> Node::open_manager() {
     TRY(auto url, Url::parse(config.manager.addr));
     std::shared_ptr<net::TlsContext> context;
     if (config.manager.tls.complete()) {
-      TRY(context, client_context(world_.files(), config.manager.tls));
+      TRY(context, net::mutual_tls_client(world_.files(), config.manager.tls));
     } else {
       net::TlsClientOptions tls;
       TRY(tls.trust_pem, net::load_system_roots(world_.files(), options_.roots));
@@ -600,7 +565,7 @@ Task<Result<void>> Node::open_swarm() {
   swarm::ParentPoolOptions pool;
   pool.limit = &download_limit_;
   if (config.upload.client_tls.complete()) {
-    CO_TRY(auto context, client_context(world_.files(), config.upload.client_tls));
+    CO_TRY(auto context, net::mutual_tls_client(world_.files(), config.upload.client_tls));
     pool.connect_grpc = tls_connector(world_, std::move(context));
   }
   parents_ = std::make_unique<swarm::ParentPool>(world_, std::move(pool), log_.in("swarm"));
@@ -613,7 +578,7 @@ Task<Result<void>> Node::open_swarm() {
   options.refresh = config.dynconfig_refresh_interval;
   options.announce_interval = config.scheduler.announce_interval;
   if (config.scheduler.tls.complete()) {
-    CO_TRY(auto context, client_context(world_.files(), config.scheduler.tls));
+    CO_TRY(auto context, net::mutual_tls_client(world_.files(), config.scheduler.tls));
     options.connect = tls_connector(world_, std::move(context));
   }
   // A node without an upload server cannot be a parent, so schedulers are not told of it as a host.

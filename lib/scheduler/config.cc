@@ -10,12 +10,11 @@
 namespace d7y::scheduler {
 namespace {
 
-void read_tls(ConfigReader& reader, const std::string& at, TlsFiles& out) {
-  reader.read(at + ".caCert", out.ca_cert);
-  reader.read(at + ".cert", out.cert);
+void read_tls(ConfigReader& reader, const std::string& at, net::TlsFiles& out) {
+  reader.read(at + ".caCert", out.ca);
+  reader.read(at + ".cert", out.certificate);
   reader.read(at + ".key", out.key);
-  const int set = !out.ca_cert.empty() + !out.cert.empty() + !out.key.empty();
-  if (set != 0 && set != 3) reader.complain(at, "needs caCert, cert and key together");
+  if (out.any() && !out.complete()) reader.complain(at, "needs caCert, cert and key together");
 }
 
 void read_positive(ConfigReader& reader, std::string_view path, Duration& out) {
@@ -104,11 +103,11 @@ Result<SchedulerConfig> SchedulerConfig::parse(std::string_view text, std::strin
   reader.read("database.redis.password", redis.password);
   reader.read("database.redis.sentinelUsername", redis.sentinel_username);
   reader.read("database.redis.sentinelPassword", redis.sentinel_password);
-  reader.read("database.redis.tls.caCert", redis.tls.ca_cert);
-  reader.read("database.redis.tls.cert", redis.tls.cert);
+  reader.read("database.redis.tls.caCert", redis.tls.ca);
+  reader.read("database.redis.tls.cert", redis.tls.certificate);
   reader.read("database.redis.tls.key", redis.tls.key);
   reader.read("database.redis.tls.insecureSkipVerify", redis.insecure_skip_verify);
-  if (redis.tls.cert.empty() != redis.tls.key.empty())
+  if (redis.tls.certificate.empty() != redis.tls.key.empty())
     reader.complain("database.redis.tls", "needs cert and key together");
   reader.read("host.idc", config.idc);
   reader.read("host.location", config.location);

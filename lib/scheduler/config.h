@@ -16,16 +16,11 @@
 
 #include "base/deadline.h"
 #include "base/result.h"
+#include "net/tls/tls.h"
 #include "scheduler/brain.h"
 #include "scheduler/dynamic.h"
 
 namespace d7y::scheduler {
-
-// Paths of a certificate, its key, and the authority that signed the other side's.
-struct TlsFiles {
-  std::string ca_cert, cert, key;
-  bool on() const { return !cert.empty(); }
-};
 
 struct SchedulerConfig {
   // server
@@ -34,7 +29,7 @@ struct SchedulerConfig {
   std::string listen_ip;             // empty: all
   std::uint16_t port = 8002;
   std::string hostname;  // empty: the machine's
-  TlsFiles tls;
+  net::TlsFiles tls;
   std::uint32_t request_rate_limit = 4000;  // calls and new streams per second
   std::string log_dir;                      // empty: no files
   std::string log_level = "info";
@@ -54,19 +49,19 @@ struct SchedulerConfig {
   Duration task_gc_interval = std::chrono::minutes(30);
   Duration host_gc_interval = std::chrono::minutes(5), host_ttl = std::chrono::hours(1);
   // seedPeer
-  TlsFiles seed_tls, peer_tls;
+  net::TlsFiles seed_tls, peer_tls;
   Duration seed_task_download_timeout = std::chrono::hours(10);
   // database.redis
   struct Redis {
     std::vector<std::string> addrs;  // empty: no Redis
     std::string master_name, username, password, sentinel_username, sentinel_password;
-    TlsFiles tls;
+    net::TlsFiles tls;
     bool insecure_skip_verify = false;
   } redis;
   // the rest
   std::string idc, location;  // of this scheduler, told to the manager
   std::string manager_addr;   // "host:port"; empty: none
-  TlsFiles manager_tls;
+  net::TlsFiles manager_tls;
   Duration manager_keep_alive = std::chrono::seconds(5);
   std::uint64_t scheduler_cluster_id = 1;
   Duration dynconfig_refresh = std::chrono::minutes(1);

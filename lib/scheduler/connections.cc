@@ -70,28 +70,6 @@ Task<Result<std::unique_ptr<world::Stream>>> accept_tls(std::unique_ptr<world::S
   co_return plain;
 }
 
-Result<std::shared_ptr<net::TlsContext>> server_context(world::Files& files, const TlsFiles& paths) {
-  net::TlsServerOptions options;
-  TRY(options.identity.certificate_pem, net::load_pem(files, paths.cert));
-  TRY(options.identity.key_pem, net::load_pem(files, paths.key));
-  TRY(std::string authority, net::load_pem(files, paths.ca_cert));
-  options.client_trust_pem.push_back(std::move(authority));
-  options.clients = net::ClientCertificates::kRequired;
-  options.alpn = {"h2"};
-  return net::TlsContext::server(std::move(options));
-}
-
-Result<std::shared_ptr<net::TlsContext>> client_context(world::Files& files, const TlsFiles& paths) {
-  net::TlsClientOptions options;
-  net::TlsIdentity identity;
-  TRY(identity.certificate_pem, net::load_pem(files, paths.cert));
-  TRY(identity.key_pem, net::load_pem(files, paths.key));
-  TRY(std::string authority, net::load_pem(files, paths.ca_cert));
-  options.trust_pem.push_back(std::move(authority));
-  options.identity = std::move(identity);
-  return net::TlsContext::client(std::move(options));
-}
-
 std::function<grpc::Channel::Connect(Address)> tls_connector(world::World& world,
                                                              std::shared_ptr<net::TlsContext> context) {
   return [&world, context = std::move(context)](Address to) -> grpc::Channel::Connect {
@@ -99,19 +77,6 @@ std::function<grpc::Channel::Connect(Address)> tls_connector(world::World& world
       return dial_tls(world, to.to_string(), to.ip(), context, {"h2"}, deadline);
     };
   };
-}
-
-std::string first_address(world::Network& network, bool ipv6) {
-  std::string fallback;
-  for (const auto& interface : network.interfaces()) {
-    if (!interface.up || interface.address.is_loopback()) continue;
-    const bool six = interface.address.family() == Address::Family::kIpv6;
-    if (six && interface.address.scope_id() != 0) continue;  // link-local
-    if (six == ipv6) return interface.address.ip();
-    if (fallback.empty()) fallback = interface.address.ip();
-  }
-  if (!fallback.empty()) return fallback;
-  return ipv6 ? "::1" : "127.0.0.1";
 }
 
 }  // namespace d7y::scheduler

@@ -24,18 +24,11 @@ Task<Result<std::unique_ptr<world::Stream>>> accept_tls(std::unique_ptr<world::S
                                                         std::shared_ptr<net::TlsContext> context,
                                                         WallTime now, Deadline deadline);
 
-// Mutual TLS out of files in PEM. kNotFound, kInvalid.
-Result<std::shared_ptr<net::TlsContext>> server_context(world::Files& files, const TlsFiles& paths);
-Result<std::shared_ptr<net::TlsContext>> client_context(world::Files& files, const TlsFiles& paths);
-
 // Connects gRPC channels to hosts with that context.
 std::function<grpc::Channel::Connect(Address)> tls_connector(world::World& world,
                                                              std::shared_ptr<net::TlsContext> context);
 
 // The host part of "host:port".
 std::string host_of(const std::string& name);
-
-// The machine's first address that is not loopback; loopback where there is none.
-std::string first_address(world::Network& network, bool ipv6);
 
 }  // namespace d7y::scheduler

@@ -1,4 +1,5 @@
 #include "scheduler/node.h"
+#include "world/host_address.h"
 
 #include <fmt/format.h>
 
@@ -13,6 +14,7 @@
 #include "scheduler/manager_link.h"
 #include "scheduler/redis_ledger.h"
 #include "scheduler/service.h"
+#include "world/host_address.h"
 
 namespace d7y::scheduler {
 namespace {
@@ -67,18 +69,18 @@ Result<RedisOptions> redis_options(world::World& world, const SchedulerConfig& c
   options.sentinel_password = config.redis.sentinel_password;
   options.prefix = fmt::format("d7y:scheduler-clusters:{}:", config.scheduler_cluster_id);
   const auto& tls = config.redis.tls;
-  if (tls.ca_cert.empty() && tls.cert.empty() && !config.redis.insecure_skip_verify) return options;
+  if (tls.ca.empty() && tls.certificate.empty() && !config.redis.insecure_skip_verify) return options;
   net::TlsClientOptions client;
   client.verify = !config.redis.insecure_skip_verify;
-  if (!tls.ca_cert.empty()) {
-    TRY(std::string authority, net::load_pem(world.files(), tls.ca_cert));
+  if (!tls.ca.empty()) {
+    TRY(std::string authority, net::load_pem(world.files(), tls.ca));
     client.trust_pem.push_back(std::move(authority));
   } else if (client.verify) {
     TRY(client.trust_pem, net::load_system_roots(world.files(), net::RootPlaces{}));
   }
-  if (tls.on()) {
+  if (!tls.certificate.empty()) {
     net::TlsIdentity identity;
-    TRY(identity.certificate_pem, net::load_pem(world.files(), tls.cert));
+    TRY(identity.certificate_pem, net::load_pem(world.files(), tls.certificate));
     TRY(identity.key_pem, net::load_pem(world.files(), tls.key));
     client.identity = std::move(identity);
   }
@@ -190,8 +192,8 @@ Result<void> SchedulerNode::Parts::follow_manager(const SchedulerConfig& config,
   ManagerLinkOptions options;
   options.address = config.manager_addr;
   options.hostname = dns_name(config.hostname.empty() ? world.machine().hostname : config.hostname);
-  options.ip =
-      config.advertise_ip.empty() ? first_address(world.network(), config.enable_ipv6) : config.advertise_ip;
+  options.ip = config.advertise_ip.empty() ? world::host_address(world.network(), config.enable_ipv6)
+                                           : config.advertise_ip;
   options.port = config.advertise_port != 0 ? config.advertise_port : address->port();
   options.idc = config.idc;
   options.location = config.location;
@@ -199,8 +201,8 @@ Result<void> SchedulerNode::Parts::follow_manager(const SchedulerConfig& config,
   options.keep_alive = config.manager_keep_alive;
   options.refresh = config.dynconfig_refresh;
   if (!config.data_dir.empty()) options.cache_path = config.data_dir + "/manager.answers";
-  if (config.manager_tls.on()) {
-    auto context = client_context(world.files(), config.manager_tls);
+  if (config.manager_tls.complete()) {
+    auto context = net::mutual_tls_client(world.files(), config.manager_tls);
     if (!context) return std::move(context).error().in("manager.tls");
     options.connect = [this, name = config.manager_addr, context = *context](Deadline deadline) {
       return dial_tls(world, name, host_of(name), context, {"h2"}, deadline);
@@ -236,16 +238,16 @@ Result<std::unique_ptr<SchedulerNode>> SchedulerNode::open(world::World& world, 
   options.brain = config.brain_options();
   options.scheduler_cluster_id = config.scheduler_cluster_id;
   options.dynamic = config.dynamic;
-  options.jobs.own_ip =
-      config.advertise_ip.empty() ? first_address(world.network(), config.enable_ipv6) : config.advertise_ip;
+  options.jobs.own_ip = config.advertise_ip.empty() ? world::host_address(world.network(), config.enable_ipv6)
+                                                    : config.advertise_ip;
   options.seed_timeout = config.seed_task_download_timeout;
-  if (config.seed_tls.on()) {
-    auto context = client_context(world.files(), config.seed_tls);
+  if (config.seed_tls.complete()) {
+    auto context = net::mutual_tls_client(world.files(), config.seed_tls);
     if (!context) return std::move(context).error().in("seedPeer.tls");
     options.seed_connect = tls_connector(world, std::move(*context));
   }
-  if (config.peer_tls.on()) {
-    auto context = client_context(world.files(), config.peer_tls);
+  if (config.peer_tls.complete()) {
+    auto context = net::mutual_tls_client(world.files(), config.peer_tls);
     if (!context) return std::move(context).error().in("peer.tls");
     options.peer_connect = tls_connector(world, std::move(*context));
   }
@@ -269,8 +271,8 @@ Result<std::unique_ptr<SchedulerNode>> SchedulerNode::open(world::World& world, 
 
   TRY(const Address wanted, listen_address(config.listen_ip, config.port, config.enable_ipv6));
   grpc::ListenerOptions listening;
-  if (config.tls.on()) {
-    auto context = server_context(world.files(), config.tls);
+  if (config.tls.complete()) {
+    auto context = net::mutual_tls_server(world.files(), config.tls);
     if (!context) return std::move(context).error().in("server.tls");
     // Rust daemons of this release speak plaintext to schedulers whatever they are told (Dragonfly grpc 4.4).
     log.warn(

@@ -24,6 +24,7 @@ class WrongUse(rig.Case):
         url = self.origin.add('/f', b'x')
         for arguments, says in (
                 ((), 'URL is required'),
+                (('--nope',), '--nope'),
                 ((url,), '-O/--output is needed'),
                 ((url, '-O', 'o', '--nonsense'), '--nonsense'),
                 ((url, '-O', 'o', '--timeout', 'soon'), '"soon" is not a duration'),

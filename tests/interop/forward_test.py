@@ -26,6 +26,7 @@ import unittest
 import zipfile
 
 import image_case
+import rig
 from image_case import MIB, missing_programs
 
 ORIGIN_IP = '127.0.0.20'
@@ -52,32 +53,6 @@ def name_hosts(*names):
 
 def needs(*names):
     return unittest.skipIf(missing_programs(names), f'{", ".join(names)}: not installed here')
-
-
-class Authority:
-    def __init__(self, folder, name):
-        self.folder, self.name = folder, name
-        self.certificate, self.key = folder / f'{name}.pem', folder / f'{name}.key'
-        self.openssl('req', '-x509', *self.new_key(self.key), '-days', '2', '-subj', f'/CN={name}',
-                     '-out', self.certificate)
-
-    def issue(self, *hosts):
-        """(certificate, key) of a server."""
-        stem = self.folder / hosts[0]
-        names = ','.join(f'DNS:{host}' for host in hosts)
-        self.openssl('req', '-new', *self.new_key(f'{stem}.key'), '-subj', f'/CN={hosts[0]}', '-out', f'{stem}.csr')
-        pathlib.Path(f'{stem}.ext').write_text(f'subjectAltName={names}\n')
-        self.openssl('x509', '-req', '-in', f'{stem}.csr', '-CA', self.certificate, '-CAkey', self.key, '-CAcreateserial',
-                     '-days', '2', '-extfile', f'{stem}.ext', '-out', f'{stem}.pem')
-        return f'{stem}.pem', f'{stem}.key'
-
-    @staticmethod
-    def new_key(path):
-        return '-newkey', 'ec', '-pkeyopt', 'ec_paramgen_curve:prime256v1', '-nodes', '-keyout', path
-
-    @staticmethod
-    def openssl(*arguments):
-        subprocess.run(['openssl', *map(str, arguments)], check=True, capture_output=True)
 
 
 class Origin:
@@ -157,7 +132,7 @@ class Forward(image_case.Case):
     def setUpClass(cls):
         folder = pathlib.Path(tempfile.mkdtemp(prefix='d7y-'))
         cls.addClassCleanup(shutil.rmtree, folder, ignore_errors=True)
-        cls.ours, cls.theirs = Authority(folder, 'd7yd'), Authority(folder, 'origins')
+        cls.ours, cls.theirs = rig.Authority(folder, 'd7yd'), rig.Authority(folder, 'origins')
         cls.plain = Origin('packages.test')
         cls.opened = Origin('packages.test', cls.theirs.issue('packages.test'))
         cls.blind = Origin('blind.test', cls.theirs.issue('blind.test'))

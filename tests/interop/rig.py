@@ -99,6 +99,39 @@ def end_with_parent():
 # ---- the origin ------------------------------------------------------------------------------------------------
 
 
+class Authority:
+    """A certificate authority of its own, with openssl; certificates are files in PEM."""
+
+    def __init__(self, folder, name):
+        self.folder, self.name = folder, name
+        self.certificate, self.key = folder / f'{name}.pem', folder / f'{name}.key'
+        self.openssl('req', '-x509', *self.new_key(self.key), '-days', '2', '-subj', f'/CN={name}',
+                     '-out', self.certificate)
+
+    def issue(self, *hosts):
+        """(certificate, key) for these names and addresses."""
+        stem = self.folder / f'{self.name}-{hosts[0]}'
+        names = ','.join(f'{"IP" if host[0].isdigit() else "DNS"}:{host}' for host in hosts)
+        self.openssl('req', '-new', *self.new_key(f'{stem}.key'), '-subj', f'/CN={hosts[0]}', '-out', f'{stem}.csr')
+        pathlib.Path(f'{stem}.ext').write_text(f'subjectAltName={names}\n')
+        self.openssl('x509', '-req', '-in', f'{stem}.csr', '-CA', self.certificate, '-CAkey', self.key, '-CAcreateserial',
+                     '-days', '2', '-extfile', f'{stem}.ext', '-out', f'{stem}.pem')
+        return f'{stem}.pem', f'{stem}.key'
+
+    def files(self, *hosts):
+        """The same as the configuration files of d7yd and d7ysched name them, with the authority."""
+        certificate, key = self.issue(*hosts)
+        return {'caCert': self.certificate, 'cert': certificate, 'key': key}
+
+    @staticmethod
+    def new_key(path):
+        return '-newkey', 'ec', '-pkeyopt', 'ec_paramgen_curve:prime256v1', '-nodes', '-keyout', path
+
+    @staticmethod
+    def openssl(*arguments):
+        subprocess.run(['openssl', *map(str, arguments)], check=True, capture_output=True)
+
+
 class Resource:
     def __init__(self, content, **manner):
         self.content = content
@@ -347,6 +380,11 @@ def accepts(ip, port):
         return False
 
 
+def keys(values, indent):
+    """Lines of YAML that follow another line."""
+    return ''.join(f'\n{" " * indent}{key}: {value}' for key, value in (values or {}).items())
+
+
 class Daemon(Process):
     """A d7yd with its folder, ports and socket."""
 
@@ -363,13 +401,14 @@ class Daemon(Process):
         if isinstance(scheduler, int):
             scheduler = f'127.0.0.1:{scheduler}'
         self.ip = settings.get('ip', '127.0.0.1')
+        tls = settings.get('tls')  # of Authority.files: mutual TLS to schedulers and among peers
         config = self.folder / 'dfdaemon.yaml'
         config.write_text(f'''host:
   hostname: {name}
   ip: {self.ip}
 scheduler:
   addrs: [{f'"{scheduler}"' if scheduler else ''}]
-  announceInterval: 5s
+  announceInterval: 5s{keys(tls, 2)}
 seedPeer:
   enable: {str(bool(settings.get('seed'))).lower()}
 download:
@@ -378,7 +417,7 @@ download:
   {settings.get('download', '')}
 upload:
   server:
-    port: {self.upload}
+    port: {self.upload}{keys(tls, 4)}{keys({'client': ''} if tls else {}, 2)}{keys(tls, 4)}
 storage:
   dir: {self.store}
   keep: {str(bool(settings.get('keep'))).lower()}

@@ -55,6 +55,8 @@ void add_source_options(CLI::App& app, SourceAccess& source) {
 
 void check(const Options& options) {
   auto wrong = [](const std::string& why) { throw CLI::ValidationError(why); };
+  // Not the parser's "required": that would be told before an option that does not exist.
+  if (options.urls.empty()) wrong("URL is required: what is to be downloaded?");
   if (options.output.empty()) wrong("-O/--output is needed: a file, a folder, or - for stdout");
   if (options.to_stdout() && options.urls.size() != 1) wrong("-O - takes one URL");
   if (options.to_stdout() && options.recursive) wrong("-O - does not go with --recursive");
@@ -81,8 +83,7 @@ Options parse_command_line(int argc, char** argv) {
   };
 
   app.add_option("URL", options.urls,
-                 "What to download: http, https or file; several are fetched side by side")
-      ->required();
+                 "What to download: http, https or file; several are fetched side by side");
   app.add_option("-O,--output", options.output,
                  "Output file, folder (ends in / or exists), or - for stdout, in order");
   std::string daemon = "auto";

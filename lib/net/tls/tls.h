@@ -83,6 +83,18 @@ Result<std::vector<std::string>> load_system_roots(world::Files& files, const Ro
 // One PEM file. kNotFound, kPermission, kTooLarge (16 MiB), kInvalid when it holds no PEM block.
 Result<std::string> load_pem(world::Files& files, const std::string& path);
 
+// Paths of a certificate authority, a certificate and its key, for two sides that know each other by the
+// authority that signed both. Used only if all three are set.
+struct TlsFiles {
+  std::string ca, certificate, key;
+  bool any() const { return !ca.empty() || !certificate.empty() || !key.empty(); }
+  bool complete() const { return !ca.empty() && !certificate.empty() && !key.empty(); }
+};
+// A gRPC server that demands a certificate of its clients, and the client of such a server. Errors as of
+// load_pem, or kInvalid when key and certificate do not belong together.
+Result<std::shared_ptr<TlsContext>> mutual_tls_server(world::Files& files, const TlsFiles& paths);
+Result<std::shared_ptr<TlsContext>> mutual_tls_client(world::Files& files, const TlsFiles& paths);
+
 class TlsStream final : public world::Stream {
  public:
   struct Inside;
