@@ -262,6 +262,37 @@ class Forward(image_case.Case):
         self.assertEqual(self.opened.sent(path), len(content))
         self.assertTrue(self.logged(path, 'task'))
 
+    # ---- curl
+
+    def test_curl_speaks_http2_inside_of_opened_tunnels(self):
+        contents = [os.urandom(5 * MIB + number) for number in range(4)]
+        urls = [self.opened.add(f'/files/h2-{number}', content) for number, content in enumerate(contents)]
+        for peer in range(2):
+            into = self.place / f'curl-{peer}'
+            into.mkdir()
+            outputs = [part for number, url in enumerate(urls) for part in ('-o', into / str(number), url)]
+            said = self.run_tool('curl', '-sS', '--fail', '--http2', '--parallel', '--cacert', self.trusted, '-w', '%{http_version} ',
+                                 *outputs, env=self.proxy_env(peer), clean=True)
+            self.assertEqual(said.split(), ['2'] * len(urls))
+            for number, content in enumerate(contents):
+                self.assertEqual((into / str(number)).read_bytes(), content)
+        for url, content in zip(urls, contents):
+            path = url[len(self.opened.url):]
+            self.assertEqual(self.opened.sent(path), len(content))
+            self.assertTrue(self.logged(path, 'task'))
+        # A body, a refusal, and HTTP/1.1 as before.
+        self.opened.add('/echo', lambda body: body)
+        data = self.place / 'curl-body'
+        data.write_bytes(os.urandom(3 * MIB))
+        curl = ('curl', '-sS', '--cacert', self.trusted, '-o', self.place / 'curl-out', '-w', '%{http_version} %{http_code}')
+        said = self.run_tool(*curl, '--http2', '--data-binary', f'@{data}', f'{self.opened.url}/echo', env=self.proxy_env(), clean=True)
+        self.assertEqual(said.split(), ['2', '200'])
+        self.assertEqual((self.place / 'curl-out').read_bytes(), data.read_bytes())
+        said = self.run_tool(*curl, '--http2', f'{self.opened.url}/nothing', env=self.proxy_env(), clean=True)
+        self.assertEqual(said.split(), ['2', '404'])
+        said = self.run_tool(*curl, '--http1.1', f'{self.opened.url}/nothing', env=self.proxy_env(), clean=True)
+        self.assertEqual(said.split(), ['1.1', '404'])
+
     # ---- Chromium
 
     @needs('chromium')

@@ -1,7 +1,5 @@
 #include "net/http/server.h"
 
-#include <array>
-
 #include "net/http/server_connection.h"
 
 namespace d7y::http {
@@ -17,18 +15,11 @@ std::string_view ServerRequest::query() const {
   return mark == std::string_view::npos ? std::string_view{} : target.substr(mark + 1);
 }
 
-std::optional<std::uint64_t> ServerRequest::length() const { return connection_.length_; }
-
-Task<Result<std::size_t>> ServerRequest::read(MutableBytes buffer, Deadline deadline) {
-  auto got = co_await connection_.read_body(buffer, deadline);
-  co_return got;
-}
-
 Task<Result<std::string>> ServerRequest::read_all(std::size_t limit, Deadline deadline) {
   std::string body;
   std::vector<std::byte> buffer(16 << 10);
   while (true) {
-    auto got = co_await connection_.read_body(buffer, deadline);
+    auto got = co_await read(buffer, deadline);
     if (!got) co_return std::move(got).error();
     if (*got == 0) co_return body;
     if (body.size() + *got > limit) {
@@ -36,32 +27,6 @@ Task<Result<std::string>> ServerRequest::read_all(std::size_t limit, Deadline de
     }
     body.append(as_text(Bytes(buffer).first(*got)));
   }
-}
-
-// The head as it goes out: what the connection needs is added, what the handler must not decide is
-// replaced.
-Result<std::string> Responder::prepare(ResponseHead& head, std::optional<std::uint64_t> length) {
-  if (begun_) return error(ErrorCode::kPrecondition, "a second answer to one request");
-  begun_ = true;
-  for (auto name : {"Content-Length", "Transfer-Encoding", "Connection", "Keep-Alive"}) {
-    if (head.status != 101 || !same_name(name, "Connection")) head.headers.remove(name);
-  }
-  close_ = close_ || connection_.draining();
-  const bool no_body = has_no_body(head.status);
-  if (length && !no_body) head.headers.add("Content-Length", fmt::format("{}", *length));
-  if (!length && !no_body) {
-    if (old_client_) {
-      close_ = true;
-    } else {
-      head.headers.add("Transfer-Encoding", "chunked");
-      chunked_ = true;
-    }
-  }
-  bodyless_ = bodyless_ || no_body;
-  left_ = length;
-  if (old_client_ && !close_) head.headers.set("Connection", "keep-alive");
-  connection_.complete(head, close_);
-  return to_wire(head);
 }
 
 Task<Result<void>> Responder::send(int status, std::string content_type, std::string body) {
@@ -72,30 +37,6 @@ Task<Result<void>> Responder::send(int status, std::string content_type, std::st
   co_return sent;
 }
 
-Task<Result<void>> Responder::send(ResponseHead head, std::string body) {
-  auto wire = prepare(head, body.size());
-  if (!wire) co_return std::move(wire).error();
-  const std::array<Bytes, 2> parts = {as_bytes(*wire), bodyless_ ? Bytes{} : as_bytes(body)};
-  auto sent = co_await connection_.send(parts);
-  if (!sent) {
-    aborted_ = true;
-    co_return sent;
-  }
-  left_ = 0;
-  finished_ = true;
-  co_return Result<void>{};
-}
-
-Task<Result<void>> Responder::begin(ResponseHead head, std::optional<std::uint64_t> length) {
-  auto wire = prepare(head, length);
-  if (!wire) co_return std::move(wire).error();
-  const std::array<Bytes, 1> parts = {as_bytes(*wire)};
-  auto sent = co_await connection_.send(parts);
-  aborted_ = aborted_ || !sent;
-  co_return sent;
-}
-
-// Whether `bytes` more of the body may be written now.
 Result<void> Responder::admit(std::uint64_t bytes) {
   if (!begun_ || finished_)
     return error(ErrorCode::kPrecondition, "body written before the head or after the end");
@@ -107,78 +48,13 @@ Result<void> Responder::admit(std::uint64_t bytes) {
   return {};
 }
 
-Task<Result<void>> Responder::write(Bytes bytes) {
-  CO_OK(admit(bytes.size()));
-  if (bodyless_ || bytes.empty()) co_return Result<void>{};
-  const std::string frame = chunked_ ? chunk_header(bytes.size()) : std::string();
-  const std::array<Bytes, 3> parts = {as_bytes(frame), bytes, chunked_ ? as_bytes(kChunkEnd) : Bytes{}};
-  auto sent = co_await connection_.send(parts);
-  aborted_ = aborted_ || !sent;
-  co_return sent;
-}
-
-Task<Result<void>> Responder::send_file(world::File& file, std::uint64_t offset, std::uint64_t length) {
-  CO_OK(admit(length));
-  if (bodyless_ || length == 0) co_return Result<void>{};
-  if (chunked_) {
-    const std::string frame = chunk_header(length);
-    const std::array<Bytes, 1> parts = {as_bytes(frame)};
-    auto sent = co_await connection_.send(parts);
-    if (!sent) aborted_ = true;
-    if (!sent) co_return sent;
-  }
-  auto sent = co_await connection_.send_file(file, offset, length);
-  if (sent && chunked_) {
-    const std::array<Bytes, 1> parts = {as_bytes(kChunkEnd)};
-    sent = co_await connection_.send(parts);
-  }
-  aborted_ = aborted_ || !sent;
-  co_return sent;
-}
-
-Task<Result<void>> Responder::finish() {
-  CO_OK(admit(0));
-  if (aborted_) co_return error(ErrorCode::kReset, "the connection broke during the answer");
+Result<void> Responder::admit_end() const {
+  if (!begun_ || finished_) return error(ErrorCode::kPrecondition, "ended before the head or twice");
+  if (aborted_) return error(ErrorCode::kReset, "the connection broke during the answer");
   if (left_.value_or(0) > 0 && !bodyless_) {
-    co_return error(ErrorCode::kPrecondition, "{} bytes of the announced length are missing", *left_);
+    return error(ErrorCode::kPrecondition, "{} bytes of the announced length are missing", *left_);
   }
-  if (chunked_ && !bodyless_) {
-    const std::array<Bytes, 1> parts = {as_bytes(kLastChunk)};
-    auto sent = co_await connection_.send(parts);
-    if (!sent) {
-      aborted_ = true;
-      co_return sent;
-    }
-  }
-  finished_ = true;
-  co_return Result<void>{};
-}
-
-Task<void> Responder::hung_up() {
-  auto gone = connection_.hung_up();
-  co_await gone;
-}
-
-void Responder::abort() {
-  begun_ = true;
-  aborted_ = true;
-}
-
-Task<Result<std::unique_ptr<world::Stream>>> Responder::take_stream(ResponseHead head) {
-  if (begun_) co_return error(ErrorCode::kPrecondition, "a second answer to one request");
-  begun_ = true;
-  head.headers.set("Date", to_http_date(connection_.wall_now()));
-  auto wire = to_wire(head);
-  if (!wire) co_return std::move(wire).error();
-  const std::array<Bytes, 1> parts = {as_bytes(*wire)};
-  auto sent = co_await connection_.send(parts);
-  if (!sent) {
-    aborted_ = true;
-    co_return std::move(sent).error();
-  }
-  finished_ = true;
-  connection_.gone_ = true;
-  co_return connection_.wire_.release();
+  return {};
 }
 
 std::string Handler::refusal(std::string_view, const Error& why, const Address&, Headers& headers) {

@@ -46,9 +46,14 @@ namespace detail {
 class ServerConnection;
 }
 
-// A request as its handler sees it. Valid until the handler returns.
+// A request as its handler sees it, whatever carries it: a connection here, a stream of an HTTP/2 one in
+// net/http2/server.h. Valid until the handler returns.
 class ServerRequest {
  public:
+  virtual ~ServerRequest() = default;
+  ServerRequest(const ServerRequest&) = delete;
+  ServerRequest& operator=(const ServerRequest&) = delete;
+
   const RequestHead& head() const { return head_; }
   const std::string& method() const { return head_.method; }
   const Headers& headers() const { return head_.headers; }
@@ -59,18 +64,16 @@ class ServerRequest {
   const Address& remote() const { return remote_; }
   bool over_tls() const { return tls_; }
 
-  // Bytes of the body; none: chunked.
-  std::optional<std::uint64_t> length() const;
+  // Bytes of the body; none: not announced.
+  virtual std::optional<std::uint64_t> length() const = 0;
   // Reads at least one byte of the body, or 0 at its end. Sends "100 Continue" first if the client
   // waits for it. kTooLarge (413) past max_body.
-  Task<Result<std::size_t>> read(MutableBytes buffer, Deadline deadline);
+  virtual Task<Result<std::size_t>> read(MutableBytes buffer, Deadline deadline) = 0;
   // The whole body, at most `limit` bytes (kTooLarge with status 413).
   Task<Result<std::string>> read_all(std::size_t limit, Deadline deadline);
 
- private:
-  friend class detail::ServerConnection;
-  explicit ServerRequest(detail::ServerConnection& connection) : connection_(connection) {}
-  detail::ServerConnection& connection_;
+ protected:
+  ServerRequest() = default;
   RequestHead head_;
   Address remote_ = Address::ipv4({}, 0);
   bool tls_ = false;
@@ -80,53 +83,56 @@ class ServerRequest {
 // middle of a body, the connection is broken so that the client notices.
 class Responder {
  public:
+  virtual ~Responder() = default;
+  Responder(const Responder&) = delete;
+  Responder& operator=(const Responder&) = delete;
+
   // A whole answer. HEAD gets the head alone.
   Task<Result<void>> send(int status, std::string content_type, std::string body);
-  Task<Result<void>> send(ResponseHead head, std::string body);
+  virtual Task<Result<void>> send(ResponseHead head, std::string body) = 0;
 
   // A streamed answer: the head first. With `length` the body has exactly that many bytes; without
-  // it is chunked (HTTP/1.0 clients: until close). Date, Content-Length, Transfer-Encoding and
-  // Connection are set here.
-  Task<Result<void>> begin(ResponseHead head, std::optional<std::uint64_t> length);
+  // it its end is marked otherwise (HTTP/1.1: chunks, HTTP/1.0: by closing). Date, Content-Length and what
+  // belongs to the connection are set here.
+  virtual Task<Result<void>> begin(ResponseHead head, std::optional<std::uint64_t> length) = 0;
   // Part of the body. Waits while the client does not read: kTimeout after the stall timeout.
-  Task<Result<void>> write(Bytes bytes);
+  virtual Task<Result<void>> write(Bytes bytes) = 0;
   // Part of the body straight from a file, by sendfile where the connection allows.
-  Task<Result<void>> send_file(world::File& file, std::uint64_t offset, std::uint64_t length);
+  virtual Task<Result<void>> send_file(world::File& file, std::uint64_t offset, std::uint64_t length) = 0;
   // The body's end. kPrecondition when bytes of the promised length are missing.
-  Task<Result<void>> finish();
-  // Gives up in the middle of a body: the client sees a broken connection, never a short body that
-  // looks whole.
-  void abort();
+  virtual Task<Result<void>> finish() = 0;
+  // Gives up in the middle of a body: the client sees a broken connection (or stream), never a short body
+  // that looks whole.
+  void abort() { begun_ = aborted_ = true; }
   // The same for a client that may ask for the rest: all that was written still reaches it, and the
-  // connection ends in order, where length or chunks show that something is missing. Go's and so containerd's
-  // client goes on where it stood then, which it does not after a reset. Breaks the connection where nothing
-  // would show it.
+  // answer ends in order, where length or chunks show that something is missing. Go's and so containerd's
+  // client goes on where it stood then, which it does not after a reset. Breaks off where nothing would show
+  // it.
   void cut_short() { cut_short_ = begun_ = true; }
 
   // Returns when the client has closed its side, or the connection broke, while its answer is awaited:
   // nobody is there to take it. Reads ahead what the client sends meanwhile, as far as there is room. Not
   // to be awaited twice at a time, nor beyond the handler.
-  Task<void> hung_up();
+  virtual Task<void> hung_up() = 0;
 
   bool begun() const { return begun_; }
-  // Answers with Connection: close.
-  void close_after() { close_ = true; }
+  // This is the last answer on its connection.
+  virtual void close_after() = 0;
 
   // For CONNECT and Upgrade: sends `head` (200 or 101, no body) and takes the connection over. What
-  // the client sent already is read first from the returned stream.
-  Task<Result<std::unique_ptr<world::Stream>>> take_stream(ResponseHead head);
+  // the client sent already is read first from the returned stream. kUnsupported where requests share a
+  // connection.
+  virtual Task<Result<std::unique_ptr<world::Stream>>> take_stream(ResponseHead head) = 0;
 
- private:
-  friend class detail::ServerConnection;
-  explicit Responder(detail::ServerConnection& connection) : connection_(connection) {}
-  Result<std::string> prepare(ResponseHead& head, std::optional<std::uint64_t> length);
+ protected:
+  Responder() = default;
+  // Counts `bytes` more of the body, if they may be written now.
   Result<void> admit(std::uint64_t bytes);
-  // Whether the client can tell that the body written so far is not the whole.
-  bool visibly_short() const { return !bodyless_ && (chunked_ || left_.value_or(0) > 0); }
+  // Whether all of the body was written that was promised.
+  Result<void> admit_end() const;
 
-  detail::ServerConnection& connection_;
-  bool begun_ = false, finished_ = false, close_ = false, aborted_ = false;
-  bool cut_short_ = false, chunked_ = false, bodyless_ = false, old_client_ = false;
+  bool begun_ = false, finished_ = false, aborted_ = false, cut_short_ = false;
+  bool bodyless_ = false;              // answers HEAD, or has a status without body
   std::optional<std::uint64_t> left_;  // bytes of a promised length still to come
 };
 

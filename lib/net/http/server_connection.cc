@@ -28,6 +28,12 @@ ServerConnection::~ServerConnection() {
   if (after_ != nullptr) after_->before_ = before_;
 }
 
+std::optional<std::uint64_t> ConnectionRequest::length() const { return connection_.length_; }
+
+Task<Result<std::size_t>> ConnectionRequest::read(MutableBytes buffer, Deadline deadline) {
+  return connection_.read_body(buffer, deadline);
+}
+
 Deadline ServerConnection::in(Duration time) const { return Deadline::in(time, server_.world_.now()); }
 
 Task<void> ServerConnection::run() {
@@ -71,7 +77,7 @@ Task<ServerConnection::Next> ServerConnection::serve_one() {
   ++server_.numbers_.requests;
 
   auto& reader = wire_.reader();
-  ServerRequest request(*this);
+  ConnectionRequest request(*this);
   request.head_ = std::move(reader.request());
   request.remote_ = wire_.stream().remote();
   request.tls_ = tls_;
@@ -96,7 +102,7 @@ Task<ServerConnection::Next> ServerConnection::serve_one() {
     co_return next;
   }
 
-  Responder responder(*this);
+  ConnectionAnswer responder(*this);
   responder.bodyless_ = request.head_.method == "HEAD";
   responder.old_client_ = request.head_.minor_version == 0;
   responder.close_ = !reader.keep_alive();

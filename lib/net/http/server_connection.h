@@ -9,6 +9,42 @@
 
 namespace d7y::http::detail {
 
+class ServerConnection;
+
+class ConnectionRequest final : public ServerRequest {
+ public:
+  std::optional<std::uint64_t> length() const override;
+  Task<Result<std::size_t>> read(MutableBytes buffer, Deadline deadline) override;
+
+ private:
+  friend class ServerConnection;
+  explicit ConnectionRequest(ServerConnection& connection) : connection_(connection) {}
+  ServerConnection& connection_;
+};
+
+class ConnectionAnswer final : public Responder {
+ public:
+  using Responder::send;
+  Task<Result<void>> send(ResponseHead head, std::string body) override;
+  Task<Result<void>> begin(ResponseHead head, std::optional<std::uint64_t> length) override;
+  Task<Result<void>> write(Bytes bytes) override;
+  Task<Result<void>> send_file(world::File& file, std::uint64_t offset, std::uint64_t length) override;
+  Task<Result<void>> finish() override;
+  Task<void> hung_up() override;
+  void close_after() override { close_ = true; }
+  Task<Result<std::unique_ptr<world::Stream>>> take_stream(ResponseHead head) override;
+
+ private:
+  friend class ServerConnection;
+  explicit ConnectionAnswer(ServerConnection& connection) : connection_(connection) {}
+  Result<std::string> prepare(ResponseHead& head, std::optional<std::uint64_t> length);
+  // Whether the client can tell that the body written so far is not the whole.
+  bool visibly_short() const { return !bodyless_ && (chunked_ || left_.value_or(0) > 0); }
+
+  ServerConnection& connection_;
+  bool close_ = false, chunked_ = false, old_client_ = false;
+};
+
 class ServerConnection {
  public:
   ServerConnection(Server& server, std::unique_ptr<world::Stream> stream, bool tls);
@@ -19,8 +55,8 @@ class ServerConnection {
   void wake() { wire_.stream().readable().notify_all(); }
 
  private:
-  friend class d7y::http::ServerRequest;
-  friend class d7y::http::Responder;
+  friend class ConnectionRequest;
+  friend class ConnectionAnswer;
   enum class Next : std::uint8_t { kAgain, kClose, kGone };
 
   Task<Next> serve_one();

@@ -517,6 +517,13 @@ void Session::respond(Stream& stream, std::span<const Field> fields, bool body) 
   output_ready();
 }
 
+void Session::inform(Stream& stream, std::string_view status) {
+  if (stream.session_ != this) return;
+  const auto field = to_nv({":status", status});
+  nghttp2_submit_headers(session_, NGHTTP2_FLAG_NONE, stream.id_, nullptr, &field, 1, nullptr);
+  output_ready();
+}
+
 void Session::ping() {
   nghttp2_submit_ping(session_, NGHTTP2_FLAG_NONE, nullptr);
   output_ready();

@@ -210,6 +210,8 @@ class Session {
   void request(Stream& stream, std::span<const Field> fields, bool body);
   // Server: final response fields. `body` false: they end the stream.
   void respond(Stream& stream, std::span<const Field> fields, bool body);
+  // Server: an answer before the final one, "100" for example.
+  void inform(Stream& stream, std::string_view status);
 
   void ping();
   // Announces that streams opened from now on may be refused (first half of a graceful end).
