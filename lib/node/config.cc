@@ -35,7 +35,6 @@ constexpr std::string_view kWithoutEffect[] = {
     "security.enable",
     "stats.server.ip",
     "stats.server.port",
-    "tracing",
     "proxy.readBufferSize",
 };
 
@@ -45,6 +44,14 @@ void read_tls(ConfigReader& reader, const std::string& at, net::TlsFiles& out) {
   reader.read(at + ".key", out.key);
   if (out.any() && !out.complete())
     reader.complain(at, "caCert, cert and key belong together; set all three or none");
+}
+
+void check_tracing(ConfigReader& reader, const DaemonConfig::Tracing& tracing) {
+  if (tracing.protocol.empty() && tracing.endpoint.empty()) return;
+  if (tracing.protocol != "grpc" && tracing.protocol != "http" && tracing.protocol != "https")
+    reader.complain("tracing.protocol", "must be grpc, http or https");
+  if (tracing.endpoint.empty()) reader.complain("tracing.endpoint", "must be the host:port of a collector");
+  if (!tracing.path.starts_with('/')) reader.complain("tracing.path", "must begin with /");
 }
 
 void read_ip(ConfigReader& reader, const std::string& path, std::string& out) {
@@ -242,6 +249,7 @@ Result<DaemonConfig> DaemonConfig::parse(std::string_view text, std::string_view
   reader.read("tracing.endpoint", config.tracing.endpoint);
   reader.read("tracing.path", config.tracing.path);
   reader.read("tracing.headers", config.tracing.headers);
+  check_tracing(reader, config.tracing);
 
   reader.read("log.level", config.log.level);
   static constexpr std::string_view kLevels[] = {"trace", "debug", "info", "warn", "error"};

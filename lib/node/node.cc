@@ -64,6 +64,8 @@ Connect tls_connector(world::World& world, std::shared_ptr<net::TlsContext> cont
 }  // namespace
 
 namespace {
+constexpr auto kFlushTime = std::chrono::seconds(3);
+
 // Dragonfly's default of 50 GB/s means no limit, and is treated as none.
 std::uint64_t limit_of(std::uint64_t bytes_per_second) {
   return bytes_per_second >= 50'000'000'000 ? 0 : bytes_per_second;
@@ -144,6 +146,7 @@ Task<Result<void>> Node::start() {
   attach_upload_service(*upload_server_, *calls_);
   attach_download_service(*download_server_, *calls_);
   CO_OK(open_download_server());
+  CO_OK(open_tracing());
   CO_OK(open_proxy());
   CO_OK(open_pages());
   using Serving = grpc::Health::Serving;
@@ -443,6 +446,7 @@ Result<void> Node::open_proxy() {
   options.blob_digest_ids = config.mirror_blob_digest_ids;
   options.disable_back_to_source = config.disable_back_to_source;
   options.ip = ip_;
+  options.host = hostname_;
   options.check_rights = config.check_rights;
   options.rights_last = config.rights_last;
   options.keep_manifests = config.keep_manifests;
@@ -461,7 +465,8 @@ Result<void> Node::open_proxy() {
                                   .store = *store_,
                                   .client = *proxy_client_,
                                   .metrics = &metrics_,
-                                  .log = log_.in("proxy")},
+                                  .log = log_.in("proxy"),
+                                  .spans = spans_.get()},
                                  std::move(options)));
 
   auto open = [&](const ServerAddress& address, http::Handler& handler) -> Result<std::uint16_t> {
@@ -486,6 +491,34 @@ Result<void> Node::open_proxy() {
   }
   log_.in("proxy").info("proxy and registry mirror at {}",
                         proxy_ports_.front().listener->local().to_string());
+  return {};
+}
+
+// Where spans go (Dragonfly client 10.4): the same resource, so that searches go on working.
+Result<void> Node::open_tracing() {
+  const auto& config = options_.config.tracing;
+  if (config.protocol.empty()) return {};
+  otlp::ExporterOptions options;
+  if (config.protocol == "grpc") {
+    options.endpoint = config.endpoint;
+  } else {
+    options.protocol = otlp::ExporterOptions::Protocol::kHttp;
+    options.endpoint = config.protocol + "://" + config.endpoint + config.path;
+  }
+  for (const auto& [name, value] : config.headers) options.headers.add(name, value);
+  options.version = kVersion;
+  options.resource = {{"service.name", "dfdaemon-" + ip_},
+                      {"service.namespace", std::string("dragonfly")},
+                      {"service.version", std::string(kVersion)},
+                      {"service.instance.id", host_id_},
+                      {"host.name", hostname_},
+                      {"host.ip", ip_},
+                      {"host.idc", options_.config.host.idc.value_or("")},
+                      {"host.location", options_.config.host.location.value_or("")},
+                      {"host.seed_peer", options_.config.seed_peer}};
+  auto made = otlp::Exporter::make(world_, std::move(options), *http_client_, &metrics_, log_.in("tracing"));
+  if (!made) return std::move(made).error().in("tracing");
+  spans_ = std::move(*made);
   return {};
 }
 
@@ -647,6 +680,11 @@ Task<Result<void>> Node::drain(Deadline deadline) {
   note(co_await engine_->idle(deadline));
   note(co_await upload_server_->drain(deadline));
   if (vortex_) note(co_await vortex_->drain(deadline));
+  if (spans_) {
+    // A collector that is away holds nobody up for long.
+    auto flushed = spans_->flush(deadline.or_earlier(Deadline::in(kFlushTime, world_.now())));
+    co_await flushed;
+  }
   co_return outcome;
 }
 
@@ -658,6 +696,7 @@ Task<void> Node::close() {
   health_listener_.reset();
   proxy_ports_.clear();
   proxy_.reset();
+  spans_.reset();
   download_server_.reset();
   upload_server_.reset();
   vortex_.reset();

@@ -23,6 +23,7 @@
 #include "net/http/client.h"
 #include "net/http/proxy_settings.h"
 #include "net/http/server.h"
+#include "net/otlp/exporter.h"
 #include "net/tls/tls.h"
 #include "node/config.h"
 #include "node/pages.h"
@@ -105,6 +106,7 @@ class Node {
   Result<void> open_download_server();
   Result<void> open_pages();
   Result<void> open_proxy();
+  Result<void> open_tracing();
   Task<Result<void>> open_swarm();
   Result<std::vector<std::string>> scheduler_addresses();
   Result<void> open_manager();
@@ -135,6 +137,7 @@ class Node {
   std::unique_ptr<TaskCalls> calls_;
   std::unique_ptr<swarm::SyncService> sync_;
   std::unique_ptr<swarm::VortexServer> vortex_;
+  std::unique_ptr<otlp::Exporter> spans_;
   std::unique_ptr<http::Client> proxy_client_;
   std::unique_ptr<proxy::Proxy> proxy_;
   // The proxy's port, and those of registries.

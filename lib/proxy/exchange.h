@@ -23,6 +23,7 @@ struct Exchange {
   std::uint64_t sent = 0;          // bytes of the body
   std::string_view via = "proxy";  // "task", "origin", "tunnel"
   std::string upstream, task, failure;
+  std::string asked;  // the URL that the origin is asked for, secrets left out; only where spans are kept
   // Who asks, and for what such a caller has rights or has none (rights.h).
   std::string caller, scope;
 };

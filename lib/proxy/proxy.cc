@@ -134,6 +134,7 @@ Task<void> watch(http::Responder& responder, End& end) {
 Task<void> Proxy::handle_at(http::ServerRequest& request, http::Responder& responder, std::string port_name,
                             std::string inside_of) {
   const auto began = parts_.world.now();
+  const auto began_at = parts_.world.wall_now();
   if (numbers_) numbers_->requests.add();
   Exchange exchange{.request = request, .responder = responder, .shown = shown_target(request.head().target)};
   exchange.inside_of = std::move(inside_of);
@@ -148,6 +149,7 @@ Task<void> Proxy::handle_at(http::ServerRequest& request, http::Responder& respo
     if (!end.answered) exchange.failure = "the client hung up";
   }
   write_down(exchange, began);
+  if (parts_.spans != nullptr) show(exchange, began_at);
 }
 
 void Proxy::write_down(const Exchange& exchange, TimePoint began) {
@@ -163,6 +165,41 @@ void Proxy::write_down(const Exchange& exchange, TimePoint began) {
       "client={}{}",
       exchange.request.method(), exchange.shown, exchange.status, exchange.sent, took, exchange.via,
       exchange.request.remote().ip(), more);
+}
+
+// The request's span, under the names that Dragonfly's had (Dragonfly deploy 13): http.url is the request's
+// own text, a path and query where it came from a mirror's client.
+void Proxy::show(const Exchange& exchange, WallTime began) {
+  const auto& headers = exchange.request.headers();
+  std::optional<TraceContext> caller;
+  if (auto value = headers.get("traceparent")) caller = TraceContext::parse(*value);
+  Span span;
+  span.context = TraceContext::inside(caller, [this] { return parts_.world.random(); });
+  if (!span.context.sampled) return;
+  span.name = "proxy";
+  span.kind = Span::Kind::kServer;
+  span.began = began;
+  span.ended = parts_.world.wall_now();
+  span.failure = exchange.failure;
+  auto add = [&span](std::string_view key, SpanValue value) {
+    span.attributes.emplace_back(key, std::move(value));
+  };
+  auto add_known = [&](std::string_view key, std::string_view value) {
+    if (!value.empty()) add(key, std::string(value));
+  };
+  add("http.method", exchange.request.method());
+  add("http.url", exchange.shown);
+  add("http.scheme", std::string(exchange.inside_of.empty() ? "http" : "https"));
+  add_known("http.host", headers.get("Host").value_or(""));
+  add("http.status_code", std::int64_t{exchange.status});
+  add("http.response_content_length", static_cast<std::int64_t>(exchange.sent));
+  add_known("net.host.ip", options_.ip);
+  add("net.peer.ip", exchange.request.remote().ip());
+  add_known("url.full", exchange.asked);
+  add_known("d7y.peer.host", options_.host);
+  add_known("d7y.peer.task.id", exchange.task);
+  add("d7y.proxy.via", std::string(exchange.via));
+  parts_.spans->take(std::move(span));
 }
 
 bool Proxy::is_version_check(const Exchange& exchange, const std::string& port_name) const {
@@ -257,6 +294,7 @@ Task<void> Proxy::serve(Exchange& exchange, std::string port_name) {
     co_return co_await refused;
   }
   exchange.upstream = routed->url.origin();
+  if (parts_.spans != nullptr) exchange.asked = routed->url.redacted();
   const bool wanted = routed->rule != nullptr || routed->said.use_p2p.value_or(false);
   const bool bodyless = exchange.request.length() == std::optional<std::uint64_t>(0);
   if (wanted && bodyless && (head.method == "GET" || head.method == "HEAD")) {

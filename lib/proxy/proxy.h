@@ -17,6 +17,7 @@
 #include "base/metrics.h"
 #include "base/scope.h"
 #include "base/token_bucket.h"
+#include "base/trace.h"
 #include "fetch/engine.h"
 #include "net/http/client.h"
 #include "net/http/server.h"
@@ -54,7 +55,8 @@ struct ProxyOptions {
   // request, with certificates of this authority. None: all tunnels stay closed.
   std::vector<std::string> intercept;
   std::optional<net::TlsIdentity> authority;
-  std::string ip;  // told in X-Dragonfly-Server-IP
+  std::string ip;    // told in X-Dragonfly-Server-IP
+  std::string host;  // this host's name, for spans
 };
 
 // All of it must outlive the proxy.
@@ -65,6 +67,7 @@ struct ProxyParts {
   http::Client& client;  // for what is not served through tasks
   Metrics* metrics = nullptr;
   Log log;
+  SpanSink* spans = nullptr;  // gets one of each request; null: nobody wants them
 };
 
 class Proxy final : public http::Handler {
@@ -116,6 +119,7 @@ class Proxy final : public http::Handler {
   bool is_version_check(const Exchange& exchange, const std::string& port_name) const;
   Result<Route> route(const Exchange& exchange, const std::string& port_name) const;
   void write_down(const Exchange& exchange, TimePoint began);
+  void show(const Exchange& exchange, WallTime began);
 
   // task_answer.cc: through the engine.
   Result<fetch::Wish> wish_for(const Exchange& exchange, const Route& route) const;
