@@ -44,16 +44,12 @@ constexpr std::string_view kWithoutEffect[] = {
     "scheduler.retryInterval",
     "scheduler.gc.peerGCInterval",
     "scheduler.gc.hostGCInterval",
-    "database.redis.brokerDB",
-    "database.redis.backendDB",
     "database.redis.poolSize",
     "database.redis.poolTimeout",
     "seedPeer.enable",
     "storage",
-    "job.enable",
     "job.globalWorkerNum",
     "job.schedulerWorkerNum",
-    "job.localWorkerNum",
     "job.redis",
     "metrics.enableHost",
 };
@@ -109,6 +105,10 @@ Result<SchedulerConfig> SchedulerConfig::parse(std::string_view text, std::strin
   reader.read("database.redis.tls.insecureSkipVerify", redis.insecure_skip_verify);
   if (redis.tls.certificate.empty() != redis.tls.key.empty())
     reader.complain("database.redis.tls", "needs cert and key together");
+  reader.read("database.redis.brokerDB", redis.broker_database);
+  reader.read("database.redis.backendDB", redis.result_database);
+  reader.read("job.enable", config.jobs_enable);
+  reader.read("job.localWorkerNum", config.jobs_at_once, 1U);
   reader.read("host.idc", config.idc);
   reader.read("host.location", config.location);
   reader.read("manager.addr", config.manager_addr);

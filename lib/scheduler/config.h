@@ -57,7 +57,11 @@ struct SchedulerConfig {
     std::string master_name, username, password, sentinel_username, sentinel_password;
     net::TlsFiles tls;
     bool insecure_skip_verify = false;
+    std::uint32_t broker_database = 1, result_database = 2;  // of the manager's jobs
   } redis;
+  // job
+  bool jobs_enable = true;
+  std::uint32_t jobs_at_once = 1000;
   // the rest
   std::string idc, location;  // of this scheduler, told to the manager
   std::string manager_addr;   // "host:port"; empty: none

@@ -18,7 +18,9 @@ namespace upload = api::method::upload;
 
 constexpr Duration kUsualTimeout = std::chrono::minutes(60);
 constexpr Duration kLongestTimeout = std::chrono::hours(24);
-constexpr std::size_t kMostUrls = 10000;    // of one preheat
+constexpr std::size_t kMostUrls = 10000;  // of one preheat
+constexpr std::size_t kMostOutcomes = 100'000;
+constexpr std::size_t kRemovalsAtOnce = 64;
 constexpr std::size_t kMostSeedsTried = 3;  // one after another, for one task
 
 Duration timeout_of(bool given, const api::PbDuration& timeout) {
@@ -55,6 +57,17 @@ Result<std::string> id_of(const Request& request, const std::string& url) {
   if (request.has_piece_length() && request.piece_length() != 0) recipe.piece_length = request.piece_length();
   recipe.filtered_query_params = filters_of(request);
   return task_id(recipe);
+}
+
+// The host finished a download of the task, of all or of a part.
+bool holds(const Brain& brain, HostHandle host_handle, TaskHandle task) {
+  const auto* host = brain.host(host_handle);
+  if (host == nullptr) return false;
+  for (auto at = host->first_peer; at != kNowhere; at = brain.peers().at(at).host_after) {
+    const auto& peer = brain.peers().at(at);
+    if (peer.task == task && peer.state == PeerState::kSucceeded) return true;
+  }
+  return false;
 }
 
 struct Running {
@@ -151,7 +164,9 @@ std::vector<Jobs::Target> Jobs::hosts(bool seeds_only) const {
     const auto& facts = all.at(at).facts;
     if (seeds_only && !facts.seed) continue;
     auto address = Address::parse_ip(facts.ip, facts.port);
-    if (address) out.push_back({facts.id, facts.ip, facts.hostname, *address});
+    if (!address) continue;
+    const auto& host = all.at(at);
+    out.push_back({facts.id, facts.ip, facts.hostname, facts.seed, *address, host.created, host.updated});
   }
   return out;
 }
@@ -160,7 +175,7 @@ std::vector<Jobs::Target> Jobs::hosts(bool seeds_only) const {
 std::vector<Jobs::Target> Jobs::seeds_for(std::string_view task_id) const {
   auto seeds = hosts(true);
   const auto weight = [&](const Target& seed) {
-    return siphash24(as_bytes(std::string(task_id) + "\n" + seed.host_id));
+    return siphash24(as_bytes(std::string(task_id) + "\n" + seed.id));
   };
   std::sort(seeds.begin(), seeds.end(),
             [&](const Target& a, const Target& b) { return weight(a) > weight(b); });
@@ -178,7 +193,7 @@ Result<void> Jobs::choose_targets(const Request& request, Preheat& preheat) cons
   if (preheat.one_seed) return {};
   // The same ones for the same numbers, spread over all.
   std::sort(targets.begin(), targets.end(), [](const Target& a, const Target& b) {
-    return siphash24(as_bytes(a.host_id)) < siphash24(as_bytes(b.host_id));
+    return siphash24(as_bytes(a.id)) < siphash24(as_bytes(b.id));
   });
   if (!request.ips().empty()) {
     std::erase_if(targets, [&](const Target& target) {
@@ -266,27 +281,59 @@ Task<Result<api::Empty>> Jobs::preheat_file(api::scheduler::PreheatFileRequest r
   metrics_.counter("dragonfly_scheduler_preheat_file_total", "Calls.").add();
   CO_OK(api::validate(request));
   CO_OK(admit());
-  std::vector<std::string> urls;
-  if (request.url().ends_with('/')) {
-    auto listing = list_folder(request, Deadline::in(options_.registry_timeout, world_.now()));
-    auto listed = co_await listing;
-    if (!listed) {
-      metrics_.counter("dragonfly_scheduler_preheat_file_failure_total", "Calls that failed.").add();
-      co_return std::move(listed).error().in("listing the folder");
-    }
-    urls = std::move(*listed);
-  } else {
-    urls.push_back(request.url());
+  auto finding = urls_of(request);
+  auto urls = co_await finding;
+  if (!urls) {
+    metrics_.counter("dragonfly_scheduler_preheat_file_failure_total", "Calls that failed.").add();
+    co_return std::move(urls).error();
   }
-  CO_TRY(Preheat preheat, plan(request, std::move(urls)));
+  CO_TRY(Preheat preheat, plan_file(request, std::move(*urls)));
+  scope_.spawn(run(std::move(preheat)));
+  co_return api::Empty();
+}
+
+Task<Result<std::vector<JobOutcome>>> Jobs::preheat(api::scheduler::PreheatFileRequest request,
+                                                    std::vector<std::string> urls) {
+  if (urls.empty()) urls.push_back(request.url());
+  // For the checks, which look at one URL.
+  for (auto& url : urls) {
+    request.set_url(url);
+    CO_OK(api::validate(request));
+  }
+  if (urls.size() == 1) {
+    auto finding = urls_of(request);
+    CO_TRY(urls, co_await finding);
+  }
+  CO_TRY(Preheat preheat, plan_file(request, std::move(urls)));
+  preheat.keep_outcomes = true;
+  auto running = run_all(preheat);
+  co_await running;
+  std::vector<JobOutcome> out = std::move(preheat.failures);
+  for (auto& success : preheat.successes) {
+    if (out.size() == kMostOutcomes) break;
+    out.push_back(std::move(success));
+  }
+  co_return out;
+}
+
+Task<Result<std::vector<std::string>>> Jobs::urls_of(const api::scheduler::PreheatFileRequest& request) {
+  if (!request.url().ends_with('/')) co_return std::vector<std::string>(1, request.url());
+  auto listing = list_folder(request, Deadline::in(options_.registry_timeout, world_.now()));
+  auto listed = co_await listing;
+  if (!listed) co_return std::move(listed).error().in("listing the folder");
+  co_return std::move(*listed);
+}
+
+Result<Jobs::Preheat> Jobs::plan_file(const api::scheduler::PreheatFileRequest& request,
+                                      std::vector<std::string> urls) {
+  TRY(Preheat preheat, plan(request, std::move(urls)));
   *preheat.download.mutable_request_header() = request.header();
   if (request.has_object_storage()) *preheat.download.mutable_object_storage() = request.object_storage();
   if (request.has_hdfs()) *preheat.download.mutable_hdfs() = request.hdfs();
   if (request.has_output_path()) preheat.download.set_output_path(request.output_path());
   log_.info("preheat of {} files, {}, {} hosts", preheat.urls.size(), request.scope(),
             preheat.one_seed ? 1 : preheat.targets.size());
-  scope_.spawn(run(std::move(preheat)));
-  co_return api::Empty();
+  return preheat;
 }
 
 // A daemon reads the folder: it has the backends for it.
@@ -311,7 +358,7 @@ Task<Result<std::vector<std::string>>> Jobs::list_folder(api::scheduler::Preheat
                                                                         ask, deadline.left(world_.now()));
     auto listed = co_await calling;
     if (!listed) {
-      last = std::move(listed).error().in(fmt::format("host {}", host.host_id));
+      last = std::move(listed).error().in(fmt::format("host {}", host.id));
       continue;
     }
     std::vector<std::string> urls;
@@ -325,6 +372,11 @@ Task<Result<std::vector<std::string>>> Jobs::list_folder(api::scheduler::Preheat
 }
 
 Task<void> Jobs::run(Preheat preheat) {
+  auto running = run_all(preheat);
+  co_await running;
+}
+
+Task<void> Jobs::run_all(Preheat& preheat) {
   const Running running(running_);
   std::function<Task<void>(std::size_t)> one = [this, &preheat](std::size_t which) {
     return preheat_task(preheat, which);
@@ -341,6 +393,8 @@ Task<void> Jobs::preheat_task(Preheat& preheat, std::size_t which) {
   const auto id = id_of(request.download(), preheat.urls[which]);
   if (!id) {
     ++preheat.failed;
+    if (preheat.keep_outcomes && preheat.failures.size() < kMostOutcomes)
+      preheat.failures.push_back({{}, preheat.urls[which], id.error().message()});
     co_return;
   }
   if (preheat.one_seed) {
@@ -352,7 +406,7 @@ Task<void> Jobs::preheat_task(Preheat& preheat, std::size_t which) {
       co_await trying;
       if (preheat.done > done_before) break;
     }
-    // Seeds that another one stood in for are no failure.
+    // Of seeds that were tried in vain the last one stands for all.
     if (preheat.failed > failed_before) preheat.failed = failed_before + 1;
     co_return;
   }
@@ -374,8 +428,57 @@ Task<void> Jobs::preheat_host(Preheat& preheat, api::dfdaemon::DownloadTaskReque
   } else {
     ++preheat.failed;
     not_preheated_.add();
-    log_.warn("preheat: host {}: {}", target.host_id, ended.error().message());
+    log_.warn("preheat: host {}: {}", target.id, ended.error().message());
   }
+  auto& list = ended ? preheat.successes : preheat.failures;
+  if (!preheat.keep_outcomes || list.size() >= kMostOutcomes) co_return;
+  JobOutcome outcome{target, request.download().url(), std::nullopt};
+  if (!ended) outcome.failure = ended.error().message();
+  list.push_back(std::move(outcome));
+}
+
+// One task on all hosts.
+
+Task<std::vector<Jobs::Copy>> Jobs::find_task(std::string task_id, std::size_t hosts_at_once,
+                                              Deadline deadline) {
+  std::vector<std::string> ids(1, std::move(task_id));
+  auto asking = ask_all(std::move(ids), 1, hosts_at_once, deadline);
+  auto found = co_await asking;
+  std::vector<Copy> out;
+  for (auto& host : found) out.push_back({std::move(host.target), host.finished.front().value_or(false)});
+  co_return out;
+}
+
+Task<std::vector<JobOutcome>> Jobs::delete_task(std::string task_id, Deadline deadline,
+                                                std::function<void(const JobHost&)> forget) {
+  const auto task = brain_.find_task(task_id);
+  std::vector<JobOutcome> out;
+  for (auto& host : hosts(false)) {
+    if (holds(brain_, brain_.find_host(host.id), task)) out.push_back({std::move(host), {}, std::nullopt});
+  }
+  struct One {
+    static Task<void> remove(Jobs& jobs, JobOutcome& outcome, const std::string& task_id, Deadline deadline,
+                             std::function<void(const JobHost&)>& forget) {
+      api::dfdaemon::DeleteTaskRequest request;
+      request.set_task_id(task_id);
+      if (!jobs.options_.own_ip.empty()) request.set_remote_ip(jobs.options_.own_ip);
+      const auto left = deadline.left(jobs.world_.now());
+      auto asking = jobs.hosts_.unary<api::Empty>(outcome.host.at, upload::kDeleteTask, request, left);
+      auto removed = co_await asking;
+      if (removed) {
+        forget(outcome.host);
+        co_return;
+      }
+      outcome.failure = fmt::format("task {} failed: {}", task_id, removed.error().message());
+      jobs.log_.warn("removing task {}: host {}: {}", task_id, outcome.host.id, removed.error().message());
+    }
+  };
+  std::function<Task<void>(std::size_t)> one = [&](std::size_t which) {
+    return One::remove(*this, out[which], task_id, deadline, forget);
+  };
+  auto removing = in_parallel(world_.loop(), out.size(), kRemovalsAtOnce, std::move(one));
+  co_await removing;
+  co_return out;
 }
 
 // Lists.

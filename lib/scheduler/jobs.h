@@ -1,5 +1,5 @@
-// Filling hosts before anybody asks, and telling who is filled: PreheatImage, PreheatFile, StatImage,
-// StatFile (Dragonfly scheduler 4.4).
+// Filling hosts before anybody asks, telling who is filled, and emptying them: PreheatImage, PreheatFile,
+// StatImage, StatFile (Dragonfly scheduler 4.4), and what a manager's queue asks for (job_queue.h).
 //
 //   Jobs jobs(world, brain, rules, host_calls, options, log, metrics);
 //   jobs.attach(server);
@@ -8,6 +8,7 @@
 // by the numbers in the request. Hosts get ordinary downloads, so the origin is read as seldom as ever.
 #pragma once
 
+#include <functional>
 #include <memory>
 #include <optional>
 #include <string>
@@ -36,6 +37,20 @@ struct JobOptions {
   std::size_t lists_at_once = 8;                     // StatImage and StatFile calls
 };
 
+// A host, as reports of jobs name it.
+struct JobHost {
+  std::string id, ip, hostname;
+  bool seed = false;
+  Address at = Address::ipv4({}, 0);
+  TimePoint created{}, updated{};
+};
+// What came of one download or removal on one host.
+struct JobOutcome {
+  JobHost host;
+  std::string url;                     // of a preheat
+  std::optional<std::string> failure;  // why; none: it ended well
+};
+
 class Jobs {
  public:
   Jobs(world::World& world, const Brain& brain, const DynamicRules& rules, HostCalls& hosts,
@@ -53,13 +68,25 @@ class Jobs {
   Task<Result<api::scheduler::StatImageResponse>> stat_image(api::scheduler::StatImageRequest request);
   Task<Result<api::scheduler::StatFileResponse>> stat_file(api::scheduler::StatFileRequest request);
 
+  // A preheat that is waited for. `urls` instead of the request's, unless they are none. At most 100,000
+  // outcomes are told, failed ones first. Not counted against the rate.
+  Task<Result<std::vector<JobOutcome>>> preheat(api::scheduler::PreheatFileRequest request,
+                                                std::vector<std::string> urls);
+  struct Copy {
+    JobHost host;
+    bool finished = false;
+  };
+  // Who has something of a task, by asking every host.
+  Task<std::vector<Copy>> find_task(std::string task_id, std::size_t hosts_at_once, Deadline deadline);
+  // Tells all hosts that are known to have had it to remove it; `forget` is called for each that did.
+  Task<std::vector<JobOutcome>> delete_task(std::string task_id, Deadline deadline,
+                                            std::function<void(const JobHost&)> forget);
+  std::vector<JobHost> all_hosts() const { return hosts(false); }
+
   std::size_t running() const { return running_; }
 
  private:
-  struct Target {
-    std::string host_id, ip, hostname;
-    Address at = Address::ipv4({}, 0);
-  };
+  using Target = JobHost;
   struct Preheat {
     std::vector<std::string> urls;
     api::common::Download download;  // without the URL
@@ -68,6 +95,8 @@ class Jobs {
     std::size_t tasks_at_once = 0, peers_at_once = 0;
     Deadline deadline = Deadline::never();
     std::size_t done = 0, failed = 0;  // downloads
+    std::vector<JobOutcome> failures, successes;
+    bool keep_outcomes = false;
   };
   struct Found {
     Target target;
@@ -86,7 +115,10 @@ class Jobs {
   Result<void> choose_targets(const Request& request, Preheat& preheat) const;
   template <class Request>
   Result<Preheat> plan(const Request& request, std::vector<std::string> urls) const;
+  Task<Result<std::vector<std::string>>> urls_of(const api::scheduler::PreheatFileRequest& request);
+  Result<Preheat> plan_file(const api::scheduler::PreheatFileRequest& request, std::vector<std::string> urls);
   Task<void> run(Preheat preheat);
+  Task<void> run_all(Preheat& preheat);
   Task<void> preheat_task(Preheat& preheat, std::size_t which);
   Task<void> preheat_host(Preheat& preheat, api::dfdaemon::DownloadTaskRequest& request,
                           const Target& target);

@@ -1,5 +1,4 @@
 #include "scheduler/node.h"
-#include "world/host_address.h"
 
 #include <fmt/format.h>
 
@@ -10,6 +9,7 @@
 #include "net/http/server.h"
 #include "scheduler/call_limits.h"
 #include "scheduler/connections.h"
+#include "scheduler/job_queue.h"
 #include "scheduler/journal_ledger.h"
 #include "scheduler/manager_link.h"
 #include "scheduler/redis_ledger.h"
@@ -93,6 +93,18 @@ Result<RedisOptions> redis_options(world::World& world, const SchedulerConfig& c
   return options;
 }
 
+std::string advertised_ip(world::World& world, const SchedulerConfig& config) {
+  if (!config.advertise_ip.empty()) return config.advertise_ip;
+  return world::host_address(world.network(), config.enable_ipv6);
+}
+std::string name_for_manager(world::World& world, const SchedulerConfig& config) {
+  return dns_name(config.hostname.empty() ? world.machine().hostname : config.hostname);
+}
+// The manager sends jobs through Redis only.
+bool takes_jobs(const SchedulerConfig& config) {
+  return config.jobs_enable && !config.manager_addr.empty() && !config.redis.addrs.empty();
+}
+
 constexpr std::size_t kBiggestDynconfig = 4 << 20;  // bytes
 
 // The text of the file; none if there is no such file.
@@ -150,6 +162,7 @@ struct SchedulerNode::Parts {
   std::unique_ptr<http::Server> metrics_server;
   std::unique_ptr<world::Listener> metrics_listener;
   std::unique_ptr<ManagerLink> manager;
+  std::unique_ptr<JobQueue> jobs;
   Scope scope;
 
   // First what was, then what is.
@@ -163,6 +176,7 @@ struct SchedulerNode::Parts {
   }
   Result<void> open_ledger(SchedulerConfig& config, Log log, Metrics& metrics);
   Result<void> follow_manager(const SchedulerConfig& config, Log log, Metrics& metrics);
+  Result<void> take_jobs(const SchedulerConfig& config, Log log, Metrics& metrics);
 };
 
 Result<void> SchedulerNode::Parts::open_ledger(SchedulerConfig& config, Log log, Metrics& metrics) {
@@ -188,12 +202,28 @@ Result<void> SchedulerNode::Parts::open_ledger(SchedulerConfig& config, Log log,
   return {};
 }
 
+// With a manager and a Redis that both know, as Dragonfly's scheduler does.
+Result<void> SchedulerNode::Parts::take_jobs(const SchedulerConfig& config, Log log, Metrics& metrics) {
+  JobQueueOptions options;
+  TRY(options.redis, redis_options(world, config));
+  options.broker_database = config.redis.broker_database;
+  options.result_database = config.redis.result_database;
+  options.cluster_id = config.scheduler_cluster_id;
+  options.hostname = name_for_manager(world, config);
+  options.ip = advertised_ip(world, config);
+  options.at_once = config.jobs_at_once;
+  jobs = std::make_unique<JobQueue>(world, *service, std::move(options), log, metrics);
+  scope.spawn(jobs->run());
+  log.info("the manager's jobs are taken from the list {} in Redis", jobs->name());
+  return {};
+}
+
 Result<void> SchedulerNode::Parts::follow_manager(const SchedulerConfig& config, Log log, Metrics& metrics) {
   ManagerLinkOptions options;
   options.address = config.manager_addr;
-  options.hostname = dns_name(config.hostname.empty() ? world.machine().hostname : config.hostname);
-  options.ip = config.advertise_ip.empty() ? world::host_address(world.network(), config.enable_ipv6)
-                                           : config.advertise_ip;
+  options.hostname = name_for_manager(world, config);
+  options.ip = advertised_ip(world, config);
+  if (!takes_jobs(config)) options.features = {"schedule"};
   options.port = config.advertise_port != 0 ? config.advertise_port : address->port();
   options.idc = config.idc;
   options.location = config.location;
@@ -238,8 +268,7 @@ Result<std::unique_ptr<SchedulerNode>> SchedulerNode::open(world::World& world, 
   options.brain = config.brain_options();
   options.scheduler_cluster_id = config.scheduler_cluster_id;
   options.dynamic = config.dynamic;
-  options.jobs.own_ip = config.advertise_ip.empty() ? world::host_address(world.network(), config.enable_ipv6)
-                                                    : config.advertise_ip;
+  options.jobs.own_ip = advertised_ip(world, config);
   options.seed_timeout = config.seed_task_download_timeout;
   if (config.seed_tls.complete()) {
     auto context = net::mutual_tls_client(world.files(), config.seed_tls);
@@ -303,6 +332,7 @@ Result<std::unique_ptr<SchedulerNode>> SchedulerNode::open(world::World& world, 
   parts->scope.spawn(parts->service->run());
   if (!config.manager_addr.empty()) {
     TRY_OK(parts->follow_manager(config, log, metrics));
+    if (takes_jobs(config)) TRY_OK(parts->take_jobs(config, log, metrics));
   } else if (!config.dynconfig_path.empty()) {
     parts->scope.spawn(follow_dynconfig(world, *parts->service, config, std::move(dynconfig), log));
   }

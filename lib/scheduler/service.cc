@@ -260,4 +260,9 @@ Result<api::Empty> Service::delete_task(const api::scheduler::DeleteTaskRequest&
   return api::Empty();
 }
 
+void Service::forget_copies(std::string_view host_id, std::string_view task_id) {
+  brain_.delete_task(host_id, task_id, world_.now());
+  pump();
+}
+
 }  // namespace d7y::scheduler

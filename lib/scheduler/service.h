@@ -69,6 +69,9 @@ class Service {
   // Limits and priorities change while it runs.
   void set_dynamic(BrainOptions options, const DynamicConfig& dynamic);
 
+  // A host has removed its copies of a task.
+  void forget_copies(std::string_view host_id, std::string_view task_id);
+
   // Waits until load() is done.
   Task<void> ready();
 

@@ -57,8 +57,8 @@ class Restart(rig.Case):
 
         def written():
             # Hosts and the task were asked for; the host, the task with its expiry, and the copy were written.
-            return 'd7y_scheduler_redis_commands_total' in (text := rig.page('127.0.0.1', metrics)) and \
-                float(text.partition('\nd7y_scheduler_redis_commands_total ')[2].split()[0]) >= 6
+            return 'd7y_scheduler_redis_commands_total{use="ledger"}' in (text := rig.page('127.0.0.1', metrics)) and \
+                float(text.partition('\nd7y_scheduler_redis_commands_total{use="ledger"} ')[2].split()[0]) >= 6
         self.come_back(scheduler, lambda: rig.until(written, 'Redis has the copy'), arguments=arguments)
         self.assertNotIn('secret', scheduler.output())
 

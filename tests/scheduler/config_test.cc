@@ -78,10 +78,10 @@ manager:
 
 TEST_CASE("keys without effect and unknown keys are named, with their line") {
   const auto config = SchedulerConfig::parse(
-      "database:\n  redis:\n    poolSize: 5\njob:\n  enable: true\nnonsense: 1\n", "s.yaml");
+      "database:\n  redis:\n    poolSize: 5\njob:\n  globalWorkerNum: 5\nnonsense: 1\n", "s.yaml");
   REQUIRE_MESSAGE(config.ok(), (config ? "" : config.error().message()));
   CHECK(mentions(config->warnings, "s.yaml:3: database.redis.poolSize has no effect"));
-  CHECK(mentions(config->warnings, "job.enable has no effect"));
+  CHECK(mentions(config->warnings, "job.globalWorkerNum has no effect"));
   CHECK(mentions(config->warnings, "nonsense"));
 }
 
