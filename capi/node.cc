@@ -61,9 +61,11 @@ Result<node::NodeOptions> node_options(world::World& world, const d7y_node_optio
     config.storage.dir.clear();
   }
   if (options.storage_path != nullptr) config.storage.dir = options.storage_path;
+  out.temporary_store = options.temporary_storage != 0;
   if (config.storage.dir.empty()) {
     private_folder = fmt::format("/tmp/d7y-{:016x}", world.random());
     config.storage.dir = private_folder;
+    out.temporary_store = true;
   }
   if (options.scheduler_count > 0) {
     config.scheduler.addrs.assign(options.schedulers, options.schedulers + options.scheduler_count);
@@ -124,8 +126,20 @@ LogConfig log_config(const node::DaemonConfig::LogFile& log) {
   return out;
 }
 
-// On the loop: the peer gives up all downloads and closes.
-Task<void> shut_down(NodeCore& core) {
+// On the loop, in one go: each change of threads costs a short-lived program more than the work.
+Task<Result<std::unique_ptr<node::Node>>> open_node(world::World& world, const d7y_node_options& options,
+                                                    d7y_node& handle) {
+  auto& core = *handle.core;
+  CO_TRY(auto out, node_options(world, options, handle.private_folder));
+  CO_OK(core.sink.configure(log_config(out.config.log)));
+  Log log(core.sink, "node");
+  auto opened = co_await node::Node::open(world, std::move(out), core.metrics, log);
+  if (!opened) log.error("cannot start: {}", opened.error().message());
+  co_return opened;
+}
+
+// On the loop: the peer gives up all downloads and closes, and its private folder goes.
+Task<void> shut_down(world::World& world, NodeCore& core, const std::string& folder) {
   core.closed = true;
   for (auto& [id, running] : core.running) {
     running.transfer->end(Error(ErrorCode::kCancelled, "the node was freed"));
@@ -133,6 +147,8 @@ Task<void> shut_down(NodeCore& core) {
   core.running.clear();
   if (core.peer) co_await core.peer->close();
   core.peer.reset();
+  if (!folder.empty()) (void)co_await world.files().remove_tree(folder);
+  core.sink.close();
 }
 
 }  // namespace
@@ -163,18 +179,8 @@ d7y_code d7y_node_open(d7y_node** node, const d7y_node_options* given) {
   core.thread = std::move(*thread);
   auto& world = core.thread->world();
   core.sink.attach(world);
-  auto made = core.thread->call([&]() -> Result<node::NodeOptions> {
-    TRY(auto out, node_options(world, options, handle->private_folder));
-    TRY_OK(core.sink.configure(log_config(out.config.log)));
-    return out;
-  });
-  if (!made) return fail(made.error());
-  auto opened = core.thread->await(
-      [&] { return node::Node::open(world, std::move(*made), core.metrics, Log(core.sink, "node")); });
-  if (!opened) {
-    core.thread->call([&] { Log(core.sink, "node").error("cannot start: {}", opened.error().message()); });
-    return fail(opened.error());
-  }
+  auto opened = core.thread->await([&] { return open_node(world, options, *handle); });
+  if (!opened) return fail(opened.error());
   const auto& ports = (*opened)->ports();
   handle->ports[D7Y_PORT_UPLOAD] = ports.upload;
   handle->ports[D7Y_PORT_PIECE] = ports.piece;
@@ -243,12 +249,7 @@ d7y_code d7y_node_drain(d7y_node* node, uint64_t timeout_ms) {
 void d7y_node_free(d7y_node* node) {
   if (node == nullptr) return;
   auto& core = *node->core;
-  core.thread->await([&] { return shut_down(core); });
-  if (!node->private_folder.empty()) {
-    auto& files = core.thread->world().files();
-    (void)core.thread->await([&] { return files.remove_tree(node->private_folder); });
-  }
-  core.thread->call([&] { core.sink.close(); });
+  core.thread->await([&] { return shut_down(core.thread->world(), core, node->private_folder); });
   core.thread.reset();
   delete node;
 }

@@ -85,12 +85,19 @@ typedef struct d7y_node_options {
   const char *log_dir;             /**< folder of log files; NULL: the file's, or none */
   uint64_t log_max_file_size;      /**< bytes, at least 64 KiB; 0: the file's, or 1 GiB */
   unsigned int log_max_file_count; /**< kept in all; 0: the file's, or 6 */
+
+  /**
+   * Nonzero: the caller deletes storage_path after d7y_node_free(). Nothing in it is made durable, which
+   * saves short-lived nodes most of their time. Left in place all the same, it serves the next node, which
+   * reads again what it finds there before it uses it.
+   */
+  int temporary_storage;
 } d7y_node_options;
 
 /* clang-format off */
 #define D7Y_NODE_OPTIONS_INIT                                                                             \
   { D7Y_NODE_OPTIONS_VERSION, NULL, NULL, NULL, NULL, 0, NULL, NULL, 0, -1, -1, NULL, 0, 0, 0, NULL, NULL, \
-    NULL, NULL, 0, NULL, NULL, D7Y_LOG_INFO, D7Y_LOG_MESSAGE, 0, NULL, NULL, 0, 0 }
+    NULL, NULL, 0, NULL, NULL, D7Y_LOG_INFO, D7Y_LOG_MESSAGE, 0, NULL, NULL, 0, 0, 0 }
 /* clang-format on */
 
 /**

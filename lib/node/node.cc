@@ -203,6 +203,7 @@ Task<Result<void>> Node::open_store() {
   options.keep = config.storage.keep;
   // What the next start throws away need not survive until then.
   if (!options.keep) options.sync = store::SyncPolicy::kNever;
+  options.temporary = options_.temporary_store;
   options.gc.standard_ttl = config.gc.task_ttl;
   options.gc.persistent_ttl = config.gc.persistent_task_ttl;
   options.gc.persistent_cache_ttl = config.gc.persistent_cache_task_ttl;
@@ -347,12 +348,18 @@ Result<void> Node::open_piece_server() {
   return {};
 }
 
+// Reading the descriptors costs a millisecond, which nodes without servers do without.
+Result<void> Node::describe_services(grpc::Server& server) {
+  if (!std::exchange(described_, true)) TRY_OK(reflection_.add(descriptors()));
+  reflection_.attach(server);
+  return {};
+}
+
 Result<void> Node::open_upload_server() {
   const auto& config = options_.config;
   upload_health_.attach(*upload_server_);
-  TRY_OK(reflection_.add(descriptors()));
-  reflection_.attach(*upload_server_);
   if (!config.upload.server.enabled) return {};
+  TRY_OK(describe_services(*upload_server_));
   swarm::NetworkMeterOptions meter;
   meter.ip = ip_;
   meter.download_limit = config.download.bandwidth_limit;
@@ -380,8 +387,8 @@ Result<void> Node::open_upload_server() {
 Result<void> Node::open_download_server() {
   const auto& config = options_.config;
   download_health_.attach(*download_server_);
-  reflection_.attach(*download_server_);
   if (config.download.socket_path.empty()) return {};
+  TRY_OK(describe_services(*download_server_));
   auto slash = config.download.socket_path.rfind('/');
   if (slash != std::string::npos && slash > 0) {
     TRY_OK(world_.files().make_folders(config.download.socket_path.substr(0, slash)));

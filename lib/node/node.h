@@ -46,6 +46,8 @@ struct NodeOptions {
   http::ProxyVariables proxies;  // for origins, by the environment; the configuration's come before them
   net::RootPlaces roots;         // SSL_CERT_FILE and SSL_CERT_DIR, where the caller knows them
   std::string dynconfig_path = "/etc/dragonfly/dynconfig.yaml";
+  // The store's folder goes with the node (store::StoreOptions::temporary).
+  bool temporary_store = false;
   std::string instance_name;  // Host.name; empty: the hostname
   // The user this process runs as; callers of the local socket who are neither that user nor root get no
   // files written or read for them. None: whoever reaches the socket is trusted (simulations).
@@ -102,6 +104,7 @@ class Node {
   Result<void> open_sources();
   Result<void> open_piece_server();
   grpc::ServerOptions call_limit(TokenBucket& bucket, std::string_view key, std::string_view blocked);
+  Result<void> describe_services(grpc::Server& server);
   Result<void> open_upload_server();
   Result<void> open_download_server();
   Result<void> open_pages();
@@ -148,6 +151,7 @@ class Node {
   std::vector<ProxyPort> proxy_ports_;
   grpc::Health upload_health_, download_health_;
   grpc::Reflection reflection_;
+  bool described_ = false;  // reflection_ has read its descriptors
   std::unique_ptr<grpc::Server> upload_server_, download_server_;
   MetricsPage metrics_page_;
   HealthPage health_page_;

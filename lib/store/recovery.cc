@@ -23,7 +23,10 @@ Task<Result<void>> Store::start() {
   const auto& root = options_.folder;
   auto place = [&](Error failure) { return std::move(failure).in(fmt::format("store {}", root)); };
   if (auto made = files.make_folders(root + "/tasks"); !made) co_return place(std::move(made).error());
-  if (auto made = files.make_folders(root + "/trash"); !made) co_return place(std::move(made).error());
+  if (!options_.temporary) {
+    if (auto made = files.make_folders(root + "/trash"); !made) co_return place(std::move(made).error());
+    has_trash_ = true;
+  }
   auto lock = files.lock(root + "/lock");
   if (lock.failed_with(ErrorCode::kExists)) {
     co_return error(
@@ -36,7 +39,6 @@ Task<Result<void>> Store::start() {
   if (!options_.keep) CO_OK(co_await wipe());
 
   CO_TRY(bool clean, read_index());
-  unclean_ = !clean;
   if (clean) {
     // From now on it is out of date. Should it come back after a crash, it would be believed.
     CO_OK(files.remove(root + "/index"));
@@ -71,13 +73,19 @@ Task<Result<void>> Store::check_format() {
   if (!file && !file.failed_with(ErrorCode::kNotFound)) co_return std::move(file).error();
 
   // The first start. The first sync point makes all this durable: before it, nothing is promised.
-  {
-    CO_TRY(auto fresh, files.open(path + ".new", world::OpenMode::kCreate));
-    CO_OK(fresh->resize(0));
-    CO_OK(fresh->write_at(0, as_bytes(kFormat)));
-  }
-  CO_OK(files.rename(path + ".new", path));
+  if (!options_.temporary) CO_OK(write_format());
   co_return Result<void>{};
+}
+
+Result<void> Store::write_format() {
+  auto& files = world_.files();
+  auto path = options_.folder + "/FORMAT";
+  {
+    TRY(auto fresh, files.open(path + ".new", world::OpenMode::kCreate));
+    TRY_OK(fresh->resize(0));
+    TRY_OK(fresh->write_at(0, as_bytes(kFormat)));
+  }
+  return files.rename(path + ".new", path);
 }
 
 // What a sync point promises needs FORMAT and every folder above the tasks to be durable.
@@ -206,6 +214,8 @@ Result<void> Store::read_one_journal(const std::string& folder, const std::strin
 
 Task<Result<void>> Store::write_index() {
   auto& files = world_.files();
+  // Without an index the journals are read, and where there is no task there is none to read.
+  if (entries_.empty()) co_return Result<void>{};
   std::vector<IndexEntry> lines;
   lines.reserve(entries_.size());
   for (const auto& [id, entry] : entries_) {
@@ -214,8 +224,7 @@ Task<Result<void>> Store::write_index() {
   std::sort(lines.begin(), lines.end(), [](auto& a, auto& b) { return a.task.id < b.task.id; });
   auto image = encode_index(lines, world_.random());
   auto path = options_.folder + "/index";
-  // Without it the journals are read, and where there is no task there is none to read.
-  bool durable = options_.sync != SyncPolicy::kNever && !lines.empty();
+  bool durable = options_.sync != SyncPolicy::kNever;
   {
     CO_TRY(auto file, files.open(path + ".new", world::OpenMode::kCreate));
     CO_OK(file->resize(0));

@@ -115,6 +115,10 @@ std::uint64_t Store::evict(const std::string& id, bool at_once) {
 }
 
 Result<std::string> Store::to_trash(const std::string& path) {
+  if (!has_trash_) {
+    TRY_OK(world_.files().make_folders(options_.folder + "/trash"));
+    has_trash_ = true;
+  }
   auto trash = fmt::format("{}/trash/{:016x}", options_.folder, world_.random());
   TRY_OK(world_.files().rename(path, trash));
   return trash;

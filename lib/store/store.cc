@@ -22,6 +22,7 @@ Task<Result<std::unique_ptr<Store>>> Store::open(world::World& world, StoreOptio
                     options.buffer_size, kMaxBuffer);
   }
   CO_OK(options.gc.check());
+  if (options.temporary) options.sync = SyncPolicy::kNever;
   while (options.folder.size() > 1 && options.folder.back() == '/') options.folder.pop_back();
   std::unique_ptr<Store> store(new Store(world, std::move(options), log));
   CO_OK(co_await store->start());
@@ -238,7 +239,10 @@ Task<Result<void>> Store::close() {
   for (auto& [id, entry] : entries_) {
     if (entry.task) unload(entry);
   }
-  co_return co_await write_index();
+  if (!options_.temporary) co_return co_await write_index();
+  auto unfinished = [](auto& entry) { return !entry.second.line.finished; };
+  if (std::any_of(entries_.begin(), entries_.end(), unfinished)) CO_OK(write_format());
+  co_return Result<void>{};
 }
 
 StoreStats Store::stats() const {

@@ -37,6 +37,9 @@ struct StoreOptions {
   std::string folder;  // made if missing
   bool keep = true;    // false: start empty, whatever is there (Dragonfly's storage.keep)
   SyncPolicy sync = SyncPolicy::kClose;
+  // It lives as long as its owner, who then deletes the folder or, if something unfinished is worth keeping,
+  // leaves it to a later one. Nothing is made durable, and a later one finds out itself what is there.
+  bool temporary = false;
   std::size_t buffer_size = 256 << 10;  // bytes a piece is received into; at most 512 KiB
   std::size_t idle_buffers = 64;        // kept for reuse
   bool write_behind = true;             // long pieces are written by another thread (write_behind.h)
@@ -126,6 +129,7 @@ class Store {
   // recovery.cc
   Task<Result<void>> start();
   Task<Result<void>> check_format();
+  Result<void> write_format();
   Task<Result<void>> found();
   Task<Result<void>> wipe();
   Result<bool> read_index();
@@ -160,7 +164,7 @@ class Store {
   std::vector<std::unique_ptr<StoredTask>> removed_;  // still pinned
   std::set<std::string> sweeping_;                    // trash that is being deleted
   bool founded_ = false;                              // FORMAT and the folders above are durable
-  bool unclean_ = true;                               // the last stop was
+  bool has_trash_ = false;                            // the folder is there
   bool closed_ = false;
   bool making_room_ = false;
 

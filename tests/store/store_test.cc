@@ -92,6 +92,52 @@ STORE_TEST("keep = false starts empty") {
   CHECK(again->stored() == 0);
 }
 
+STORE_TEST("a temporary store leaves nothing but its tasks, and those to whoever comes next") {
+  auto content = made_up(12'000);
+  StoreOptions options;
+  options.folder = folder;
+  options.temporary = true;
+  {
+    auto opened = co_await Store::open(world, options, Log());
+    auto store = must(std::move(opened));
+    auto done = co_await make_task(*store, facts_of(an_id(1), content.size(), 4000));
+    must(put_all(*done, content));
+    must(co_await done->finish());
+    done = {};
+    auto collected = co_await store->collect();
+    CHECK(collected.ok());
+    must(co_await store->close());
+  }
+  CHECK(must(world.files().list(folder)) == std::vector<std::string>{"lock", "tasks"});
+  {
+    auto opened = co_await Store::open(world, options, Log());
+    auto store = must(std::move(opened));
+    auto begun = co_await make_task(*store, facts_of(an_id(2), content.size(), 4000));
+    must(put_piece(*begun, 0, content));
+    must(put_piece(*begun, 2, content));
+    // As if the page cache had lost it.
+    must(begun->file()->write_at(8500, as_bytes("rotten")));
+    begun = {};
+    must(store->remove(an_id(1)));
+    must(co_await store->close());
+  }
+  auto store = co_await open_store(world, folder);
+  CHECK_FALSE(store->contains(an_id(1)));
+  auto begun = must(co_await store->find(an_id(2)));
+  CHECK(begun->has(0));
+  CHECK_FALSE(begun->has(2));
+}
+
+STORE_TEST("a stop with nothing stored needs no index") {
+  auto store = co_await open_store(world, folder);
+  must(co_await store->close());
+  store.reset();
+  auto left = world.files().status(folder + "/index");
+  CHECK(left.failed_with(ErrorCode::kNotFound));
+  store = co_await open_store(world, folder);
+  CHECK(store->list().empty());
+}
+
 STORE_TEST("a folder of another version is left alone") {
   must(world.files().make_folders(folder));
   {

@@ -94,7 +94,7 @@ class PieceFolder {
 };
 
 // Whether something in the store is worth keeping for the next call. What is complete is not, because it
-// is at its output, or nobody will ask for it again.
+// is at its output, or nobody will ask for it again; it is deleted if others are kept.
 bool keeps_unfinished(d7y_node* node) {
   struct Seen {
     std::vector<std::string> complete;
@@ -111,8 +111,9 @@ bool keeps_unfinished(d7y_node* node) {
     return 0;
   };
   d7y_task_list(node, look, &seen);
+  if (!seen.unfinished) return false;
   for (const auto& id : seen.complete) d7y_task_delete(node, id.c_str());
-  return seen.unfinished;
+  return true;
 }
 
 // A daemon of another user would write files as that user, and refuses: it may only send the bytes, and
@@ -140,6 +141,7 @@ d7y_code open_own_node(d7y_node** node, const Options& options, PieceFolder& fol
   own.log = print_message;
   own.log_level = level_of(options.log_level);
   own.storage_path = folder.path();
+  own.temporary_storage = 1;
   auto code = d7y_node_open(node, &own);
   if (code == D7Y_EEXIST && folder.path() != nullptr) {  // another d7yget works in this folder
     folder.use_another();
