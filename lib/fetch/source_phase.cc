@@ -10,6 +10,12 @@ namespace {
 
 // How long a piece in other hands is left alone at most.
 constexpr auto kBusyPause = std::chrono::milliseconds(500);
+// A stream that brings so much at once is worth other hands than the loop's.
+constexpr std::size_t kFast = 128 << 10;
+constexpr std::uint64_t kMiB = 1 << 20;
+constexpr Duration kFastMiB = std::chrono::milliseconds(4);
+// How often is looked at what those do.
+constexpr auto kLook = std::chrono::milliseconds(100);
 
 }  // namespace
 
@@ -190,6 +196,17 @@ Task<Result<void>> SourcePhase::fill_once(store::PieceClaim& claim, Stream& stre
       stream.end = run_end;
     }
     CO_OK(claim.publish());
+    // One lane by itself is better off here, with its writes on another thread.
+    if (stream.fast && lanes_ > 1 && conductor_.source_pacer_.unlimited()) {
+      auto bare = stream.body->bare();
+      auto most = std::min({bare.left, stream.end - stream.at, claim.remaining()});
+      auto receiving = bare.stream != nullptr ? claim.lend(*bare.stream, most) : nullptr;
+      if (receiving) {
+        Task<void> following = follow(claim, stream, std::move(receiving), most);
+        co_await following;
+        continue;
+      }
+    }
     auto room = claim.buffer();
     auto got = co_await read_paced(*stream.body,
                                    room.first(std::min<std::uint64_t>(room.size(), stream.end - stream.at)));
@@ -199,9 +216,32 @@ Task<Result<void>> SourcePhase::fill_once(store::PieceClaim& claim, Stream& stre
                       source::redacted(conductor_.wish_.message.url()), stream.end - stream.at);
     }
     stream.at += *got;
+    stream.fast = *got >= kFast;
     CO_OK(claim.commit(*got));
   }
   co_return Result<void>{};
+}
+
+// Counts what others receive for us.
+Task<void> SourcePhase::follow(store::PieceClaim& claim, Stream& stream,
+                               std::shared_ptr<world::Receiving> receiving, std::uint64_t ordered) {
+  auto& world = conductor_.parts_.world;
+  auto began = world.now();
+  for (std::uint64_t counted = 0;;) {
+    claim.catch_up();
+    auto state = receiving->state();
+    if (auto fresh = state.taken - counted; fresh > 0) {
+      counted = state.taken;
+      stream.at += fresh;
+      stream.body->took(fresh);
+      conductor_.bytes_arrived(fresh);
+    }
+    if (state.ended) {
+      stream.fast = counted == ordered && (world.now() - began) * kMiB <= kFastMiB * ordered;
+      co_return;
+    }
+    (void)co_await receiving->changed().wait(Deadline::in(kLook, world.now()));
+  }
 }
 
 Task<Result<void>> SourcePhase::complete(store::PieceClaim claim, TimePoint began) {

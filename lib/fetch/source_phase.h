@@ -25,11 +25,14 @@ class SourcePhase {
   struct Stream {
     std::unique_ptr<source::Body> body;
     std::uint64_t at = 0, end = 0;
+    bool fast = false;  // it brought much without a pause
   };
   std::optional<Run> first_run() const;
   Task<Result<void>> fill(store::PieceClaim& claim, Stream& stream, std::uint64_t run_end,
                           source::Retry& retry);
   Task<Result<void>> fill_once(store::PieceClaim& claim, Stream& stream, std::uint64_t run_end);
+  Task<void> follow(store::PieceClaim& claim, Stream& stream, std::shared_ptr<world::Receiving> receiving,
+                    std::uint64_t ordered);
   Task<Result<void>> stream_all();
   Task<Result<void>> stream_once();
   Task<Result<void>> drop(source::Body& body, std::uint64_t length);

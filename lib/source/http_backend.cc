@@ -41,6 +41,15 @@ class HttpBody final : public Body {
     if (response_->complete()) place_ = {};
     co_return *got;
   }
+  Bare bare() override {
+    auto there = response_ ? response_->bare() : http::Response::Bare{};
+    return {there.stream, there.left};
+  }
+  void took(std::uint64_t bytes) override {
+    done_ += bytes;
+    response_->took(bytes);
+    if (response_->complete()) place_ = {};
+  }
   const Info& info() const override { return info_; }
   std::optional<std::uint64_t> length() const override { return length_; }
 

@@ -28,6 +28,7 @@
 #include "base/result.h"
 #include "base/task.h"
 #include "net/http/headers.h"
+#include "world/network.h"
 
 namespace d7y::source {
 
@@ -80,6 +81,14 @@ class Body {
   // At least one byte, or 0 at the end of the span. kReset when the origin broke off before it,
   // kChanged, kTimeout.
   virtual Task<Result<std::size_t>> read(MutableBytes buffer, Deadline deadline) = 0;
+  // The stream that the next `left` bytes lie on as they are; null if they do not. Whoever reads them there
+  // tells took() how many.
+  struct Bare {
+    world::Stream* stream = nullptr;
+    std::uint64_t left = 0;
+  };
+  virtual Bare bare() { return {}; }
+  virtual void took(std::uint64_t) {}
   // What the answer said about the whole object.
   virtual const Info& info() const = 0;
   // Bytes this body will yield; none: known only at its end.

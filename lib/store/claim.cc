@@ -13,6 +13,8 @@ namespace {
 
 // Shorter pieces are written at once; in buffers.
 constexpr std::size_t kBehindFrom = 4;
+// Less is received before another thread has begun.
+constexpr std::uint64_t kWorthLending = std::uint64_t{1} << 20;
 
 }  // namespace
 
@@ -40,6 +42,7 @@ PieceClaim& PieceClaim::operator=(PieceClaim&& other) noexcept {
   from_origin_ = other.from_origin_;
   skipped_ = other.skipped_;
   broken_ = other.broken_;
+  lent_ = other.lent_;
   position_ = other.position_;
   buffered_ = other.buffered_;
   return *this;
@@ -49,6 +52,7 @@ PieceClaim::~PieceClaim() { release(); }
 
 void PieceClaim::release() {
   if (!flight_) return;
+  if (lent_) task_->end_receiving(*flight_);
   if (flight_->state == Flight::kOpen && !broken_ && buffered_ > 0) {
     // What came is not lost for the next one. Should it not fit, then it is.
     if (auto flushed = flush(); !flushed) {
@@ -185,6 +189,43 @@ Result<void> PieceClaim::write_out(Bytes fresh) {
   task_->behind().put(std::move(buffer_), fresh, flight_);
   if (flight.failure) return flight.failure->clone();
   return {};
+}
+
+std::shared_ptr<world::Receiving> PieceClaim::lend(world::Stream& stream, std::uint64_t most) {
+  auto* receiver = task_->store_.world_.receiver();
+  if (receiver == nullptr || !flight_) return nullptr;
+  Flight& flight = *flight_;
+  most = std::min(most, remaining());
+  if (flight.state != Flight::kOpen || flight.writers != 1 || flight.moved.has_waiters() ||
+      most < kWorthLending)
+    return nullptr;
+  // What is being written behind our back would have to be waited for; the next piece is soon enough.
+  if (flight.pending > 0) return nullptr;
+  // All that is there is this claim's, or counted with it.
+  bool sole = flight.written == 0 || flight.sole_writer == serial_;
+  if (flight.failure || position_ - buffered_ != flight.written || !(sole || skipped_)) return nullptr;
+  Bytes ahead = buffer_.bytes().first(buffered_);
+  world::Receiver::Order order{flight.offset + flight.written, most, flight.crc};
+  auto started = receiver->start(stream, task_->content_, order, ahead);
+  if (!started) return nullptr;
+  flight.receiving = std::move(started);
+  flight.lent_at = flight.written;
+  flight.sole_writer = sole ? serial_ : 0;
+  flight.peer_bytes = flight.peer_bytes || !from_origin_;
+  task_->dirty_ = true;
+  buffered_ = 0;
+  buffer_ = {};
+  lent_ = true;
+  return flight.receiving;
+}
+
+void PieceClaim::catch_up() {
+  if (!lent_ || !flight_) return;
+  task_->note_received(*flight_);
+  if (flight_->receiving) return;
+  lent_ = false;
+  position_ = flight_->received_to;
+  if (!skipped_) crc_ = flight_->received_crc;
 }
 
 Task<void> PieceClaim::settled() {

@@ -71,6 +71,12 @@ class PieceClaim {
   // Waits until what was committed is on disk or has failed to get there; complete() does so too, but
   // holds up the loop for it. Nothing to wait for is free.
   Task<void> settled();
+  // Leaves the next bytes, at most `most`, to a receiver beside the loop, which takes them off `stream` and
+  // writes them; null where that is not possible or does not pay. Until the receiving has ended nothing else
+  // is done with the claim but catch_up(), which is called each time the receiving has changed. It may also
+  // end because a rival wants the piece, or with the claim; then the next read of the stream goes on.
+  std::shared_ptr<world::Receiving> lend(world::Stream& stream, std::uint64_t most);
+  void catch_up();
   // CRC-32 of the bytes this claim has received from position 0 on.
   std::uint32_t crc() const { return crc_; }
 
@@ -106,6 +112,7 @@ class PieceClaim {
   bool from_origin_ = false;
   bool skipped_ = false;
   bool broken_ = false;         // a write failed
+  bool lent_ = false;           // its bytes are received elsewhere
   std::uint64_t position_ = 0;  // received, from the piece's start
   std::size_t buffered_ = 0;    // of which in the buffer
 };

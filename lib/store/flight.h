@@ -7,9 +7,11 @@
 
 #include <cstdint>
 
+#include <memory>
 #include <optional>
 
 #include "base/notify.h"
+#include "world/receiver.h"
 
 namespace d7y::store {
 
@@ -35,6 +37,12 @@ class Flight {
   bool peer_bytes = false;        // some of it did not come from the origin
   std::uint32_t pending = 0;      // writes on their way
   std::optional<Error> failure;   // one of them failed; until its claims are gone
+  // Somebody else receives for the only claim, from `lent_at` on; then neither that nor others write.
+  std::shared_ptr<world::Receiving> receiving;
+  std::uint64_t lent_at = 0;
+  // Where the last such receiving ended, and the CRC up to there.
+  std::uint64_t received_to = 0;
+  std::uint32_t received_crc = 0;
   State state = kOpen;
   Signal moved;  // any of this changed, or the task failed
 };

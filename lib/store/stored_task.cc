@@ -308,6 +308,7 @@ Result<StoredTask::Claimed> StoredTask::claim(std::uint32_t number, Rivals rival
   auto found = flights_.find(number);
   bool rival = found != flights_.end() && found->second->writers > 0;
   if (rival && rivals == Rivals::kNo) return claimed;
+  if (rival) end_receiving(*found->second);  // from now on both write
   if (found == flights_.end()) {
     if (!facts_.content_length && number > have_.count() + flights_.size()) {
       return error(
@@ -343,14 +344,67 @@ WriteBehind& StoredTask::behind() {
 }
 
 void StoredTask::settle_writes(Flight& flight) {
+  if (flight.receiving) {
+    flight.receiving->hurry();
+    note_received(flight);
+  }
   if (flight.pending > 0) behind_->drain(flight);
 }
 
+void StoredTask::note_received(Flight& flight) {
+  if (!flight.receiving) return;
+  auto state = flight.receiving->state();
+  auto written = flight.lent_at + state.written;
+  if (written > flight.written) {
+    store_.written_ += written - flight.written;
+    flight.held = std::exchange(flight.written, written);
+    flight.crc = state.crc;
+    flight.moved.notify_all();
+  }
+  if (state.ended) end_receiving(flight);
+}
+
+void StoredTask::end_receiving(Flight& flight) {
+  auto receiving = std::exchange(flight.receiving, nullptr);
+  if (!receiving) return;
+  receiving->stop();
+  auto state = receiving->state();
+  auto written = flight.lent_at + state.written;
+  store_.written_ += written - flight.written;
+  auto crc = state.crc;
+  if (auto refused = receiving->refused()) {
+    // There may be room again once something is evicted, which only the loop may do.
+    bool again = refused->why.code() == ErrorCode::kDiskFull || refused->why.code() == ErrorCode::kCancelled;
+    Result<void> outcome;
+    if (again) {
+      outcome = write(flight.offset + written, refused->bytes);
+    } else {
+      outcome = store_.explain(std::move(refused->why), "write", refused->bytes.size(), facts_.id);
+    }
+    if (outcome) {
+      written += refused->bytes.size();
+      crc = crc32(refused->bytes, crc);
+    } else {
+      flight.failure = std::move(outcome).error();
+    }
+  }
+  flight.received_to = written;
+  flight.received_crc = crc;
+  if (written == flight.written) return;
+  flight.held = std::exchange(flight.written, written);
+  flight.crc = crc;
+  flight.moved.notify_all();
+}
+
 void StoredTask::settle_all_writes() {
-  for (const auto& [number, flight] : flights_) settle_writes(*flight);
+  for (const auto& [number, flight] : flights_) {
+    end_receiving(*flight);
+    settle_writes(*flight);
+  }
 }
 
 void StoredTask::flight_failed(Flight& flight) {
+  end_receiving(flight);
   settle_writes(flight);
   // Readers that handed out part of it must know what that part was: it is still on disk.
   std::vector<Reader*> involved;

@@ -221,9 +221,13 @@ class StoredTask {
   Result<void> take_space(std::uint64_t offset, std::uint64_t length);
   Result<void> reserve_for(const PieceExtent& extent);
   WriteBehind& behind();  // made when it is needed
-  // What the flight counts as written is on disk after this, or taken back.
+  // What the flight counts as written is on disk after this, or taken back; and what others receive for it
+  // counts as far as it is.
   void settle_writes(Flight& flight);
-  void settle_all_writes();
+  void settle_all_writes();  // and nobody receives for anybody
+  // The same without wishing for more.
+  void note_received(Flight& flight);
+  void end_receiving(Flight& flight);
   void flight_failed(Flight& flight);
   void end_flights(int state);
 

@@ -12,8 +12,14 @@ namespace {
 
 // Headers are small; what is read beyond them is copied once into its piece.
 constexpr std::size_t kReadAhead = 4096;
+// A connection that brings so much at once is worth other hands than the loop's.
+constexpr std::size_t kFast = 128 << 10;
+constexpr std::uint64_t kMiB = 1 << 20;
+constexpr Duration kFastMiB = std::chrono::milliseconds(4);
+// How often is looked at what those do.
+constexpr auto kLook = std::chrono::milliseconds(100);
 // Bytes after which others get their turn on the loop.
-constexpr std::uint64_t kYieldAfter = std::uint64_t{4} << 20;
+constexpr std::uint64_t kYieldAfter = std::uint64_t{1} << 20;
 // A piece whose beginning is here already is fetched from there on if that saves this much.
 constexpr std::uint64_t kWorthSkipping = std::uint64_t{1} << 20;
 
@@ -35,10 +41,12 @@ class DataConnection::Registration {
  public:
   Registration(DataConnection& connection, std::uint32_t id, Request& request)
       : connection_(connection), id_(id), request_(request) {
+    if (connection_.requests_.empty()) ++connection_.pool_.busy_;
     connection_.requests_[id_] = &request_;
   }
   ~Registration() {
     connection_.requests_.erase(id_);
+    if (connection_.requests_.empty()) --connection_.pool_.busy_;
     connection_.last_use_ = connection_.world_.now();
     if (!request_.ended && !connection_.broken_) connection_.send(vortex::encode(vortex::Cancel{id_}));
   }
@@ -200,12 +208,52 @@ Task<Result<void>> DataConnection::read() {
   }
 }
 
+// Whose bytes these are; null if nobody wants them any more.
+DataConnection::Request* DataConnection::wanted() {
+  auto found = requests_.find(chunk_of_);
+  return found == requests_.end() || found->second->ended ? nullptr : found->second;
+}
+
+// Notes `bytes` of the chunk, for `request` if that still wants them.
+void DataConnection::arrived(Request* request, std::uint64_t bytes) {
+  reader_.took_body(bytes);
+  last_byte_ = world_.now();
+  for (auto& [id, other] : requests_) {
+    if (id >= chunk_of_) break;
+    if (!other->overtaken) other->overtaken = last_byte_;
+  }
+  pool_.stats_.bytes += bytes;
+  if (request == nullptr) return;
+  request->last_byte = last_byte_;
+  request->overtaken.reset();
+  if (request->options->received) request->options->received(bytes);
+}
+
+// Counts what others receive for us.
+Task<void> DataConnection::follow(std::shared_ptr<world::Receiving> receiving, std::uint64_t ordered) {
+  auto began = world_.now();
+  for (std::uint64_t counted = 0;;) {
+    Request* request = wanted();
+    if (request == nullptr) receiving->stop();
+    if (request != nullptr) request->claim->catch_up();
+    auto state = receiving->state();
+    if (auto fresh = state.taken - counted; fresh > 0) {
+      counted = state.taken;
+      arrived(request, fresh);
+    }
+    if (state.ended) {
+      fast_ = counted == ordered && (world_.now() - began) * kMiB <= kFastMiB * ordered;
+      co_return;
+    }
+    (void)co_await receiving->changed().wait(Deadline::in(kLook, world_.now()));
+  }
+}
+
 // The bytes of one chunk, into the piece they belong to, or nowhere if nobody wants it any more.
 Task<Result<void>> DataConnection::take_chunk() {
   std::uint64_t without_wait = 0;
   while (reader_.body_left() > 0) {
-    auto found = requests_.find(chunk_of_);
-    Request* request = found == requests_.end() || found->second->ended ? nullptr : found->second;
+    Request* request = wanted();
     if (request == nullptr) {
       if (!ahead_.empty()) {
         auto skip = std::min<std::uint64_t>(ahead_.size(), reader_.body_left());
@@ -230,20 +278,25 @@ Task<Result<void>> DataConnection::take_chunk() {
            error(ErrorCode::kProtocol, "the parent sends more bytes than the piece has"));
       continue;
     }
+    bool free = (pool_.options().limit == nullptr || pool_.options().limit->unlimited()) &&
+                request->options->limit == nullptr;
+    // One by itself is better off here, with its writes on another thread.
+    if (fast_ && free && ahead_.empty() && pool_.busy_ > 1) {
+      auto most = std::min(reader_.body_left(), request->claim->remaining());
+      if (auto receiving = request->claim->lend(*stream_, most)) {
+        Task<void> following = follow(std::move(receiving), most);
+        co_await following;
+        without_wait = 0;
+        continue;
+      }
+    }
     auto step = receive_step(*stream_, ahead_, *request->claim, reader_.body_left(), pool_.options().limit,
                              request->options->limit, world_.now());
     switch (step.state) {
       case ReceiveStep::State::kMoved:
-        reader_.took_body(step.bytes);
+        fast_ = step.bytes >= kFast;
         without_wait += step.bytes;
-        last_byte_ = request->last_byte = world_.now();
-        request->overtaken.reset();
-        for (auto& [id, other] : requests_) {
-          if (id >= chunk_of_) break;
-          if (!other->overtaken) other->overtaken = world_.now();
-        }
-        pool_.stats_.bytes += step.bytes;
-        if (request->options->received) request->options->received(step.bytes);
+        arrived(request, step.bytes);
         // Only this piece's trouble; the rest of its bytes is skipped.
         if (step.refused) fail(chunk_of_, *request, std::move(*step.refused));
         if (without_wait >= kYieldAfter) {

@@ -69,6 +69,9 @@ class DataConnection : public std::enable_shared_from_this<DataConnection> {
   Task<void> read_forever();
   Task<Result<void>> read();
   Task<Result<void>> take_chunk();
+  Task<void> follow(std::shared_ptr<world::Receiving> receiving, std::uint64_t ordered);
+  Request* wanted();
+  void arrived(Request* request, std::uint64_t bytes);
   Task<void> write_forever();
   Result<void> handle(const vortex::Answer& answer);
   void send(std::string packet);
@@ -91,6 +94,7 @@ class DataConnection : public std::enable_shared_from_this<DataConnection> {
   Signal to_write_;
   std::optional<Error> broken_;
   bool proven_ = false;
+  bool fast_ = false;  // it brought much without a pause
   TimePoint last_use_{}, last_byte_{};
   Scope scope_;
 };

@@ -121,6 +121,7 @@ class ParentPool {
   ParentPoolOptions options_;
   Log log_;
   Stats stats_;
+  std::size_t busy_ = 0;  // connections with requests
   std::map<Address, std::shared_ptr<ParentLink>> links_;
   std::map<Address, ChannelEntry> channels_;
   std::map<Address, Knowledge> known_;

@@ -40,7 +40,7 @@ inline constexpr std::size_t kMaxDigest = 160;  // "sha512:" and 128 digits is t
 inline constexpr std::size_t kMaxParentId = 1024;
 inline constexpr std::size_t kMaxErrorValue = 64 * 1024;
 inline constexpr std::size_t kMaxHaveValue = 256 * 1024;
-// Extension: a chunk that we send is at most this long; the most that we accept.
+// Extension: a chunk that we send at first is at most this long; the most that we send and accept.
 inline constexpr std::size_t kChunkSize = 1 << 20;
 inline constexpr std::size_t kMaxChunk = 4 << 20;
 

@@ -11,6 +11,8 @@ namespace {
 
 // What is asked of the kernel at once (performance: sendfile in steps of 1 MiB).
 constexpr std::uint64_t kStep = std::uint64_t{1} << 20;
+// A child that takes a step in less can have long chunks.
+constexpr Duration kStepTime = 4ms;
 // After so many bytes without a wait others get their turn on the loop.
 constexpr std::uint64_t kYieldAfter = std::uint64_t{4} << 20;
 
@@ -298,8 +300,9 @@ Task<Result<void>> VortexConnection::stream_piece(vortex::Fetch fetch, Job& job)
       CO_OK(co_await view.more(sent, Deadline::in(server_.options_.piece_wait, world_.now())));
       continue;
     }
-    auto length = std::min<std::uint64_t>(available - sent, vortex::kChunkSize);
+    auto length = std::min<std::uint64_t>(available - sent, chunk_);
     CO_TRY(auto turn, co_await turns_.take(rank, Deadline::never()));
+    auto began = world_.now();
     job.in_packet = true;
     std::string packet =
         std::exchange(head, std::string()) +
@@ -315,6 +318,11 @@ Task<Result<void>> VortexConnection::stream_piece(vortex::Fetch fetch, Job& job)
     if (job.revoked) co_return Result<void>{};
     sent += length;
     task->count_upload(length);
+    // A chunk cannot be cut short: long ones only for those who take them at once.
+    if (length >= vortex::kChunkSize) {
+      bool fast = (world_.now() - began) * kStep <= kStepTime * length;
+      chunk_ = fast ? vortex::kMaxChunk : vortex::kChunkSize;
+    }
   }
   CO_TRY(auto crc, co_await view.digest(Deadline::in(server_.options_.piece_wait, world_.now())));
   ++server_.stats_.pieces;

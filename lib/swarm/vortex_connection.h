@@ -81,7 +81,8 @@ class VortexConnection {
   std::unique_ptr<world::Stream> stream_;
   vortex::RequestReader reader_;
   WriteTurns turns_;
-  std::uint64_t next_rank_ = 1;  // 0 is for what must not wait behind pieces
+  std::size_t chunk_ = vortex::kChunkSize;  // how long chunks are that are sent now
+  std::uint64_t next_rank_ = 1;             // 0 is for what must not wait behind pieces
   bool broken_ = false;
   bool draining_ = false;
   std::size_t fetching_ = 0, subscribed_ = 0;

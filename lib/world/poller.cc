@@ -23,6 +23,13 @@ Result<void> Poller::add(int descriptor, Watch& watch, std::uint32_t events) {
   return {};
 }
 
+void Poller::change(int descriptor, Watch& watch, std::uint32_t events) {
+  epoll_event event{};
+  event.events = events | EPOLLET;
+  event.data.ptr = &watch;
+  ::epoll_ctl(epoll_.get(), EPOLL_CTL_MOD, descriptor, &event);
+}
+
 void Poller::remove(int descriptor) {
   epoll_event event{};
   ::epoll_ctl(epoll_.get(), EPOLL_CTL_DEL, descriptor, &event);

@@ -31,6 +31,8 @@ class Poller {
   int descriptor() const { return epoll_.get(); }
 
   Result<void> add(int descriptor, Watch& watch, std::uint32_t events);
+  // Watches for other events from now on; those that hold already are told again.
+  void change(int descriptor, Watch& watch, std::uint32_t events);
   // To be called before the descriptor is closed: a host program may have forked, and a copy of the
   // socket in its child would keep the registration alive.
   void remove(int descriptor);

@@ -95,12 +95,32 @@ Result<std::unique_ptr<SocketStream>> SocketStream::make(Poller& poller, Descrip
 }
 
 SocketStream::~SocketStream() {
+  if (lent_to_ != nullptr) lent_to_->stop();
   if (socket_) poller_.remove(socket_.get());
+}
+
+int SocketStream::lend(Receiving& by) {
+  // A Unix socket stops short at a message that carries descriptors; an empty read there is no end.
+  if (!socket_ || failure_ != 0 || connecting_ || lent_to_ != nullptr ||
+      remote_.family() == Address::Family::kUnix) {
+    return -1;
+  }
+  lent_to_ = &by;
+  may_read_ = false;
+  poller_.change(socket_.get(), *this, EPOLLOUT);
+  return socket_.get();
+}
+
+void SocketStream::give_back() {
+  lent_to_ = nullptr;
+  may_read_ = true;  // a look tells
+  if (socket_) poller_.change(socket_.get(), *this, EPOLLIN | EPOLLOUT | EPOLLRDHUP);
+  readable_.notify_all();
 }
 
 void SocketStream::on_edge(std::uint32_t events) {
   if ((events & (EPOLLRDHUP | EPOLLHUP | EPOLLERR)) != 0) hung_up_ = true;
-  if ((events & (EPOLLIN | EPOLLRDHUP | EPOLLHUP | EPOLLERR)) != 0) {
+  if (lent_to_ == nullptr && (events & (EPOLLIN | EPOLLRDHUP | EPOLLHUP | EPOLLERR)) != 0) {
     may_read_ = true;
     readable_.notify_all();
   }
@@ -142,7 +162,7 @@ Error SocketStream::error() const {
 }
 
 Transfer SocketStream::try_read(MutableBytes buffer) {
-  if (!may_read_) return {};
+  if (!may_read_ || lent_to_ != nullptr) return {};
   if (failure_ != 0) return {Transfer::State::kFailed, 0};
   if (buffer.empty()) return {Transfer::State::kMoved, 0};
   for (;;) {
@@ -241,6 +261,7 @@ void SocketStream::finish_writing() {
 
 void SocketStream::abort() {
   if (!socket_) return;
+  if (lent_to_ != nullptr) lent_to_->stop();
   local();  // while it can be asked
   linger now{1, 0};
   set_option(socket_.get(), SOL_SOCKET, SO_LINGER, now);

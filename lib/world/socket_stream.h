@@ -9,6 +9,7 @@
 #include "world/descriptor.h"
 #include "world/network.h"
 #include "world/poller.h"
+#include "world/receiver.h"
 #include "world/socket_address.h"
 
 namespace d7y::world {
@@ -36,6 +37,10 @@ class SocketStream final : public Stream, private Poller::Watch {
   // How a connection attempt stands: nothing while it goes on, else 0 or the system's error number.
   std::optional<int> connected();
 
+  // Leaves reading to `by` until give_back(); the descriptor, or -1 where that cannot be.
+  int lend(Receiving& by);
+  void give_back();
+
  private:
   SocketStream(Poller& poller, Descriptor socket, Address remote)
       : poller_(poller), socket_(std::move(socket)), remote_(std::move(remote)) {}
@@ -52,7 +57,8 @@ class SocketStream final : public Stream, private Poller::Watch {
   bool may_read_ = true, may_write_ = true;
   bool connecting_ = false;
   bool hung_up_ = false;  // an end or an error is on its way: a short read does not mean empty
-  int failure_ = 0;       // errno
+  Receiving* lent_to_ = nullptr;
+  int failure_ = 0;  // errno
   std::string_view failed_doing_;
 };
 

@@ -12,6 +12,7 @@
 #include <cstdio>
 #include <cstdlib>
 #include <mutex>
+#include <thread>
 #include <utility>
 #include <vector>
 
@@ -19,6 +20,7 @@
 #include "world/poller.h"
 #include "world/pool_work.h"
 #include "world/posix_files.h"
+#include "world/receiving_threads.h"
 #include "world/socket_stream.h"
 #include "world/uv_network.h"
 
@@ -31,6 +33,9 @@ using namespace std::chrono_literals;
 // between two looks at the clock.
 constexpr Duration kTurn = 500us;
 constexpr std::size_t kEventsPerLook = 8;
+
+// Threads that receive into files. Two write about as fast as one file can be written.
+constexpr unsigned kReceivingThreads = 2;
 
 Duration read_clock(clockid_t clock) {
   timespec now{};
@@ -77,6 +82,7 @@ struct Work final : PoolRequest {
 class UvLoopWorld final : public UvWorld {
  public:
   ~UvLoopWorld() override {
+    receiving_.reset();
     if (!begun_) return;
     uv_poll_stop(&sockets_);
     for (auto* handle : {reinterpret_cast<uv_handle_t*>(&sockets_), reinterpret_cast<uv_handle_t*>(&alarm_),
@@ -102,6 +108,9 @@ class UvLoopWorld final : public UvWorld {
       static_cast<UvLoopWorld*>(handle->data)->poller_->poll();
     });
     network_.emplace(uv_, *poller_);
+    // As many as keep two processors busy: the sum of what they do then, senders included, is all a file
+    // takes.
+    if (std::thread::hardware_concurrency() > 1) receiving_.emplace(*this, kReceivingThreads);
     loop_.set_now(clock());
     return 0;
   }
@@ -111,6 +120,7 @@ class UvLoopWorld final : public UvWorld {
   std::uint64_t random() override { return generator_.next(); }
   Network& network() override { return *network_; }
   Files& files() override { return files_; }
+  Receiver* receiver() override { return receiving_ ? &*receiving_ : nullptr; }
   MachineFacts machine() override { return read_machine_facts(); }
   MachineLoad load() override {
     if (!load_meter_) load_meter_.emplace();
@@ -229,6 +239,7 @@ class UvLoopWorld final : public UvWorld {
   std::optional<UvNetwork> network_;
   PosixFiles files_{*this};
   Generator generator_;
+  std::optional<ReceivingThreads> receiving_;
   std::optional<LoadMeter> load_meter_;
 
   std::atomic<bool> stop_{false};

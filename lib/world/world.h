@@ -16,6 +16,7 @@
 #include "base/task.h"
 #include "world/files.h"
 #include "world/network.h"
+#include "world/receiver.h"
 
 namespace d7y::world {
 
@@ -50,6 +51,9 @@ class World {
 
   virtual Network& network() = 0;
   virtual Files& files() = 0;
+
+  // Receives fast streams on other threads; null where there is none to be had.
+  virtual Receiver* receiver() { return nullptr; }
 
   virtual MachineFacts machine() = 0;
   virtual MachineLoad load() = 0;

@@ -23,6 +23,35 @@ TEST_CASE("content arrives whole at its output, and every byte crosses the origi
   }
 }
 
+namespace {
+// A loop that has much else to do finds much when it looks.
+Task<void> be_busy(sim::Host& host) {
+  for (;;) {
+    host.burn(5ms);
+    co_await sleep_for(6ms);
+  }
+}
+}  // namespace
+
+TEST_CASE("what an origin sends fast is received beside the loop") {
+  for (auto seed : sim::seeds(5)) {
+    CAPTURE(seed);
+    Rig rig(seed, {}, {.name = "peer", .receives = true});
+    auto content = sim::random_bytes(40_MiB + 12345, seed);
+    auto& file = rig.origin.serve("/a.bin", content);
+    if (seed % 2 == 1) file.faults.push_back({.reset_after = 3'500'000, .count = 2});
+    rig.host.spawn(be_busy(rig.host));
+    auto wish = rig.wish("/a.bin");
+    wish.output_path = "/out.bin";
+    auto done = rig.download(std::move(wish));
+    REQUIRE_MESSAGE(done.ok(), done.error().message());
+    CHECK(rig.file("/out.bin") == content);
+    CHECK(rig.last->progress().from_source == content.size());
+    CHECK(rig.store->stats().written == content.size());
+    CHECK(dynamic_cast<sim::HostReceiver&>(*rig.host.receiver()).started() > 0);
+  }
+}
+
 TEST_CASE("small and empty content cost one request") {
   Rig rig(1);
   rig.origin.serve("/one", "x");

@@ -19,10 +19,11 @@ using namespace d7y;
 using namespace std::chrono_literals;
 
 struct Rig {
-  explicit Rig(std::uint64_t seed, fetch::EngineOptions options = {})
+  explicit Rig(std::uint64_t seed, fetch::EngineOptions options = {},
+               sim::HostOptions machine = {.name = "peer"})
       : sim(seed),
         origin_host(sim.add_host({.name = "origin"})),
-        host(sim.add_host({.name = "peer"})),
+        host(sim.add_host(std::move(machine))),
         origin(origin_host) {
     auto opened = sim.run(store::Store::open(host, {.folder = "/store"}, {}), 10s);
     REQUIRE_MESSAGE(opened.ok(), opened.error().message());

@@ -22,6 +22,7 @@
 #include "sim/disk.h"
 #include "sim/fabric.h"
 #include "sim/host_network.h"
+#include "sim/host_receiver.h"
 #include "sim/rng.h"
 #include "world/world.h"
 
@@ -37,6 +38,7 @@ struct HostOptions {
   DiskOptions disk;
   std::uint32_t cpus = 4;
   std::size_t descriptors = 65536;  // open files, streams and listeners together
+  bool receives = false;            // has a Receiver for fast streams
 };
 
 class Host final : public world::World {
@@ -50,6 +52,7 @@ class Host final : public world::World {
   std::uint64_t random() override { return random_.next(); }
   world::Network& network() override { return network_; }
   world::Files& files() override { return disk_.files(); }
+  world::Receiver* receiver() override { return options_.receives ? &receiver_ : nullptr; }
   world::MachineFacts machine() override;
   world::MachineLoad load() override;
   Task<void> offload(std::function<void()> work) override;
@@ -146,6 +149,7 @@ class Host final : public world::World {
   Sink log_{*this};
   Disk disk_;
   HostNetwork network_{*this};
+  HostReceiver receiver_{*this};
   Link uplink_, downlink_, loopback_;
   std::set<SimStream*> streams_;
   std::multimap<Address, SimListener*> listeners_;

@@ -33,6 +33,7 @@ SimStream::SimStream(std::shared_ptr<Connection> connection, int side)
 }
 
 SimStream::~SimStream() {
+  if (lent_to_ != nullptr) lent_to_->stop();
   if (!connection_) return;
   host_.streams().erase(this);
   connection_->close(side_);
@@ -44,7 +45,17 @@ void SimStream::detach() {
   writable_.notify_all();
 }
 
+void SimStream::give_back() {
+  lent_to_ = nullptr;
+  readable_.notify_all();
+}
+
 Transfer SimStream::try_read(MutableBytes buffer) {
+  if (lent_to_ != nullptr) return {};
+  return read_lent(buffer);
+}
+
+Transfer SimStream::read_lent(MutableBytes buffer) {
   if (!connection_) return {Transfer::State::kFailed};
   return connection_->read(side_, buffer);
 }
@@ -72,6 +83,7 @@ void SimStream::finish_writing() {
 }
 
 void SimStream::abort() {
+  if (lent_to_ != nullptr) lent_to_->stop();
   if (connection_) connection_->abort(side_);
 }
 

@@ -7,6 +7,7 @@
 
 #include "sim/connection.h"
 #include "world/network.h"
+#include "world/receiver.h"
 
 namespace d7y::sim {
 
@@ -30,9 +31,16 @@ class SimStream final : public world::Stream {
   // The host crashed: from now on nothing this object does has an effect.
   void detach();
 
+  // Only `by` reads, with read_lent(), until it calls give_back().
+  void lend(world::Receiving& by) { lent_to_ = &by; }
+  bool is_lent() const { return lent_to_ != nullptr; }
+  void give_back();
+  world::Transfer read_lent(MutableBytes buffer);
+
  private:
   Host& host_;
   std::shared_ptr<Connection> connection_;
+  world::Receiving* lent_to_ = nullptr;
   int side_;
   Address local_, remote_;
   std::optional<world::PeerCredentials> peer_;

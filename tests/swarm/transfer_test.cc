@@ -35,6 +35,37 @@ Task<void> trickle(store::TaskHandle task, std::uint32_t number, std::string con
 
 }  // namespace
 
+SWARM_TEST("what comes fast is received beside the loop") {
+  constexpr std::uint64_t kLong = 4_MiB;
+  auto& host = sim.add_host({.uplink = 0, .downlink = 0});
+  auto& other = sim.add_host({.uplink = 0, .downlink = 0, .receives = true});
+  auto making = make_peer(host, host.address(4005));
+  auto parent = co_await making;
+  auto making_child = make_peer(other, other.address(4005));
+  auto child = co_await making_child;
+  auto content = made_up(12 * kLong - 1000);
+  auto stocking = stock(*parent, kTask, content, kLong);
+  auto theirs = co_await stocking;
+  auto creating = store::make_task(*child->store, facts_of(kTask, content.size(), kLong));
+  auto ours = co_await creating;
+  DataAddress from{parent->data, vortex::kOurAbilities};
+  std::vector<Result<store::PieceInfo>> fetched;
+  {
+    Scope scope(sim.loop());
+    for (std::uint32_t number = 0; number < 12; ++number)
+      scope.spawn(fetch_into(*child, from, ours, number, fetched));
+    // A loop that has much to do finds much when it looks.
+    while (fetched.size() < 12) {
+      other.burn(5ms);
+      co_await sleep_for(6ms);
+    }
+  }
+  for (const auto& piece : fetched) CHECK(piece.ok());
+  CHECK(store::stored_bytes(*ours, 0, content.size()) == content);
+  CHECK(child->store->stats().written == content.size());
+  CHECK(dynamic_cast<sim::HostReceiver&>(*other.receiver()).started() > 0);
+}
+
 SWARM_TEST("a Rust child gets its piece although it half-closes as soon as it has the metadata") {
   auto& host = sim.add_host();
   auto& child = sim.add_host();

@@ -80,6 +80,18 @@ Task<Result<std::size_t>> Response::read(MutableBytes buffer, Deadline deadline)
   co_return failed_->clone();
 }
 
+Response::Bare Response::bare() const {
+  if (failed_ || complete_ || !connection_) return {};
+  const auto left = connection_->wire().bare();
+  if (left == 0) return {};
+  return {&connection_->wire().stream(), left};
+}
+
+void Response::took(std::uint64_t bytes) {
+  connection_->wire().took(bytes);
+  settle();
+}
+
 Task<Result<std::string>> Response::read_all(std::size_t limit, Deadline deadline) {
   std::string body;
   const auto too_large = [&] {

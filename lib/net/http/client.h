@@ -110,6 +110,14 @@ class Response {
   // Reads at least one byte, or 0 at the body's end. kReset when the connection broke before the
   // end; kTimeout at `deadline` or after the client's stall_timeout without a byte.
   Task<Result<std::size_t>> read(MutableBytes buffer, Deadline deadline);
+  // The stream that the next `left` bytes of the body lie on as they are; null if they do not. Whoever reads
+  // them there tells took() how many, before anything else is done with the response.
+  struct Bare {
+    world::Stream* stream = nullptr;
+    std::uint64_t left = 0;
+  };
+  Bare bare() const;
+  void took(std::uint64_t bytes);
   // The whole (rest of the) body; kTooLarge when it is longer than `limit` bytes.
   Task<Result<std::string>> read_all(std::size_t limit, Deadline deadline);
   // Reads up to `limit` bytes away so that the connection can be kept; if more is left, closes it.

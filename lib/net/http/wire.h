@@ -28,6 +28,15 @@ class Wire {
   // Bytes of the body: at least one, or 0 at its end.
   Task<Result<std::size_t>> read_body(MutableBytes buffer, Deadline deadline);
   bool body_complete() const { return complete_; }
+  // How many bytes of the body lie on stream() as they are, for one who reads them there; then took() says
+  // how many that were. 0: they come encoded, to an end that is not known, or are partly here.
+  std::uint64_t bare() const {
+    return !complete_ && reader_.framing() == Framing::kLength && !has_surplus() ? left_ : 0;
+  }
+  void took(std::uint64_t bytes) {
+    left_ -= bytes;
+    complete_ = left_ == 0;
+  }
   bool head_started() const { return reader_.started(); }
 
   // Bytes read beyond the message; a client never has any on a healthy connection.
