@@ -63,6 +63,9 @@ class Stage:
     def __enter__(self):
         shutil.rmtree(self.place, ignore_errors=True)
         self.place.mkdir(parents=True)
+        # ext4 passes over inodes that were freed in the last minutes, one by one, when it makes a file near them: after a
+        # thousand deletions each new file costs ten times as much. With this mark each folder below begins elsewhere.
+        subprocess.run(['chattr', '+T', self.place.parent, self.place], capture_output=True, check=False)
         self.processes = Processes()
         self.cluster = Cluster(self.processes, self.build, self.place)
         return self

@@ -66,6 +66,7 @@ int main(int argc, char** argv) {
 
   auto stop_signals = tools::block_stop_signals();
   tools::raise_file_limit();
+  tools::keep_some_memory();
   std::vector<const char*> addresses;
   for (const auto& address : schedulers) addresses.push_back(address.c_str());
   options.config_path = config.c_str();

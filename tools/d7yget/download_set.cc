@@ -320,6 +320,7 @@ std::vector<Outcome> run_downloads(d7y_node* node, const Options& options, const
       next = wishes.size();
       for (auto& each : running) each->cancel();
     }
+    if (!progress.is_due()) continue;
     std::vector<Progress::Row> rows;
     for (auto& each : running)
       rows.push_back({each->wish().output == "-" ? each->wish().url : each->wish().output, each->progress()});

@@ -78,13 +78,16 @@ std::string Progress::bar(const Row& row, std::size_t width) const {
   return (text + numbers).substr(0, width);
 }
 
-void Progress::show(const std::vector<Row>& rows, std::size_t ended, std::size_t total) {
-  if (!wanted_) return;
+bool Progress::is_due() {
+  if (!wanted_) return false;
   auto now = Clock::now();
   auto every = terminal_ ? std::chrono::milliseconds(100) : std::chrono::milliseconds(5000);
   if (shown_at_ == Clock::time_point{} && !terminal_) shown_at_ = now;
-  if (now - shown_at_ < every) return;
-  shown_at_ = now;
+  return now - shown_at_ >= every;
+}
+
+void Progress::show(const std::vector<Row>& rows, std::size_t ended, std::size_t total) {
+  shown_at_ = Clock::now();
   if (!terminal_) {
     for (const auto& row : rows) {
       auto whole = row.progress.content_length == D7Y_UNKNOWN_SIZE

@@ -19,7 +19,8 @@ class Progress {
     std::string name;
     d7y_progress progress{};
   };
-  // Draws the running downloads if it is time to.
+  // Whether it is time to show the running downloads.
+  bool is_due();
   void show(const std::vector<Row>& rows, std::size_t ended, std::size_t total);
   // Says that one has ended; stays on the screen.
   void ended(const std::string& name, const d7y_progress& progress);
