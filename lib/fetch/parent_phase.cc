@@ -14,6 +14,12 @@ constexpr auto kTick = std::chrono::milliseconds(100);
 // With nothing to do for so long, a child takes what a parent deals to other children. Longer than it takes
 // one of them to begin with a piece and to say so.
 constexpr auto kShareIdle = std::chrono::milliseconds(20);
+// Children of one that deals out its pieces, from which on each of them takes one at a time.
+constexpr std::uint32_t kManyChildren = 4;
+
+// A piece that comes from there by way of another child is asked for there as well if nothing comes for so
+// long.
+constexpr auto kDealtStall = std::chrono::seconds(2);
 // So many such pieces at once: enough to keep a connection busy.
 constexpr std::size_t kBeyondShares = 2;
 
@@ -109,14 +115,20 @@ bool ParentPhase::assign_open(Parent& parent, Why why, swarm::AnnounceSession& s
   auto& plan = conductor_.plan_;
   auto length = conductor_.task_->piece_length();
   auto now = world.now();
-  if (plan.open() == 0 || set_.given_up(parent.id) || !set_.usable(parent.id, length, now, true))
-    return false;
   auto share = parent.watch->share();
   if (why == Why::kBeyondShare) share = {};
+  const bool dealt = share.count > 1;
+  if (plan.open() == 0 || set_.given_up(parent.id) || !set_.usable(parent.id, length, now, true, dealt))
+    return false;
+  const auto& there = parent.watch->complete();
   std::optional<std::uint32_t> piece;
-  if (set_.usable(parent.id, length, now)) {
-    piece = plan.pick(parent.watch->complete(), copies_, world.random(), share);
-  }
+  // What is dealt among many comes one by one: the more at once, the later others have the first of them.
+  const bool one_by_one = share.count >= kManyChildren && set_.in_flight(parent.id) > 0;
+  if (set_.usable(parent.id, length, now) && !one_by_one)
+    piece = plan.pick(there, copies_, world.random(), share);
+  // Our share is taken: what others have not come to yet.
+  if (!piece && dealt && there.count() >= plan.pieces() && set_.in_flight(parent.id) == 0)
+    piece = plan.pick(there, copies_, world.random(), {}, &parent.watch->given());
   if (!piece) piece = plan.pick(parent.watch->arriving(), copies_, world.random(), share);
   if (!piece) return false;
   start(parent, *piece, why, session);
@@ -176,10 +188,15 @@ void ParentPhase::assign_hedges(swarm::AnnounceSession& session) {
     });
     if (has_rival) continue;
     std::vector<swarm::ParentSet::Id> having;
+    bool dealt_only = true;
     for (const auto& parent : parents_) {
-      if (&parent != late.parent && parent.watch->complete().test(late.piece)) having.push_back(parent.id);
+      if (&parent == late.parent || !parent.watch->complete().test(late.piece)) continue;
+      having.push_back(parent.id);
+      dealt_only = dealt_only && parent.watch->share().count > 1;
     }
     if (having.empty()) continue;
+    // Only whoever deals it out has it yet: it is on its way from there, and not faster if sent twice.
+    if (dealt_only && now - std::max(late.running.last_byte, late.running.asked) < kDealtStall) continue;
     auto helper = set_.hedge(late.running, having, now);
     if (!helper) continue;
     auto found =
@@ -276,8 +293,19 @@ bool ParentPhase::exhausted() const {
                                           [this](const Parent& p) { return may_bring_something(p); });
 }
 
+// More parents may come at any time.
+Task<void> ParentPhase::listen(swarm::AnnounceSession& session) {
+  for (;;) {
+    auto arrived = co_await session.arrived().wait(Deadline::never());
+    if (!arrived) co_return;
+    work_.notify_all();
+  }
+}
+
 Task<Result<ParentPhase::End>> ParentPhase::run(swarm::AnnounceSession& session) {
   auto& world = conductor_.parts_.world;
+  Scope listening(world.loop());
+  listening.spawn(listen(session));
   auto progress_at = world.now();
   for (;;) {
     while (auto unasked = session.unasked()) {

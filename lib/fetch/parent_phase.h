@@ -60,6 +60,7 @@ class ParentPhase {
   void start(Parent& parent, std::uint32_t piece, Why why, swarm::AnnounceSession& session);
   Task<void> fetch(Fetch& fetch, store::PieceClaim claim, swarm::AnnounceSession& session);
   Task<void> follow(Parent& parent);
+  Task<void> listen(swarm::AnnounceSession& session);
   // Brings copies_ up to what the watches say now; costs a look at each word of bits that may have changed.
   void count_copies();
   bool exhausted() const;

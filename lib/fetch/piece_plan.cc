@@ -105,11 +105,13 @@ bool PiecePlan::reader_waits() const {
   });
 }
 
-std::optional<std::uint32_t> PiecePlan::urgent(const store::Bitmap* there, swarm::PieceShare share) const {
+std::optional<std::uint32_t> PiecePlan::urgent(const store::Bitmap* there, swarm::PieceShare share,
+                                               const store::Bitmap* without) const {
   for (const auto& [id, want] : wants_) {
     if (!want.reader) continue;
     auto end = std::min(want.run.end, *want.reader + kAhead);
     for (auto piece = std::max(want.run.first, *want.reader); piece < end; ++piece) {
+      if (without != nullptr && without->test(piece)) continue;
       if (open_.test(piece) && share.contains(piece) && (there == nullptr || there->test(piece)))
         return piece;
     }
@@ -119,9 +121,9 @@ std::optional<std::uint32_t> PiecePlan::urgent(const store::Bitmap* there, swarm
 
 std::optional<std::uint32_t> PiecePlan::pick(const store::Bitmap& there,
                                              std::span<const std::uint16_t> copies, std::uint64_t random,
-                                             swarm::PieceShare share) const {
+                                             swarm::PieceShare share, const store::Bitmap* without) const {
   if (open_.count() == 0) return std::nullopt;
-  if (auto piece = urgent(&there, share)) return piece;
+  if (auto piece = urgent(&there, share, without)) return piece;
   bool all_in_order = !wants_.empty() && std::all_of(wants_.begin(), wants_.end(), [](const auto& entry) {
     return entry.second.reader.has_value();
   });
@@ -129,7 +131,7 @@ std::optional<std::uint32_t> PiecePlan::pick(const store::Bitmap& there,
   auto least = std::numeric_limits<std::uint32_t>::max();
   auto consider = [&](std::uint32_t from, std::uint32_t end) {
     for (auto at = open_.first_set(from, end); at; at = open_.first_set(*at + 1, end)) {
-      if (!there.test(*at) || !share.contains(*at)) continue;
+      if (!there.test(*at) || !share.contains(*at) || (without != nullptr && without->test(*at))) continue;
       auto count = *at < copies.size() ? copies[*at] : 0U;
       if (count < least) {
         least = count;
@@ -146,7 +148,7 @@ std::optional<std::uint32_t> PiecePlan::pick(const store::Bitmap& there,
 
 std::optional<PiecePlan::Run> PiecePlan::next_run(std::uint32_t lanes, std::uint32_t longest) const {
   if (open_.count() == 0) return std::nullopt;
-  auto first = urgent(nullptr, {});
+  auto first = urgent(nullptr, {}, nullptr);
   if (!first) first = open_.first_set(0, pieces_);
   if (!first) return std::nullopt;
   auto fair = std::max(1U, open_.count() / (2 * std::max(1U, lanes)));

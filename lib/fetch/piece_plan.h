@@ -55,9 +55,11 @@ class PiecePlan {
   bool is_open(std::uint32_t piece) const { return open_.test(piece); }
 
   // An open piece of `there`; none if there is none. `copies[piece]` is how many parents have it
-  // (shorter spans count as 0). `random` is any uniformly random number. Only pieces of `share`.
+  // (shorter spans count as 0). `random` is any uniformly random number. Only pieces of `share`, and none of
+  // `without` (may be null).
   std::optional<std::uint32_t> pick(const store::Bitmap& there, std::span<const std::uint16_t> copies,
-                                    std::uint64_t random, swarm::PieceShare share = {}) const;
+                                    std::uint64_t random, swarm::PieceShare share = {},
+                                    const store::Bitmap* without = nullptr) const;
 
   // The next open pieces for one of `lanes` connections to the origin, at most `longest`.
   std::optional<Run> next_run(std::uint32_t lanes, std::uint32_t longest) const;
@@ -65,7 +67,8 @@ class PiecePlan {
  private:
   void recount(std::uint32_t piece);
   // The first open piece within a few pieces ahead of a reader; `there` null: anywhere.
-  std::optional<std::uint32_t> urgent(const store::Bitmap* there, swarm::PieceShare share) const;
+  std::optional<std::uint32_t> urgent(const store::Bitmap* there, swarm::PieceShare share,
+                                      const store::Bitmap* without) const;
 
   struct Want {
     Run run;

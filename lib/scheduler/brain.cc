@@ -217,7 +217,7 @@ Result<PeerHandle> Brain::register_peer(const Registration& registration, TimePo
   peer.host = host_handle;
   peer.task = task_handle;
   peer.progress = std::make_unique<Progress>();
-  peer.progress->parents.reserve(kMaxParents);
+  peer.progress->parents.reserve(4);
   peer.progress->last_piece = now;
   peer.created = peer.updated = now;
   peer.range_start = registration.range_start;
@@ -417,6 +417,7 @@ void Brain::piece_failed(PeerHandle handle, std::string_view parent_id, bool tem
 void Brain::end(PeerHandle handle, PeerState state, TimePoint now) {
   auto& peer = *peers_.find(handle);
   unpark(peer);
+  if (state == PeerState::kFailed) neighbours_lost(peer, now);
   release_parents(peer);
   release_token(peer);
   peer.cost_ms = milliseconds(now - peer.created);

@@ -50,7 +50,7 @@ struct BrainOptions {
   std::uint32_t back_to_source_at_once = 1;     // tokens of a task
   std::uint32_t back_to_source_count = 200;     // how many peers of a task are sent to the origin at most
   std::uint32_t origin_tokens = 200;            // tokens of all tasks of one origin
-  std::uint8_t offers = 2;                      // of more parents to one that takes them
+  std::uint8_t offers = 16;                     // of more parents to one that takes them
   Duration patience = std::chrono::seconds(8);  // of a child for its first parents
   Duration reschedule_patience = std::chrono::seconds(2);
   Duration last_resort = std::chrono::seconds(30);  // after which the origin limit is all that counts
@@ -263,6 +263,7 @@ class Brain {
   std::uint32_t hard_limit(const HostRecord& host) const;  // units of the whole host
   void update_open(std::uint32_t position);
   void close(std::uint32_t position);
+  void swap_open(std::vector<std::uint32_t>& list, std::uint32_t a, std::uint32_t b);
   SiteParents& bucket(TaskRecord& task, std::uint32_t site);
 
   // brain_schedule.cc: who gets whom
@@ -275,7 +276,14 @@ class Brain {
   void answer(PeerHandle child, TimePoint now);
   void settle_shares(PeerHandle child);
   void look_later(PeerHandle child, TimePoint now);
+  void look_soon(PeerHandle child, TimePoint now);
   void offer_more(PeerHandle child, TimePoint now);
+
+  // brain_mesh.cc: those who listen
+  std::size_t mesh_degree() const;
+  std::size_t wanted_parents(const PeerRecord& child) const;
+  void link_back(PeerHandle child, TimePoint now);
+  void neighbours_lost(const PeerRecord& peer, TimePoint now);
   bool provider_expected(const TaskRecord& task) const;
   bool finished_copy_for(const PeerRecord& child, TimePoint now) const;
   void find_provider(TaskHandle handle, TimePoint now);
@@ -296,6 +304,7 @@ class Brain {
   void consider(const PeerRecord& child, std::uint32_t position, bool hard, TimePoint now);
   bool may_be_parent(const PeerRecord& child, const PeerRecord& parent, bool hard, TimePoint now) const;
   void keep_level(bool hard);
+  void keep_listeners();
   double score(const PeerRecord& child, const PeerRecord& parent, TimePoint now);
   std::uint64_t random();
 

@@ -67,7 +67,9 @@ double Brain::score(const PeerRecord& child, const PeerRecord& parent, TimePoint
   const auto from = host.site, to = hosts_.find(child.host)->site;
   double points = from == to ? 0 : 3 * distance(sites_[to], sites_[from]);
   points += 2.0 * parent.children_units / soft_limit(host);
-  if (parent.state != PeerState::kSucceeded) points += 0.5 + 0.15 * parent.depth;
+  // In a mesh everyone is equal, and nobody shall have more than others.
+  if (parent.state != PeerState::kSucceeded)
+    points += 0.5 + (child.takes_offers && roots_are_rare(task) ? 0 : 0.15 * parent.depth);
   if (task.piece_count > 0) points -= 0.5 * parent.finished_pieces / task.piece_count;
   if (parent.partial()) points += 1;
   if (host.health.rate() > 0 && usual_rate_ > 0) {
@@ -80,6 +82,10 @@ double Brain::score(const PeerRecord& child, const PeerRecord& parent, TimePoint
 void Brain::consider(const PeerRecord& child, std::uint32_t position, bool hard, TimePoint now) {
   const auto& parent = peers_.at(position);
   if (!may_be_parent(child, parent, hard, now)) return;
+  for (const auto& edge : child.progress->parents) {  // it has that one
+    const auto* known = peers_.find(edge.parent);
+    if (known != nullptr && known->host == parent.host) return;
+  }
   const bool cross = hosts_.find(parent.host)->site != hosts_.find(child.host)->site;
   candidates_.push_back({position, score(child, parent, now), cross});
 }
@@ -107,6 +113,17 @@ void Brain::keep_level(bool hard) {
   if (rare) keep([&](const Candidate& c) { return at(c).children_units + kBranch <= kChildUnits; });
 }
 
+// A mesh leaves the trees of those who do not listen alone, where it can do without them: they pass on all
+// that they can.
+void Brain::keep_listeners() {
+  const auto of_the_mesh = [&](const Candidate& candidate) {
+    const auto& parent = peers_.at(candidate.position);
+    return parent.counted_root || parent.takes_offers;
+  };
+  if (std::count_if(candidates_.begin(), candidates_.end(), of_the_mesh) < 2) return;
+  std::erase_if(candidates_, [&](const Candidate& candidate) { return !of_the_mesh(candidate); });
+}
+
 // The parents for `child`, best first, on different hosts; empty if it has to wait. `hard`: it has waited
 // enough, only what the hosts can really bear counts.
 std::vector<PeerHandle> Brain::choose(PeerHandle handle, std::size_t wanted, bool hard, TimePoint now) {
@@ -116,12 +133,17 @@ std::vector<PeerHandle> Brain::choose(PeerHandle handle, std::size_t wanted, boo
   auto& here = bucket(task, site);
   candidates_.clear();
 
-  const auto sample = [&](const std::vector<std::uint32_t>& open, std::size_t count) {
-    if (open.empty()) return;
-    const std::size_t start = open.size() > count ? random() % open.size() : 0;
-    for (std::size_t i = 0; i < std::min(count, open.size()); ++i) {
-      consider(child, open[(start + i) % open.size()], hard, now);
-    }
+  const auto sample = [&](const SiteParents& from, std::size_t count) {
+    const auto some = [&](std::size_t first, std::size_t size, std::size_t most) {
+      if (size == 0) return;
+      const std::size_t start = size > most ? random() % size : 0;
+      for (std::size_t i = 0; i < std::min(most, size); ++i)
+        consider(child, from.open[first + (start + i) % size], hard, now);
+    };
+    // Those who have everything are never overlooked.
+    const auto roots = std::min<std::size_t>(from.open_roots, count / 2);
+    some(0, from.open_roots, roots);
+    some(from.open_roots, from.open.size() - from.open_roots, count - roots);
   };
   std::uint32_t from_elsewhere = 0;
   if (hard) {
@@ -132,7 +154,7 @@ std::vector<PeerHandle> Brain::choose(PeerHandle handle, std::size_t wanted, boo
     }
     from_elsewhere = options_.candidate_parents;
   } else {
-    sample(here.open, kSampleHere);
+    sample(here, kSampleHere);
     const std::size_t local = candidates_.size();
     const auto left =
         here.inbound < options_.cross_site_budget ? options_.cross_site_budget - here.inbound : 0;
@@ -143,7 +165,7 @@ std::vector<PeerHandle> Brain::choose(PeerHandle handle, std::size_t wanted, boo
       const std::size_t first = random() % task.sites.size();
       for (std::size_t i = 0; i < task.sites.size() && candidates_.size() < local + kSampleElsewhere; ++i) {
         const auto& other = task.sites[(first + i) % task.sites.size()];
-        if (other.site != site) sample(other.open, kSampleElsewhere);
+        if (other.site != site) sample(other, kSampleElsewhere);
       }
     }
   }
@@ -152,8 +174,10 @@ std::vector<PeerHandle> Brain::choose(PeerHandle handle, std::size_t wanted, boo
   });
 
   std::vector<PeerHandle> chosen;
+  const bool mesh = child.takes_offers && roots_are_rare(task);
   const auto take = [&](const Candidate& candidate) {
     const auto& parent = peers_.at(candidate.position);
+    if (chosen.size() == kMaxParents) return;
     for (const auto& other : chosen) {
       if (peers_.find(other)->host == parent.host) return;
     }
@@ -164,8 +188,21 @@ std::vector<PeerHandle> Brain::choose(PeerHandle handle, std::size_t wanted, boo
     chosen.push_back(peers_.handle_of(candidate.position));
   };
   if (!child.takes_offers && !candidates_.empty()) keep_level(hard);
-  // The best ones, and for the last place anyone of the rest: what all think best would be everyone's parent.
+  if (mesh) keep_listeners();
   std::size_t next = 0;
+  // In a mesh one that has everything comes beside the neighbours.
+  if (mesh &&
+      std::none_of(child.progress->parents.begin(), child.progress->parents.end(), [&](const auto& edge) {
+        const auto* parent = peers_.find(edge.parent);
+        return parent != nullptr && parent->counted_root;
+      })) {
+    for (; next < candidates_.size() && chosen.empty(); ++next) {
+      if (!peers_.at(candidates_[next].position).counted_root) break;
+      take(candidates_[next]);
+    }
+    wanted += chosen.size();
+  }
+  // The best ones, and for the last place anyone of the rest: what all think best would be everyone's parent.
   while (next < candidates_.size() && chosen.size() + 1 < wanted) take(candidates_[next++]);
   if (next < candidates_.size()) {
     const std::size_t rest = candidates_.size() - next;

@@ -96,7 +96,8 @@ std::string Brain::check(TimePoint now) const {
       bool found = false;
       for (const auto& site : task->sites) {
         found |= site.site == host->site && peer.open_position < site.open.size() &&
-                 site.open[peer.open_position] == at;
+                 site.open[peer.open_position] == at &&
+                 (peer.open_position < site.open_roots) == peer.counted_root;
       }
       if (!found) return fmt::format("peer {} is not in the list it says", at);
     }

@@ -40,6 +40,7 @@ void Brain::remove_peer(PeerHandle handle, TimePoint now, bool with_host) {
     actions_.emplace_back(EndStream{handle, ErrorCode::kNotFound, "the peer was deleted"});
   }
   unpark(peer);
+  neighbours_lost(peer, now);
   release_parents(peer);
   release_token(peer);
   const bool had_all = peer.state == PeerState::kSucceeded && !peer.partial();
@@ -117,6 +118,7 @@ void Brain::recount(PeerHandle handle) {
   if (can_serve != peer.counted_usable) task.usable += can_serve ? 1 : std::uint32_t(-1);
   if (root != peer.counted_root) task.roots += root ? 1 : std::uint32_t(-1);
   const bool lost_a_root = peer.counted_root && !root;
+  if (root != peer.counted_root) close(handle.index);  // its place among the open ones is another
   peer.counted_usable = can_serve;
   peer.counted_root = root;
   if (root) peer.depth = 0;
@@ -163,7 +165,7 @@ SiteParents& Brain::bucket(TaskRecord& task, std::uint32_t site) {
   for (auto& one : task.sites) {
     if (one.site == site) return one;
   }
-  task.sites.push_back({site, 0, {}, {}});
+  task.sites.push_back({site, 0, {}, 0, {}});
   return task.sites.back();
 }
 
@@ -176,20 +178,29 @@ void Brain::update_open(std::uint32_t position) {
       peer.counted_usable && peer.children_units + kChildUnits / kMaxParents <= soft_limit(host);
   if (open == (peer.open_position != kNowhere)) return;
   if (!open) return close(position);
-  auto& list = bucket(task, host.site).open;
+  auto& here = bucket(task, host.site);
+  auto& list = here.open;
   peer.open_position = static_cast<std::uint32_t>(list.size());
   list.push_back(position);
+  if (peer.counted_root) swap_open(list, peer.open_position, here.open_roots++);
   make_dirty(peer.task);
 }
 
 void Brain::close(std::uint32_t position) {
   auto& peer = peers_.at(position);
   if (peer.open_position == kNowhere) return;
-  auto& list = bucket(*tasks_.find(peer.task), hosts_.find(peer.host)->site).open;
-  list[peer.open_position] = list.back();
-  peers_.at(list.back()).open_position = peer.open_position;
+  auto& here = bucket(*tasks_.find(peer.task), hosts_.find(peer.host)->site);
+  auto& list = here.open;
+  if (peer.open_position < here.open_roots) swap_open(list, peer.open_position, --here.open_roots);
+  swap_open(list, peer.open_position, static_cast<std::uint32_t>(list.size() - 1));
   list.pop_back();
   peer.open_position = kNowhere;
+}
+
+void Brain::swap_open(std::vector<std::uint32_t>& list, std::uint32_t a, std::uint32_t b) {
+  std::swap(list[a], list[b]);
+  peers_.at(list[a]).open_position = a;
+  peers_.at(list[b]).open_position = b;
 }
 
 }  // namespace d7y::scheduler

@@ -113,14 +113,14 @@ bool Brain::serve(TaskHandle handle, TimePoint now) {
       continue;
     }
     // An orphan of a tree gets one more, should that one be lost too.
-    const auto wanted = rare && !peer.takes_offers ? 2 : options_.candidate_parents;
-    const auto parents = choose(child, std::min<std::size_t>(wanted, kMaxParents), false, now);
+    const auto wanted = rare && !peer.takes_offers ? 2 : wanted_parents(peer);
+    const auto parents = choose(child, wanted, false, now);
     if (parents.empty()) {
       ++in_vain;
       continue;
     }
     for (const auto parent : parents) reserve(child, parent, kChildUnits / kMaxParents);
-    if (!peer.takes_offers) settle_shares(child);
+    if (rare) settle_shares(child);
     served.push_back(child);
     together.push_back(child);
   }
@@ -131,6 +131,7 @@ bool Brain::serve(TaskHandle handle, TimePoint now) {
     task.look_from = 0;
   }
   add_siblings(together, now);
+  for (const auto child : together) link_back(child, now);
   for (const auto child : served) answer(child, now);
   return !served.empty();
 }
@@ -139,13 +140,13 @@ bool Brain::serve(TaskHandle handle, TimePoint now) {
 // only from who has one to who has not, so a circle does no harm.
 void Brain::add_siblings(const std::vector<PeerHandle>& served, TimePoint now) {
   if (served.size() < 2) return;
-  const std::size_t wanted = std::min<std::size_t>(options_.candidate_parents, kMaxParents);
   for (std::size_t i = 0; i < served.size(); ++i) {
     const auto& child = *peers_.find(served[i]);
-    std::size_t tries = wanted * 2;
-    for (std::size_t step = 1; step < served.size() && tries > 0 && child.progress->parents.size() < wanted;
-         ++step, --tries) {
-      const auto other = served[(i + step) % served.size()];
+    const std::size_t wanted = wanted_parents(child);
+    std::size_t tries = wanted * 4;
+    for (; tries > 0 && child.progress->parents.size() < wanted; --tries) {
+      // By chance: neighbours in the queue that are neighbours in the swarm would make long ways.
+      const auto other = served[(i + 1 + random() % (served.size() - 1)) % served.size()];
       const auto& sibling = *peers_.find(other);
       const auto& host = *hosts_.find(sibling.host);
       if (host.facts.disable_shared || sibling.host == child.host || !host.health.may_serve(now)) continue;
@@ -154,13 +155,14 @@ void Brain::add_siblings(const std::vector<PeerHandle>& served, TimePoint now) {
           sibling.range_length != child.range_length) {
         continue;
       }
-      if (sibling.children_units + kChildUnits / kMaxParents > soft_limit(host)) continue;
+      const auto units = edge_units(child, sibling, child.progress->parents.size() + 1);
+      if (sibling.children_units + units > soft_limit(host)) continue;
       const bool known =
           std::any_of(child.progress->parents.begin(), child.progress->parents.end(), [&](const auto& edge) {
             const auto* parent = peers_.find(edge.parent);
             return parent != nullptr && parent->host == sibling.host;
           });
-      if (!known) reserve(served[i], other, kChildUnits / kMaxParents);
+      if (!known) reserve(served[i], other, units);
     }
   }
 }
@@ -194,6 +196,7 @@ void Brain::answer(PeerHandle handle, TimePoint now) {
   child.progress->rescheduling = false;
   child.progress->last_piece = now;
   child.progress->looks = 0;
+  child.progress->untold = false;
   ++child.progress->responses;
   actions_.emplace_back(std::move(action));
   look_later(handle, now);
@@ -204,9 +207,9 @@ void Brain::look_later(PeerHandle handle, TimePoint now) {
   auto& peer = *peers_.find(handle);
   auto& progress = *peer.progress;
   progress.look_again = {};
-  const std::size_t wanted = std::min<std::size_t>(options_.candidate_parents, kMaxParents);
-  if (!peer.takes_offers || progress.parents.size() >= wanted || progress.offers >= options_.offers) return;
+  if (!peer.takes_offers || progress.offers >= options_.offers) return;
   if (progress.looks == std::size(kLookAfter)) return;
+  if (!progress.untold && progress.parents.size() >= wanted_parents(peer)) return;
   progress.look_again = now + kLookAfter[progress.looks++];
   alarms_.push({progress.look_again, handle});
 }
@@ -214,39 +217,33 @@ void Brain::look_later(PeerHandle handle, TimePoint now) {
 void Brain::offer_more(PeerHandle handle, TimePoint now) {
   auto& child = *peers_.find(handle);
   auto& progress = *child.progress;
-  const std::size_t wanted = std::min<std::size_t>(options_.candidate_parents, kMaxParents);
-  // Parents that are gone make room.
-  std::vector<HostHandle> known;
-  std::size_t there = 0;
-  for (const auto& edge : progress.parents) {
-    const auto* parent = peers_.find(edge.parent);
-    if (parent == nullptr || parent->state == PeerState::kFailed) continue;
-    known.push_back(parent->host);
-    ++there;
-  }
-  std::vector<PeerHandle> more;
-  for (const auto parent : choose(handle, wanted, false, now)) {
-    const bool new_host = std::find(known.begin(), known.end(), peers_.find(parent)->host) == known.end();
-    if (new_host && there + more.size() < wanted) more.push_back(parent);
-  }
-  if (!more.empty() && child.state == PeerState::kRunning) {
+  if (child.state == PeerState::kRunning && progress.offers < options_.offers) {
+    // Parents that are gone make room.
     auto edges = progress.parents;
     std::erase_if(edges, [&](const ParentEdge& edge) {
       const auto* parent = peers_.find(edge.parent);
       return parent == nullptr || parent->state == PeerState::kFailed;
     });
-    release_parents(child);
-    for (const auto& edge : edges) {
-      reserve(handle, edge.parent, edge.units);
-      progress.parents.back().pieces = edge.pieces;
-      progress.parents.back().failed = edge.failed;
+    const auto wanted = wanted_parents(child);
+    const auto more = choose(handle, wanted > edges.size() ? wanted - edges.size() : 0, false, now);
+    if (!more.empty() || progress.untold) {
+      release_parents(child);
+      for (const auto& edge : edges) {
+        reserve(handle, edge.parent, edge.units);
+        progress.parents.back().pieces = edge.pieces;
+        progress.parents.back().failed = edge.failed;
+      }
+      for (const auto parent : more) {
+        if (progress.parents.size() < kMaxParents) reserve(handle, parent, kChildUnits / kMaxParents);
+      }
+      settle_shares(handle);
+      SendParents action{handle, {}};
+      for (const auto& edge : progress.parents) action.parents.push_back(edge.parent);
+      ++progress.offers;
+      progress.untold = false;
+      actions_.emplace_back(std::move(action));
+      link_back(handle, now);
     }
-    for (const auto parent : more) reserve(handle, parent, kChildUnits / kMaxParents);
-    settle_shares(handle);
-    SendParents action{handle, {}};
-    for (const auto& edge : progress.parents) action.parents.push_back(edge.parent);
-    ++progress.offers;
-    actions_.emplace_back(std::move(action));
   }
   look_later(handle, now);
 }

@@ -9,6 +9,8 @@ namespace d7y::scheduler {
 namespace {
 
 constexpr std::size_t kLookAhead = 32;  // nodes looked at for one place
+// In a mesh, children of one that has everything, and of others at most.
+constexpr std::uint32_t kRootChildren = 20, kMostChildren = 12;
 
 }  // namespace
 
@@ -18,11 +20,13 @@ bool Brain::roots_are_rare(const TaskRecord& task) { return task.roots < task.us
 // What `parent` spends on one of `edges` parents of `child`.
 std::uint32_t Brain::edge_units(const PeerRecord& child, const PeerRecord& parent, std::size_t edges) const {
   const auto share = static_cast<std::uint32_t>(kChildUnits / edges);
-  if (child.takes_offers || !roots_are_rare(*tasks_.find(child.task))) return share;
+  if (!roots_are_rare(*tasks_.find(child.task))) return share;
+  const auto limit = soft_limit(*hosts_.find(parent.host));
+  if (child.takes_offers)
+    return std::max(share, limit / (parent.counted_root ? kRootChildren : kMostChildren));
   // One that has everything tells of everything first, and sends it all.
   if (parent.counted_root) {
-    const auto half = soft_limit(*hosts_.find(parent.host)) / 2;
-    return std::max<std::uint32_t>(half / static_cast<std::uint32_t>(edges), 1);
+    return std::max<std::uint32_t>(limit / 2 / static_cast<std::uint32_t>(edges), 1);
   }
   return kBranch;
 }

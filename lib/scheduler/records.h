@@ -26,9 +26,9 @@ using PeerHandle = Handle<PeerRecord>;
 inline constexpr std::uint32_t kNowhere = ~std::uint32_t{0};
 
 // Upload capacity is counted in twenty-fourths of a child, because a child spreads its demand over its one to
-// six parents.
+// twelve parents.
 inline constexpr std::uint32_t kChildUnits = 24;
-inline constexpr std::size_t kMaxParents = 6;
+inline constexpr std::size_t kMaxParents = 12;
 // A place in a tree: half of a peer's uplink.
 inline constexpr std::uint32_t kBranch = kChildUnits / 2;
 
@@ -106,6 +106,7 @@ struct Progress {
   TimePoint look_again{};      // when they are looked for next; zero: not
   bool rescheduling = false;   // waits for other parents, not for its first
   bool last_resort = false;    // waited its patience out already
+  bool untold = false;         // has parents that it was not sent yet
 };
 
 struct PeerRecord {
@@ -159,6 +160,7 @@ struct SiteParents {
   std::uint32_t site = 0;
   std::uint32_t inbound = 0;        // edges that come from other sites
   std::vector<std::uint32_t> open;  // positions of peers with room for children
+  std::uint32_t open_roots = 0;     // of those, the first ones, which have everything or read the origin
   Tree tree;
 };
 

@@ -63,10 +63,11 @@ Duration ParentSet::time_to_deliver(const Parent& parent, std::uint64_t length, 
   return from_seconds(static_cast<double>(parent.on_the_way + length) / std::max(rate, 1.0));
 }
 
-bool ParentSet::usable(Id id, std::uint64_t length, TimePoint now, bool arriving) const {
+bool ParentSet::usable(Id id, std::uint64_t length, TimePoint now, bool arriving, bool dealt) const {
   const auto& parent = parents_[id];
-  return !parent.gone && !parent.banned && now >= parent.rests_until &&
-         parent.in_flight < (arriving ? policy_.window_arriving : window(parent, length));
+  if (parent.gone || parent.banned || now < parent.rests_until) return false;
+  if (parent.in_flight > 0 && on_their_way_ >= policy_.spread && !dealt) return false;
+  return parent.in_flight < (arriving ? policy_.window_arriving : window(parent, length));
 }
 
 std::optional<ParentSet::Id> ParentSet::pick(std::span<const Id> having, std::uint64_t length,
@@ -100,6 +101,7 @@ bool ParentSet::exhausted() const {
 
 void ParentSet::asked(Id id, std::uint64_t length, TimePoint now) {
   auto& parent = parents_[id];
+  ++on_their_way_;
   if (parent.in_flight++ == 0) {
     parent.counting_from = now;
     parent.counted = 0;
@@ -128,7 +130,10 @@ void ParentSet::measure(Parent& parent, TimePoint now, bool pause) {
 }
 
 void ParentSet::ended(Parent& parent, std::uint64_t left, TimePoint now) {
-  if (parent.in_flight > 0) --parent.in_flight;
+  if (parent.in_flight > 0) {
+    --parent.in_flight;
+    --on_their_way_;
+  }
   parent.on_the_way = parent.in_flight == 0 ? 0 : parent.on_the_way - std::min(parent.on_the_way, left);
   measure(parent, now, parent.in_flight == 0);
 }

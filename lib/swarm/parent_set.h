@@ -29,6 +29,9 @@ struct ParentPolicy {
   // The same while there are only pieces that the parent itself still receives: they come no faster than they
   // get there, and it reads an origin in several places at once.
   std::uint32_t window_arriving = 6;
+  // A second request to one parent only while fewer than this are on their way from all: many pieces at once
+  // come late all of them, and are taken from others who could bring them.
+  std::uint32_t spread = 8;
   // Rate in bytes/s of a parent before anybody has been measured.
   double rate_guess = 100e6;
   // Half of a failure's weight is forgotten after this time.
@@ -66,8 +69,9 @@ class ParentSet {
   // The best of `having` (those who have the piece) for a piece of `length` bytes; none if all are
   // busy up to their window, resting or given up.
   std::optional<Id> pick(std::span<const Id> having, std::uint64_t length, TimePoint now) const;
-  // May this parent be asked for a piece of `length` bytes right now? `arriving`: one that it still receives.
-  bool usable(Id id, std::uint64_t length, TimePoint now, bool arriving = false) const;
+  // May this parent be asked for a piece of `length` bytes right now? `arriving`: one that it still receives;
+  // `dealt`: and that others wait for us to take.
+  bool usable(Id id, std::uint64_t length, TimePoint now, bool arriving = false, bool dealt = false) const;
   // When a parent that rests can be asked again; TimePoint::max() if none rests.
   TimePoint next_return(TimePoint now) const;
   // Given up for good: it sent wrong bytes, broke the protocol or failed too often.
@@ -120,6 +124,7 @@ class ParentSet {
 
   ParentPolicy policy_;
   std::vector<Parent> parents_;
+  std::uint32_t on_their_way_ = 0;  // requests to all parents
 };
 
 }  // namespace d7y::swarm

@@ -298,7 +298,12 @@ Result<void> ParentWatch::apply(const vortex::Have& have) {
       all_ = true;
       arriving_.clear_all();
       break;
-    case What::kShare: share_ = {have.share, have.shares}; break;
+    case What::kShare:
+      share_ = {have.share, have.shares};
+      for (auto number : have.numbers) {
+        if (number < piece_limit_) given_.set(number);
+      }
+      break;
     case What::kEnd:
       return error(have.code == vortex::Code::kNotFound ? ErrorCode::kNotFound
                    : have.code == vortex::Code::kBusy   ? ErrorCode::kExhausted

@@ -73,6 +73,8 @@ class ParentWatch {
   const store::Bitmap& arriving() const { return arriving_; }
   // Which of its pieces the parent would like us to take from it rather than from its other children.
   PieceShare share() const { return share_; }
+  // Pieces that it was asked for by any child; known only of one that deals them out.
+  const store::Bitmap& given() const { return given_; }
   // Grows with each change of the above, so that a follower can tell cheaply whether to look again.
   std::uint64_t version() const { return version_; }
 
@@ -108,7 +110,7 @@ class ParentWatch {
   Log log_;
   State state_ = State::kAsking;
   std::optional<Error> error_;
-  store::Bitmap complete_, arriving_;
+  store::Bitmap complete_, arriving_, given_;
   PieceShare share_;
   std::uint64_t version_ = 0;
   DataAddress data_;

@@ -199,6 +199,8 @@ Result<Answer> parse_have(std::string_view value) {
       have.share = in.take<std::uint32_t>();
       have.shares = in.take<std::uint32_t>();
       if (in.ok() && have.share >= have.shares) return broken("a share of its pieces that cannot be");
+      have.numbers.reserve(in.left() / 4);
+      while (in.ok() && in.left() > 0) have.numbers.push_back(in.take<std::uint32_t>());
       break;
     case Have::What::kEnd:
       have.code = static_cast<Code>(in.take<std::uint8_t>());
@@ -370,6 +372,7 @@ std::string encode(const Have& have) {
     case Have::What::kShare:
       put<std::uint32_t>(value, have.share);
       put<std::uint32_t>(value, have.shares);
+      for (auto number : have.numbers) put<std::uint32_t>(value, number);
       break;
     case Have::What::kEnd:
       put<std::uint8_t>(value, static_cast<std::uint8_t>(have.code));

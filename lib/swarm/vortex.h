@@ -155,13 +155,14 @@ struct Have {
     kAll = 6,       // the task is complete on the parent; nothing more will come
     kEnd = 7,       // the subscription is over: unknown, deleted or failed task
     kClear = 8,     // forget all that was said about pieces; it follows anew
-    kShare = 9,     // which pieces this child should take here rather than from other children
+    kShare = 9,     // which pieces this child should take here rather than from other children, and a list:
+                    // those that some child was given
   };
   std::uint32_t subscription = 0;
   What what = What::kTask;
   std::uint32_t first = 0;              // bitmaps: number of the piece of the first bit
   std::string bitmap;                   // bit i of byte j is piece first + 8j + i
-  std::vector<std::uint32_t> numbers;   // lists
+  std::vector<std::uint32_t> numbers;   // lists, kShare
   std::uint64_t content_length = 0;     // kTask, bytes; kUnknownLength if not yet known
   std::uint64_t piece_length = 0;       // kTask, bytes
   std::uint64_t version = 0;            // kTask, version_tag() of the content; 0 if not known

@@ -279,6 +279,7 @@ Task<Result<void>> VortexConnection::stream_piece(vortex::Fetch fetch, Job& job)
     co_return error(ErrorCode::kInvalid, "piece {} has {} bytes; asked for those from {}", fetch.number,
                     view.length(), fetch.start);
   }
+  if (server_.options_.deals) server_.dealing_.give(fetch.task_id, fetch.number);
   VortexServer::Uploading uploading(server_);
   std::string head = vortex::encode(vortex::PieceStart{fetch.request, fetch.number, view.offset(),
                                                        view.length(), version_tag(task->facts().version)});
@@ -413,11 +414,12 @@ Task<Result<void>> VortexConnection::follow_task(vortex::Subscribe subscribe, Jo
       CO_OK(co_await telling);
     }
 
-    if (seat && seat->share() != told_share) {
+    if (seat && (seat->share() != told_share || seat->given_more())) {
       told_share = seat->share();
       auto have = statement(What::kShare);
       have.share = told_share.index;
       have.shares = told_share.count;
+      have.numbers = seat->given();
       Task<Result<void>> telling = send_have(have, job);
       CO_OK(co_await telling);
     }
@@ -454,7 +456,7 @@ Task<Result<void>> VortexConnection::follow_task(vortex::Subscribe subscribe, Jo
       Task<Result<void>> telling = send_have(statement(What::kAll), job);
       CO_OK(co_await telling);
       if (!seat) co_return Result<void>{};
-      told_all = true;  // only its share can change from now on
+      told_all = true;  // only how it is dealt out can change from now on
       continue;
     }
     if (const Error* why = task->failure()) {

@@ -76,6 +76,22 @@ TEST_CASE("pieces that the parent still receives itself are followed beyond the 
   CHECK(!play.set.usable(0, kPiece, play.now, true));
 }
 
+TEST_CASE("among many parents nobody is asked for a second piece while enough is on its way") {
+  Play play(9);
+  for (ParentSet::Id id = 0; id < 4; ++id) {
+    play.set.asked(id, kPiece, play.now);
+    CHECK(play.set.usable(id, kPiece, play.now));
+    play.set.asked(id, kPiece, play.now);
+  }
+  for (ParentSet::Id id = 0; id < 9; ++id) {
+    CHECK(play.set.usable(id, kPiece, play.now) == (id >= 4));
+    CHECK(play.set.usable(id, kPiece, play.now, true) == (id >= 4));
+    CHECK(play.set.usable(id, kPiece, play.now, true, true));  // others wait for what is dealt to us
+  }
+  play.set.finished(0, play.now);
+  CHECK(play.set.usable(0, kPiece, play.now));
+}
+
 TEST_CASE("a fast parent gets a wider window, so that its pipe never runs dry") {
   Play play(1);
   for (int i = 0; i < 20; ++i) play.deliver(0, 5ms);

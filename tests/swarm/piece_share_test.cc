@@ -58,3 +58,28 @@ TEST_CASE("shares follow the children that come and go, and tasks do not mix") {
   CHECK(other->share() == PieceShare{0, 1});
   CHECK(told == 3);
 }
+
+TEST_CASE("all children of a task hear once which pieces some child was given, also those who come later") {
+  Dealing dealing;
+  int told = 0;
+  auto seat = [&](const char* task) {
+    return std::make_unique<Dealing::Seat>(dealing, task, [&told] { ++told; });
+  };
+  auto first = seat("a");
+  auto other = seat("b");
+  dealing.give("a", 7);
+  dealing.give("a", 3);
+  dealing.give("a", 7);
+  dealing.give("nobody wants it", 1);
+  CHECK(told == 2);
+  CHECK(first->given_more());
+  CHECK(first->given() == std::vector<std::uint32_t>{7, 3});
+  CHECK_FALSE(first->given_more());
+  CHECK_FALSE(other->given_more());
+  auto second = seat("a");
+  CHECK(second->given() == std::vector<std::uint32_t>{7, 3});
+  // When nobody is left it is dealt out anew.
+  first.reset();
+  second.reset();
+  CHECK_FALSE(seat("a")->given_more());
+}

@@ -253,6 +253,7 @@ TEST_CASE("extension answers are read back as they were written") {
   share.what = Have::What::kShare;
   share.share = 2;
   share.shares = 5;
+  share.numbers = {7, 3};
   Have end;
   end.what = Have::What::kEnd;
   end.code = Code::kNotFound;

@@ -1,9 +1,10 @@
 // d7y's own client with its parents, as lib/fetch/parent_phase.cc does it, with the real
 // lib/swarm/parent_set.cc deciding who may be asked: in turns over the parents, the rarest piece that the
 // parent has and nobody fetches, first of the complete ones, then of those that it receives itself; of what a
-// seed deals out, its own share, and more only when it has nothing else to do; late pieces are asked for
-// twice at the end; it listens for more parents while it downloads. Not modelled:
-// connection set-up, the disk, processors, readers that want pieces in order.
+// seed deals out, its own share, then what no child was given yet (told at once here, within a round trip
+// there), and more only when it has nothing else to do; late pieces are asked for twice at the end; it
+// listens for more parents while it downloads. Not modelled: connection set-up, the disk, processors, readers
+// that want pieces in order.
 //
 // The same with other settings is the agent of a rarest-first mesh, and of a plain tree.
 #include <algorithm>
@@ -21,6 +22,7 @@ using d7y::swarm::PieceShare;
 
 constexpr Seconds kShareIdle = 0.02;
 constexpr std::size_t kBeyondShares = 2;
+constexpr std::uint32_t kManyChildren = 4;
 
 TimePoint time_point(Seconds seconds) {
   return TimePoint(Duration(static_cast<std::int64_t>(seconds * 1e9)));
@@ -36,7 +38,9 @@ struct Manner {
 class OwnClient final : public ClientModel {
  public:
   OwnClient(Engine& engine, Manner manner) : engine_(engine), manner_(manner) {
-    if (manner.window > 0) policy_.window_min = policy_.window_max = policy_.window_arriving = manner.window;
+    if (manner.window == 0) return;
+    policy_.window_min = policy_.window_max = policy_.window_arriving = manner.window;
+    policy_.spread = ~std::uint32_t{0};
   }
 
   void offered(PeerNumber self, const std::vector<PeerNumber>& parents) override {
@@ -111,7 +115,7 @@ class OwnClient final : public ClientModel {
       if (slot.gone || peer.set->given_up(slot.id)) continue;
       const auto& parent = engine_.peer(slot.peer);
       for (std::size_t i = 0; i < words; ++i) {
-        auto carry = parent.have[i] | (manner_.cut_through ? parent.taken[i] : 0);
+        auto carry = parent.have[i] | (manner_.cut_through && !parent.rust ? parent.taken[i] : 0);
         const auto full = ones_[i] & twos_[i] & fours_[i];
         carry &= ~full;
         const auto second = ones_[i] & carry;
@@ -135,13 +139,14 @@ class OwnClient final : public ClientModel {
   }
 
   // An open piece of `there`, of those that the fewest parents have.
-  std::uint32_t pick(const Peer& peer, const Bits& there, PieceShare share) {
+  std::uint32_t pick(const Peer& peer, const Bits& there, PieceShare share, const Bits* given = nullptr) {
     const auto words = peer.have.size();
     const auto start = manner_.in_order ? 0 : engine_.random().below(engine_.pieces());
     for (std::uint32_t copies = manner_.in_order ? 8 : 1; copies <= 8; ++copies) {
       for (std::size_t step = 0; step <= words; ++step) {
         const auto i = (start / 64 + step) % words;
         auto open = there[i] & ~peer.have[i] & ~peer.taken[i];
+        if (given != nullptr) open &= ~(*given)[i];
         if (share.count > 1) {
           for (auto rest = open; rest != 0; rest &= rest - 1) {
             const auto piece = i * 64 + static_cast<std::size_t>(std::countr_zero(rest));
@@ -193,16 +198,22 @@ class OwnClient final : public ClientModel {
     if (open > 0) count_copies(peer);
     bool dealt = false;
     const auto try_parent = [&](const ParentSlot& slot, bool beyond) {
-      if (slot.gone || peer.set->given_up(slot.id) || !peer.set->usable(slot.id, length, now, true))
-        return false;
       auto& parent = engine_.peer(slot.peer);
       auto share = share_of(self, slot.peer);
       dealt |= share.count > 1;
       if (beyond) share = {};
+      if (slot.gone || peer.set->given_up(slot.id) ||
+          !peer.set->usable(slot.id, length, now, true, share.count > 1))
+        return false;
       std::uint32_t piece = kNone;
       const bool ready = peer.set->usable(slot.id, length, now);
-      if (ready) piece = pick(peer, parent.have, share);
-      if (piece == kNone && manner_.cut_through) {
+      const bool one_by_one = share.count >= kManyChildren && peer.set->in_flight(slot.id) > 0;
+      if (ready && !one_by_one) piece = pick(peer, parent.have, share);
+      if (piece == kNone && share.count > 1 && parent.have_count == engine_.pieces() &&
+          peer.set->in_flight(slot.id) == 0) {
+        piece = pick(peer, parent.have, {}, &parent.given);
+      }
+      if (piece == kNone && manner_.cut_through && !parent.rust) {
         piece = pick(peer, parent.taken, share);
         if (piece != kNone && circular(self, slot.peer, piece)) piece = kNone;
       }
@@ -277,11 +288,15 @@ class OwnClient final : public ClientModel {
                                          [&](const Fetch& f) { return f.rival && f.piece == late.piece; });
       if (has_rival) continue;
       std::vector<ParentSet::Id> having;
+      bool dealt_only = true;
       for (const auto& slot : peer.parents) {
-        if (!slot.gone && slot.peer != late.parent && bit(engine_.peer(slot.peer).have, late.piece))
-          having.push_back(slot.id);
+        if (slot.gone || slot.peer == late.parent || !bit(engine_.peer(slot.peer).have, late.piece)) continue;
+        having.push_back(slot.id);
+        dealt_only = dealt_only && share_of(self, slot.peer).count > 1;
       }
-      if (having.empty()) continue;
+      // (Where it does not stall the real one waits for 2 s; flows do not stall here unless their parent is
+      // lost.)
+      if (having.empty() || (dealt_only && late.flow != kNoFlow)) continue;
       const auto helper =
           peer.set->hedge({.parent = from->id,
                            .length = static_cast<std::uint64_t>(engine_.piece_bytes(late.piece)),

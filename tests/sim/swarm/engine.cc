@@ -62,6 +62,7 @@ Engine::Engine(const Scenario& scenario, std::uint64_t seed) : scenario_(scenari
     }
   };
   client_ = make(scenario.client);
+  if (scenario.rust_share > 0) rust_ = make(Client::kRust);
   switch (scenario.policy) {
     case Policy::kBrain: tracker_ = brain_tracker(*this, task_, seed, scenario.check); break;
     case Policy::kDragonfly: tracker_ = dragonfly_tracker(*this, task_, seed); break;
@@ -98,12 +99,15 @@ void Engine::build() {
     peer.seed = number < scenario_.seeds;
     peer.have.assign(words, 0);
     peer.taken.assign(words, 0);
+    peer.given.assign(words, 0);
     peer.site =
         peer.seed ? number % scenario_.sites : static_cast<std::uint32_t>(random_.below(scenario_.sites));
     const double place = static_cast<double>(random_.below(1 << 30)) / (1 << 30);
     if (!peer.seed) {
       peer.slow = place < scenario_.slow_share;
       peer.lies = place > 1 - scenario_.lying_share;
+      if (scenario_.rust_share > 0)
+        peer.rust = static_cast<double>(random_.below(1 << 30)) / (1 << 30) < scenario_.rust_share;
     }
     const double rate = peer.seed && scenario_.seed_rate > 0 ? scenario_.seed_rate
                         : peer.slow                          ? scenario_.rate / scenario_.slow_factor
@@ -181,7 +185,7 @@ void Engine::happen(const Event& event) {
     case Kind::kRegister:
       if (!peer.live()) return;
       tracker_->register_peer(
-          event.a, {event.a, peer.seed, peer.seed ? scenario_.deals : client_->takes_offers()}, now_);
+          event.a, {event.a, peer.seed, peer.seed ? scenario_.deals : model(event.a).takes_offers()}, now_);
       break;
     case Kind::kStarted:
       if (peer.live()) tracker_->started(event.a, now_);
@@ -205,11 +209,11 @@ void Engine::happen(const Event& event) {
       return;
     }
     case Kind::kCollect:
-      if (peer.downloading()) client_->collect(event.a);
+      if (peer.downloading()) model(event.a).collect(event.a);
       return;
     case Kind::kWake:
       peer.wake_set = false;
-      if (peer.downloading()) client_->wake(event.a);
+      if (peer.downloading()) model(event.a).wake(event.a);
       return;
     case Kind::kCrash: crash(event.a); return;
     case Kind::kTick:
@@ -273,7 +277,7 @@ void Engine::take_answer(PeerNumber number, const Answer& answer) {
       at(now_ + scenario_.delay, Kind::kStarted, number);
     }
     peer.status = PeerStatus::kDownloading;
-    client_->offered(number, answer.parents);
+    model(number).offered(number, answer.parents);
     return;
   }
   if (!peer.seed) ++result_.to_source;
@@ -286,7 +290,7 @@ void Engine::reschedule(PeerNumber number) {
   auto& peer = peers_[number];
   if (peer.status != PeerStatus::kDownloading) return;
   ++result_.reschedules;
-  if (peer.responses >= client_->most_responses()) {
+  if (peer.responses >= model(number).most_responses()) {
     // It tells that it failed, and reads the rest from the origin.
     ++result_.to_source;
     peer.status = PeerStatus::kSource;
@@ -327,14 +331,15 @@ void Engine::fetch(PeerNumber child, PeerNumber parent, std::uint32_t piece, boo
       break;
     }
   }
+  if (parent != kOrigin) set_bit(peers_[parent].given, piece);
   set_bit(peer.taken, piece);
   peer.fetches.push_back({parent, piece, kNoFlow, now_, 0, rival, false});
   const auto flow = links_.start(parent == kOrigin ? 0 : host_of(parent), host_of(child), piece_bytes(piece),
                                  cap, flow_tag(child, piece), now_);
   peer.fetches.back().flow = flow;
-  if (client_->cut_through() && !rival) {
+  if (model(child).cut_through() && !rival) {
     for (const auto grandchild : peer.children) {
-      if (peers_[grandchild].downloading()) client_->parent_has(grandchild, child, piece, false);
+      if (peers_[grandchild].downloading()) model(grandchild).parent_has(grandchild, child, piece, false);
     }
   }
 }
@@ -432,14 +437,14 @@ void Engine::piece_arrived(PeerNumber child, std::size_t at) {
       }
       break;
     }
-    if (follower.downloading()) client_->parent_has(grandchild, child, fetch.piece, true);
-    if (complete && follower.downloading()) client_->parent_done(grandchild, child);
+    if (follower.downloading()) model(grandchild).parent_has(grandchild, child, fetch.piece, true);
+    if (complete && follower.downloading()) model(grandchild).parent_done(grandchild, child);
   }
   if (complete) return;
   if (peer.status == PeerStatus::kSource) {
     read_source(child);
   } else if (peer.downloading()) {
-    client_->fetched(child, fetch);
+    model(child).fetched(child, fetch);
   }
 }
 
@@ -447,7 +452,7 @@ void Engine::piece_broken(PeerNumber child, std::size_t at) {
   const auto fetch = peers_[child].fetches[at];
   stop_fetch(child, at);
   ++result_.piece_failures;
-  client_->broken(child, fetch, true);
+  model(child).broken(child, fetch, true);
   tracker_->piece_failed(child, fetch.parent, fetch.piece, now_);
   after_tracker();
 }
@@ -465,7 +470,7 @@ void Engine::done(PeerNumber number) {
   peer.status = PeerStatus::kDone;
   peer.done_at = now_;
   while (!peer.fetches.empty()) stop_fetch(number, 0);
-  client_->ended(number);
+  model(number).ended(number);
   if (!peer.seed) --running_;
   at(now_ + scenario_.delay, Kind::kFinished, number, source ? 1 : 0);
 }
@@ -477,7 +482,7 @@ void Engine::crash(PeerNumber number) {
   peer.status = PeerStatus::kCrashed;
   ++result_.crashed;
   while (!peer.fetches.empty()) stop_fetch(number, 0);
-  client_->ended(number);
+  model(number).ended(number);
   const auto outgoing = links_.outgoing(host_of(number));
   for (const auto flow : outgoing) {
     const auto child = static_cast<PeerNumber>(links_.tag(flow) >> 32);
@@ -486,7 +491,7 @@ void Engine::crash(PeerNumber number) {
     }
     links_.cancel(flow, now_);
   }
-  const Seconds notice = scenario_.silent_crash ? client_->notices_silence() : scenario_.delay;
+  const Seconds notice = scenario_.silent_crash ? model(number).notices_silence() : scenario_.delay;
   for (const auto child : peer.children) at(now_ + notice, Kind::kNotice, child, number);
   // The scheduler's connection: broken at once, or found out by its pings.
   at(now_ + (scenario_.silent_crash ? 30 : scenario_.delay), Kind::kLost, number);
@@ -503,11 +508,11 @@ void Engine::notice_gone(PeerNumber child, PeerNumber parent) {
     const auto fetch = peer.fetches[at];
     stop_fetch(child, at);
     ++result_.piece_failures;
-    client_->broken(child, fetch, false);
+    model(child).broken(child, fetch, false);
     tracker_->piece_failed(child, parent, fetch.piece, now_);
   }
   after_tracker();
-  client_->parent_gone(child, parent);
+  model(child).parent_gone(child, parent);
 }
 
 Result Engine::summary() {
@@ -519,6 +524,7 @@ Result Engine::summary() {
       ++result_.done;
       result_.finish_times.push_back(static_cast<float>(peer.done_at));
       result_.makespan = std::max(result_.makespan, peer.done_at);
+      if (peer.rust) result_.rust_makespan = std::max(result_.rust_makespan, peer.done_at);
       if (!peer.slow) result_.fast_makespan = std::max(result_.fast_makespan, peer.done_at);
     } else if (peer.status != PeerStatus::kCrashed) {
       ++result_.unfinished;

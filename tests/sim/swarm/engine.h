@@ -48,12 +48,13 @@ enum class PeerStatus : std::uint8_t { kAbsent, kWaiting, kDownloading, kSource,
 
 struct Peer {
   PeerStatus status = PeerStatus::kAbsent;
-  bool seed = false, slow = false, lies = false;
+  bool seed = false, slow = false, lies = false, rust = false;
   std::uint32_t site = 0;
   std::uint32_t have_count = 0;
   std::uint8_t responses = 0;
   Seconds asked = 0, first_answer = -1, done_at = -1;
   Bits have, taken;  // complete; on their way
+  Bits given;        // of a seed: pieces that it sends or has sent to somebody
   std::vector<ParentSlot> parents;
   std::vector<PeerNumber> children;  // who follows it, also when it is gone
   std::vector<Fetch> fetches;
@@ -133,6 +134,7 @@ class Engine final : public Answers {
     std::vector<PeerNumber> parents;
   };
 
+  ClientModel& model(PeerNumber peer) { return peers_[peer].rust ? *rust_ : *client_; }
   HostNumber host_of(PeerNumber peer) const { return peer + 1; }  // 0 is the origin
   Seconds delay(PeerNumber a, PeerNumber b) const;
   void build();
@@ -158,7 +160,7 @@ class Engine final : public Answers {
   Links links_;
   std::vector<Peer> peers_;
   std::unique_ptr<Tracker> tracker_;
-  std::unique_ptr<ClientModel> client_, seed_client_;
+  std::unique_ptr<ClientModel> client_, rust_;
   std::priority_queue<Event, std::vector<Event>, std::greater<>> events_;
   std::vector<Answer> answers_;
   std::vector<std::uint32_t> free_answers_;

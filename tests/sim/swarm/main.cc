@@ -20,6 +20,7 @@ int main(int argc, char** argv) {
     if (k == "srate") s.seed_rate = v;
     if (k == "piece") s.piece = v * kMiB;
     if (k == "deals") s.deals = v != 0;
+    if (k == "rust") s.rust_share = v;
     if (k == "warm") s.warm = v != 0;
     if (k == "seeds") s.seeds = static_cast<std::uint32_t>(v);
     if (k == "sites") s.sites = static_cast<std::uint32_t>(v);
@@ -36,6 +37,7 @@ int main(int argc, char** argv) {
   auto r = run(s, seed);
   fmt::print("injected {:.2f} seed bytes {:.2f} use", r.injected / r.bound, r.seed_bytes / s.bytes);
   for (auto u : r.use) fmt::print(" {:.0f}", u * 100);
+  if (s.rust_share > 0) fmt::print(" | unmodified ones {:.3f}x", r.rust_makespan / r.bound);
   fmt::print("\n");
   fmt::print(
       "{}/{}: bound {:.1f} makespan {:.1f} ({:.3f}x) median {:.1f} p99 {:.1f} fast {:.1f} ({:.3f})| done {} "

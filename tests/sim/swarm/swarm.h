@@ -31,6 +31,7 @@ struct Scenario {
   double piece = 0;  // bytes; 0: as clients reckon it, a power of two of 4 to 64 MiB
   Client client = Client::kD7y;
   Policy policy = Policy::kBrain;
+  double rust_share = 0;  // of the peers that are unmodified Dragonfly clients, whatever `client` says
   std::uint32_t seeds = 1;
   bool deals = true;     // seeds are d7y's: they deal their pieces out among their children
   bool warm = true;      // the first seed has everything before anyone asks
@@ -58,6 +59,7 @@ struct Result {
   Seconds bound = 0;     // nobody can do it faster
   Seconds makespan = 0;  // until the last of those who live
   Seconds median = 0, p99 = 0;
+  Seconds rust_makespan = 0;                                // of unmodified clients among others
   Seconds fast_makespan = 0;                                // of hosts that are not slow
   Seconds first_parents_median = 0, first_parents_p99 = 0;  // from registration to the first answer
   double origin_bytes = 0, cross_site_bytes = 0, peer_bytes = 0;

@@ -54,7 +54,10 @@ TEST_CASE("our own clients share the work") {
   scenario.check = false;
   scenario.bytes = 2 * kGiB;
   const auto result = run(scenario, 1);
-  CHECK(result.makespan <= 2.8 * result.bound);
+  CHECK(result.makespan <= 1.25 * result.bound);
+  CHECK(result.seed_bytes <= 1.15 * scenario.bytes);
+  scenario.peers = 300;
+  CHECK(run(scenario, 1).makespan <= 1.3 * result.bound);
 }
 
 TEST_CASE("the same seed gives the same run") {
