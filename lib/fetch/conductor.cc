@@ -172,7 +172,7 @@ Task<Result<void>> Conductor::learn_from_source(bool begun) {
                     source::redacted(request.url));
   }
   version_ = info.version;
-  if (!info.length) ranges_ = false;
+  if (!info.length || !info.accepts_ranges) ranges_ = false;
   auto facts = facts_of(info);
   auto created = co_await parts_.store.create(facts);
   if (!created) co_return std::move(created).error();

@@ -30,6 +30,11 @@ void Conductor::distrust(std::vector<Suspects::Evidence> evidence, bool all_from
     return;
   }
   misled_ = true;
+  if (parts_.metrics != nullptr) {
+    parts_.metrics
+        ->counter("d7y_content_wrong", "Downloads whose content from peers was not what its digest says.")
+        .add();
+  }
   auto another = [&](const Suspects::Evidence& piece) { return piece.peer_id != evidence.front().peer_id; };
   if (!evidence.empty() && std::none_of(evidence.begin(), evidence.end(), another))
     accused_ = evidence.front();
@@ -49,6 +54,11 @@ void Conductor::judge() {
     log_.warn(
         "peer {} gave wrong bytes as piece {} of task {}; its host is not asked for anything for a while",
         liar.peer_id, liar.number, task_id_);
+    if (parts_.metrics == nullptr) continue;
+    parts_.metrics
+        ->counter("d7y_peers_banned",
+                  "Peers that were found to have given wrong bytes, and left out for a while.")
+        .add();
   }
 }
 

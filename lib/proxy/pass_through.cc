@@ -65,6 +65,7 @@ Task<void> Proxy::pass_through(Exchange& exchange, Route route) {
   AnswerCache::Found stale;
   if (!key.empty()) {
     if (auto kept = kept_for(exchange, key); kept.answer) {
+      if (numbers_) numbers_->kept.add();
       auto given = co_await answer_kept(exchange, std::move(kept));
       if (!given) exchange.failure = given.error().message();
       if (!given) exchange.responder.abort();
@@ -102,6 +103,7 @@ Task<void> Proxy::pass_through(Exchange& exchange, Route route) {
   // Who writes to a repository sees what he wrote.
   if (!reads && !exchange.scope.empty()) kept_.forget(exchange.scope + "/");
   if (stale.answer && answer.status == 304) {
+    if (numbers_) numbers_->renewed.add();
     kept_.renew(key, parts_.world.now());
     stale.age = {};
     auto given = co_await answer_kept(exchange, std::move(stale));
@@ -111,6 +113,7 @@ Task<void> Proxy::pass_through(Exchange& exchange, Route route) {
     exchange.responder.abort();
     co_return;
   }
+  if (numbers_ && !key.empty()) numbers_->not_kept.add();
   if (answer.status == 101) {
     auto far = fetched->take_stream();
     auto joined = join(exchange, std::move(answer), std::move(far));

@@ -9,6 +9,9 @@
 namespace d7y::proxy {
 namespace {
 
+// With proxy.registryMirror.manifestCacheTTL. "renewed": the registry was asked, and had nothing new.
+constexpr std::string_view kManifestHelp =
+    "Manifests and lists of tags that may be kept, by where their answers came from.";
 const Labels kPrefetchLabels = {{"type", "0"}, {"tag", ""}, {"app", ""}, {"priority", "0"}};
 
 // Whether both are the same, in a time that does not tell where they differ.
@@ -30,7 +33,10 @@ Proxy::Numbers::Numbers(Metrics& metrics)
       prefetches(metrics.counter("dragonfly_client_prefetch_task_total",
                                  "Whole tasks that were begun behind a ranged request.", kPrefetchLabels)),
       prefetch_failures(metrics.counter("dragonfly_client_prefetch_task_failure_total",
-                                        "Those of them that failed.", kPrefetchLabels)) {}
+                                        "Those of them that failed.", kPrefetchLabels)),
+      kept(metrics.counter("d7y_proxy_manifests", kManifestHelp, {{"from", "cache"}})),
+      renewed(metrics.counter("d7y_proxy_manifests", kManifestHelp, {{"from", "renewed"}})),
+      not_kept(metrics.counter("d7y_proxy_manifests", kManifestHelp, {{"from", "registry"}})) {}
 
 class Proxy::Port final : public http::Handler {
  public:

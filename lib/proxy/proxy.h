@@ -103,6 +103,7 @@ class Proxy final : public http::Handler {
   struct Numbers {
     explicit Numbers(Metrics& metrics);
     Counter &requests, &failures, &via_tasks, &prefetches, &prefetch_failures;
+    Counter &kept, &renewed, &not_kept;  // requests that may be answered from what is kept, and how they were
   };
 
   Proxy(ProxyParts parts, ProxyOptions options, Rules rules, Rules intercept, Registries registries);

@@ -96,6 +96,12 @@ TEST_CASE("a kept manifest is given without asking, with its conditions, for its
   CHECK(rig.get(kManifest).body == "{\"b\":2}");
   CHECK(rig.get(kManifest).body == "{\"b\":2}");
   CHECK(rig.origin.requests() == 5);
+  auto counted = [&](std::string_view from) {
+    return rig.metrics.counter("d7y_proxy_manifests", "", {{"from", std::string(from)}}).value();
+  };
+  CHECK(counted("cache") == 6);
+  CHECK(counted("renewed") == 2);  // once because its client insisted
+  CHECK(counted("registry") == 3);
 }
 
 TEST_CASE("a kept manifest is only for those whom its registry accepts") {

@@ -40,7 +40,10 @@ Task<void> Peer::live() {
   // Lives as long as the process: a crash destroys this frame and all it holds.
   struct Running {
     Peer& peer;
-    ~Running() { peer.node_ = nullptr; }
+    ~Running() {
+      peer.node_ = nullptr;
+      peer.metrics_ = nullptr;
+    }
   };
   Metrics metrics;
   node::NodeOptions options;
@@ -57,6 +60,7 @@ Task<void> Peer::live() {
   auto node = std::move(*opened);
   Running running{*this};
   node_ = node.get();
+  metrics_ = &metrics;
   opened_.notify_all();
   while (!stop_) {
     auto woken = co_await stopping_.wait(Deadline::never());

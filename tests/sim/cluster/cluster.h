@@ -73,7 +73,8 @@ class Peer {
   Peer(Cluster& cluster, Host& host, node::DaemonConfig config);
 
   Host& host() { return host_; }
-  node::Node* node() { return node_; }  // null while it is not open
+  node::Node* node() { return node_; }     // null while it is not open
+  Metrics* metrics() { return metrics_; }  // its node's; likewise
   node::DaemonConfig& config() { return config_; }
   fetch::EngineOptions& engine() { return engine_; }                // for the next start
   const std::optional<Error>& failure() const { return failure_; }  // why it could not open
@@ -105,6 +106,7 @@ class Peer {
   node::DaemonConfig config_;
   fetch::EngineOptions engine_;
   node::Node* node_ = nullptr;
+  Metrics* metrics_ = nullptr;
   std::optional<Error> failure_;
   bool stop_ = false, stopped_ = false;
   Signal opened_, stopping_;

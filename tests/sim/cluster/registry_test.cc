@@ -2,6 +2,7 @@
 #include <doctest/doctest.h>
 
 #include "base/hash.h"
+#include "net/http/client.h"
 #include "sim/cluster/cluster.h"
 
 using namespace d7y;
@@ -66,5 +67,64 @@ TEST_CASE("so it does when all want it at once") {
         CHECK(fleet.cluster.origin().body_bytes() == size);
       }
     }
+  }
+}
+
+namespace {
+
+std::string add_blob(sim::Cluster& cluster, std::uint64_t seed) {
+  auto bytes = sim::random_bytes(8_MiB, seed);
+  Hasher hasher(HashKind::kSha256);
+  hasher.update(as_bytes(bytes));
+  auto path = "/v2/app/blobs/sha256:" + hasher.hex();
+  cluster.origin().serve(path, bytes);
+  return path;
+}
+
+// From the request to the first byte of its answer's body.
+Task<Result<Duration>> first_byte(sim::Host& client_host, http::Client& client, std::string url) {
+  const auto began = client_host.now();
+  http::Request request;
+  request.url = std::move(url);
+  CO_TRY(auto response, co_await client.fetch(std::move(request), Deadline::never()));
+  std::byte one{};
+  CO_TRY(auto got, co_await response.read(MutableBytes(&one, 1), Deadline::never()));
+  if (got == 0) co_return error(ErrorCode::kProtocol, "an empty layer");
+  const auto took = client_host.now() - began;
+  CO_TRY(auto rest, co_await response.read_all(64_MiB, Deadline::never()));
+  if (rest.size() + 1 != 8_MiB) co_return error(ErrorCode::kProtocol, "{} bytes", rest.size() + 1);
+  co_return took;
+}
+
+}  // namespace
+
+TEST_CASE(
+    "the first byte of a layer that nobody has: each host on its way asks the registry what it is, once") {
+  for (bool with_seed : {true, false}) {
+    CAPTURE(with_seed);
+    sim::Cluster cluster(1);
+    const auto trip = 200ms;  // to the registry and back
+    auto& runtime = cluster.sim().add_host({.name = "runtime"});
+    cluster.add_scheduler();
+    auto* seed = with_seed ? &cluster.add_seed() : nullptr;
+    auto& peer = cluster.add_peer();
+    peer.config().proxy.mirror_addr = cluster.origin().url("");
+    cluster.start();
+    std::vector<sim::Host*> near = {&peer.host(), &runtime};
+    if (seed != nullptr) near.push_back(&seed->host());
+    for (auto* host : near)
+      cluster.sim().fabric().set_link(*host, cluster.origin().host(), {.latency = trip / 2});
+    http::Client client(runtime, {});
+    auto ask = [&](const std::string& url) {
+      auto took = cluster.sim().run(first_byte(runtime, client, url), 100s);
+      REQUIRE_MESSAGE(took.ok(), took.error().message());
+      return *took;
+    };
+    const auto proxy = "http://" + peer.host().address(4001).to_string();
+    // The first ones make the connections.
+    (void)ask(proxy + add_blob(cluster, 1));
+    (void)ask(cluster.origin().url(add_blob(cluster, 2)));
+    CHECK(ask(cluster.origin().url(add_blob(cluster, 3))) < trip + 5ms);
+    CHECK(ask(proxy + add_blob(cluster, 4)) < (with_seed ? 3 : 2) * trip + 10ms);
   }
 }

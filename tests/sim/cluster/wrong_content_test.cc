@@ -103,6 +103,9 @@ TEST_CASE("one liar among honest parents is found out by name") {
     street.lies(2);
     auto misled = street.fetch(3, blob);
     CHECK_MESSAGE(misled->right(), misled->verdict());
+    REQUIRE(street.peers[3]->metrics() != nullptr);
+    CHECK(street.peers[3]->metrics()->counter("d7y_content_wrong", "").value() == 1);
+    CHECK(street.peers[3]->metrics()->counter("d7y_peers_banned", "").value() == 1);
     // The others are asked as before.
     auto next = street.fetch(3, other);
     CHECK_MESSAGE(next->right(), next->verdict());
