@@ -186,6 +186,27 @@ void Storm::judge_origin() {
                    request.target);
     break;
   }
+  for (auto& content : contents_) {
+    const auto& file = origin.file(content->path);
+    std::uint64_t size = 0;
+    for (const auto& version : file.versions) size = std::max<std::uint64_t>(size, version->size());
+    // Alone, each download that may ask the origin reads it once, each seed once for others. Twice, where an
+    // origin answers a look at the first byte with everything, or where what came from peers proves wrong in
+    // the end. And each fault that takes away what was read makes one of them begin again.
+    auto readers = static_cast<std::size_t>(
+        std::count_if(members_.begin(), members_.end(), [](const Member& member) { return member.seed; }));
+    for (const auto& wanted : wanted_) {
+      readers += wanted->content == content.get() && wanted->fetch && !wanted->options.disable_back_to_source;
+    }
+    const auto most = 2 * readers + triggers_;
+    if (size == 0) continue;
+    auto times = static_cast<double>(file.body_bytes) / static_cast<double>(size);
+    report_.origin_use = std::max(report_.origin_use, times / static_cast<double>(most));
+    if (times > static_cast<double>(most)) {
+      promise_broken("{} was read {:.1f} times from the origin, {} are explained", content->path, times,
+                     most);
+    }
+  }
 }
 
 void Storm::judge_schedulers() {

@@ -49,9 +49,9 @@ std::size_t allocated() {
 void tell(int to, const StormReport& report, std::size_t left_over) {
   std::string text = fmt::format(
       "{} downloads: {} right, {} failed, {} crashed, {} cancelled; {} faults; {:.1f} s; "
-      "origin {} bytes; {}\n",
+      "origin {} bytes, {:.2f} of what is explained; {}\n",
       report.downloads, report.right, report.failed, report.crashed, report.cancelled, report.faults,
-      report.seconds, report.origin_bytes, report.weather);
+      report.seconds, report.origin_bytes, report.origin_use, report.weather);
   for (const auto& what : report.broken) text += "! " + what + "\n";
   if (left_over > kLeftOver) text += fmt::format("! {} bytes of memory were not given back\n", left_over);
   for (std::size_t at = 0; at < text.size();) {

@@ -33,6 +33,7 @@ struct StormReport {
   std::size_t downloads = 0, right = 0, failed = 0, crashed = 0, cancelled = 0, faults = 0;
   double seconds = 0;  // of virtual time
   std::uint64_t origin_bytes = 0, moved_bytes = 0;
+  double origin_use = 0;  // of the times that a content may be read from the origin, for the worst content
   std::uint64_t fingerprint = 0;
   std::string timeline;
 };
