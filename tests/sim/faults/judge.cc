@@ -88,16 +88,17 @@ void Storm::look_into_stores() {
   for (auto& member : members_) {
     auto& peer = *member.peer;
     if (!peer.host().running() || peer.node() == nullptr) continue;
-    if (peer.node()->engine().running() > 0) {
-      promise_broken("{} still counts {} running downloads", peer.host().name(),
-                     peer.node()->engine().running());
-    }
     peer.host().spawn(look_into_store(member, false));
   }
+  // A seed may still be at work for somebody who has it all by now.
   cluster_.run_for(30s);
   for (auto& member : members_) {
     auto& peer = *member.peer;
     if (!peer.host().running() || peer.node() == nullptr) continue;
+    if (peer.node()->engine().running() > 0) {
+      promise_broken("{} still counts {} running downloads", peer.host().name(),
+                     peer.node()->engine().running());
+    }
     auto stats = peer.node()->store().stats();
     if (stats.pinned + stats.in_flight > 0) {
       promise_broken("the store of {} still has {} tasks pinned, {} pieces in flight", peer.host().name(),

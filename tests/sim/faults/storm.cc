@@ -222,8 +222,12 @@ StormReport Storm::run() {
   for (auto i = before; i < wanted_.size(); ++i) {
     auto& wanted = *wanted_[i];
     if (!wanted.fetch || wanted.fetch->ok() || wanted.wrong_digest || wanted.fetch->crashed()) continue;
-    // Who says what the bytes are hears that others have other ones, if the origin made it so.
-    bool particular = !wanted.options.digest.empty() || wanted.options.range;
+    // Who says what the bytes are hears that others have other ones, if the origin made it so; and with it
+    // whoever reads the same bytes on the same machine.
+    bool particular = std::any_of(wanted_.begin(), wanted_.end(), [&](const auto& other) {
+      return other->member == wanted.member && other->content == wanted.content &&
+             (!other->options.digest.empty() || other->options.range);
+    });
     if (!particular || !(wanted.content->changes || wanted.content->undetected)) {
       promise_broken("{} wanted {} after the storm and did not get it: {}",
                      wanted.member->peer->host().name(), wanted.content->path, wanted.fetch->verdict());
