@@ -145,8 +145,10 @@ Result<void> PieceClaim::write(Bytes bytes) {
   return {};
 }
 
+bool PieceClaim::awaited() const { return !superseded() && flight_->moved.has_waiters(); }
+
 Result<void> PieceClaim::publish() {
-  if (buffered_ == 0 || superseded() || !flight_->moved.has_waiters()) return {};
+  if (buffered_ == 0 || !awaited()) return {};
   return flush();
 }
 

@@ -68,6 +68,8 @@ class PieceClaim {
   // Call it before waiting for the network: if a follower has nothing left to do, what is buffered
   // is written now. Free when there is nothing to do.
   Result<void> publish();
+  // Somebody waits for bytes of the piece.
+  bool awaited() const;
   // Waits until what was committed is on disk or has failed to get there; complete() does so too, but
   // holds up the loop for it. Nothing to wait for is free.
   Task<void> settled();

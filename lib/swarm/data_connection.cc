@@ -18,8 +18,10 @@ constexpr std::uint64_t kMiB = 1 << 20;
 constexpr Duration kFastMiB = std::chrono::milliseconds(4);
 // How often is looked at what those do.
 constexpr auto kLook = std::chrono::milliseconds(100);
-// Bytes after which others get their turn on the loop.
+// Bytes after which others get their turn on the loop, and after which somebody who waits for them sees them:
+// a parent that is fast enough would have us read whole pieces before.
 constexpr std::uint64_t kYieldAfter = std::uint64_t{1} << 20;
+constexpr std::uint64_t kShowAfter = std::uint64_t{256} << 10;
 // A piece whose beginning is here already is fetched from there on if that saves this much.
 constexpr std::uint64_t kWorthSkipping = std::uint64_t{1} << 20;
 
@@ -251,7 +253,6 @@ Task<void> DataConnection::follow(std::shared_ptr<world::Receiving> receiving, s
 
 // The bytes of one chunk, into the piece they belong to, or nowhere if nobody wants it any more.
 Task<Result<void>> DataConnection::take_chunk() {
-  std::uint64_t without_wait = 0;
   while (reader_.body_left() > 0) {
     Request* request = wanted();
     if (request == nullptr) {
@@ -286,7 +287,7 @@ Task<Result<void>> DataConnection::take_chunk() {
       if (auto receiving = request->claim->lend(*stream_, most)) {
         Task<void> following = follow(std::move(receiving), most);
         co_await following;
-        without_wait = 0;
+        without_wait_ = 0;
         continue;
       }
     }
@@ -295,13 +296,19 @@ Task<Result<void>> DataConnection::take_chunk() {
     switch (step.state) {
       case ReceiveStep::State::kMoved:
         fast_ = step.bytes >= kFast;
-        without_wait += step.bytes;
+        without_wait_ += step.bytes;
         arrived(request, step.bytes);
         // Only this piece's trouble; the rest of its bytes is skipped.
-        if (step.refused) fail(chunk_of_, *request, std::move(*step.refused));
-        if (without_wait >= kYieldAfter) {
+        if (step.refused) {
+          fail(chunk_of_, *request, std::move(*step.refused));
+          break;
+        }
+        if (without_wait_ >= kYieldAfter || (without_wait_ >= kShowAfter && request->claim->awaited())) {
+          if (auto published = request->claim->publish(); !published) {
+            fail(chunk_of_, *request, std::move(published).error());
+          }
+          without_wait_ = 0;
           co_await sleep_until(world_.now());
-          without_wait = 0;
         }
         break;
       case ReceiveStep::State::kPaced:
@@ -310,7 +317,7 @@ Task<Result<void>> DataConnection::take_chunk() {
         last_byte_ = world_.now();
         if (auto again = requests_.find(chunk_of_); again != requests_.end())
           again->second->last_byte = world_.now();
-        without_wait = 0;
+        without_wait_ = 0;
         break;
       case ReceiveStep::State::kWouldBlock: {
         if (auto published = request->claim->publish(); !published) {
@@ -318,7 +325,7 @@ Task<Result<void>> DataConnection::take_chunk() {
           break;
         }
         CO_OK(co_await stream_->readable().wait(Deadline::never()));
-        without_wait = 0;
+        without_wait_ = 0;
         break;
       }
       case ReceiveStep::State::kEnd:

@@ -84,6 +84,7 @@ class DataConnection : public std::enable_shared_from_this<DataConnection> {
   std::unique_ptr<world::Stream> stream_;
   TokenBucket* limit_;
   vortex::AnswerReader reader_;
+  std::uint64_t without_wait_ = 0;  // bytes of bodies, since others on the loop had their turn
   std::vector<std::byte> buffer_;
   Bytes ahead_;  // of buffer_, not used yet
   std::uint32_t chunk_of_ = 0;
