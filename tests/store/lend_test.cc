@@ -64,7 +64,7 @@ struct Stage {
 };
 
 Task<Stage> set_up(world::World& world, std::string folder) {
-  REQUIRE(world.receiver() != nullptr);  // a real world has one where there are two processors
+  REQUIRE(world.receiver() != nullptr);
   Stage stage;
   stage.store = co_await open_store(world, folder);
   stage.task = co_await make_task(*stage.store, facts_of(an_id(1), stage.content.size(), kPiece));
@@ -218,6 +218,7 @@ void run_simulated(Case each) {
 #define LEND_TEST(name, each)                               \
   TEST_CASE(name " (simulated)") { run_simulated(each); }   \
   TEST_CASE(name " (with threads)") {                       \
+    ::setenv("D7Y_RECEIVING_THREADS", "2", 1);              \
     for (int round = 0; round < 5; ++round) run_real(each); \
   }
 
