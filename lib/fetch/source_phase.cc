@@ -228,8 +228,7 @@ Task<void> SourcePhase::follow(store::PieceClaim& claim, Stream& stream,
   auto& world = conductor_.parts_.world;
   auto began = world.now();
   for (std::uint64_t counted = 0;;) {
-    claim.catch_up();
-    auto state = receiving->state();
+    auto state = claim.catch_up(*receiving);
     if (auto fresh = state.taken - counted; fresh > 0) {
       counted = state.taken;
       stream.at += fresh;

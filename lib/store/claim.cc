@@ -195,11 +195,11 @@ Result<void> PieceClaim::write_out(Bytes fresh) {
 
 std::shared_ptr<world::Receiving> PieceClaim::lend(world::Stream& stream, std::uint64_t most) {
   auto* receiver = task_->store_.world_.receiver();
-  if (receiver == nullptr || !flight_) return nullptr;
+  if (receiver == nullptr || !flight_ || lent_) return nullptr;
   Flight& flight = *flight_;
   most = std::min(most, remaining());
-  if (flight.state != Flight::kOpen || flight.writers != 1 || flight.moved.has_waiters() ||
-      most < kWorthLending)
+  if (flight.state != Flight::kOpen || flight.receiving || flight.writers != 1 ||
+      flight.moved.has_waiters() || most < kWorthLending)
     return nullptr;
   // What is being written behind our back would have to be waited for; the next piece is soon enough.
   if (flight.pending > 0) return nullptr;
@@ -221,13 +221,17 @@ std::shared_ptr<world::Receiving> PieceClaim::lend(world::Stream& stream, std::u
   return flight.receiving;
 }
 
-void PieceClaim::catch_up() {
-  if (!lent_ || !flight_) return;
+world::Receiving::State PieceClaim::catch_up(world::Receiving& receiving) {
+  // Before the claim follows: others go on meanwhile, and what has ended by now has ended for the claim too,
+  // but not the other way round.
+  auto state = receiving.state();
+  if (!lent_ || !flight_) return state;
   task_->note_received(*flight_);
-  if (flight_->receiving) return;
+  if (flight_->receiving) return state;
   lent_ = false;
   position_ = flight_->received_to;
   if (!skipped_) crc_ = flight_->received_crc;
+  return state;
 }
 
 Task<void> PieceClaim::settled() {

@@ -78,7 +78,9 @@ class PieceClaim {
   // is done with the claim but catch_up(), which is called each time the receiving has changed. It may also
   // end because a rival wants the piece, or with the claim; then the next read of the stream goes on.
   std::shared_ptr<world::Receiving> lend(world::Stream& stream, std::uint64_t most);
-  void catch_up();
+  // Brings the claim up to what `receiving` has done, and tells that. A claim whose receiving is told as
+  // ended is its holder's again: it goes on where the receiving stopped, neither before nor behind.
+  world::Receiving::State catch_up(world::Receiving& receiving);
   // CRC-32 of the bytes this claim has received from position 0 on.
   std::uint32_t crc() const { return crc_; }
 

@@ -237,8 +237,7 @@ Task<void> DataConnection::follow(std::shared_ptr<world::Receiving> receiving, s
   for (std::uint64_t counted = 0;;) {
     Request* request = wanted();
     if (request == nullptr) receiving->stop();
-    if (request != nullptr) request->claim->catch_up();
-    auto state = receiving->state();
+    auto state = request == nullptr ? receiving->state() : request->claim->catch_up(*receiving);
     if (auto fresh = state.taken - counted; fresh > 0) {
       counted = state.taken;
       arrived(request, fresh);

