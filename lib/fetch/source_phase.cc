@@ -10,10 +10,6 @@ namespace {
 
 // How long a piece in other hands is left alone at most.
 constexpr auto kBusyPause = std::chrono::milliseconds(500);
-// A stream that brings so much at once is worth other hands than the loop's.
-constexpr std::size_t kFast = 128 << 10;
-constexpr std::uint64_t kMiB = 1 << 20;
-constexpr Duration kFastMiB = std::chrono::milliseconds(4);
 // How often is looked at what those do.
 constexpr auto kLook = std::chrono::milliseconds(100);
 
@@ -216,7 +212,7 @@ Task<Result<void>> SourcePhase::fill_once(store::PieceClaim& claim, Stream& stre
                       source::redacted(conductor_.wish_.message.url()), stream.end - stream.at);
     }
     stream.at += *got;
-    stream.fast = *got >= kFast;
+    stream.fast = world.receiver() != nullptr && world.receiver()->terms().fast(*got);
     CO_OK(claim.commit(*got));
   }
   co_return Result<void>{};
@@ -236,7 +232,7 @@ Task<void> SourcePhase::follow(store::PieceClaim& claim, Stream& stream,
       conductor_.bytes_arrived(fresh);
     }
     if (state.ended) {
-      stream.fast = counted == ordered && (world.now() - began) * kMiB <= kFastMiB * ordered;
+      stream.fast = counted == ordered && world.receiver()->terms().fast(ordered, world.now() - began);
       co_return;
     }
     (void)co_await receiving->changed().wait(Deadline::in(kLook, world.now()));

@@ -13,8 +13,6 @@ namespace {
 
 // Shorter pieces are written at once; in buffers.
 constexpr std::size_t kBehindFrom = 4;
-// Less is received before another thread has begun.
-constexpr std::uint64_t kWorthLending = std::uint64_t{1} << 20;
 
 }  // namespace
 
@@ -199,7 +197,7 @@ std::shared_ptr<world::Receiving> PieceClaim::lend(world::Stream& stream, std::u
   Flight& flight = *flight_;
   most = std::min(most, remaining());
   if (flight.state != Flight::kOpen || flight.receiving || flight.writers != 1 ||
-      flight.moved.has_waiters() || most < kWorthLending)
+      flight.moved.has_waiters() || most < receiver->terms().least)
     return nullptr;
   // What is being written behind our back would have to be waited for; the next piece is soon enough.
   if (flight.pending > 0) return nullptr;

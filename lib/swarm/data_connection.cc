@@ -12,10 +12,6 @@ namespace {
 
 // Headers are small; what is read beyond them is copied once into its piece.
 constexpr std::size_t kReadAhead = 4096;
-// A connection that brings so much at once is worth other hands than the loop's.
-constexpr std::size_t kFast = 128 << 10;
-constexpr std::uint64_t kMiB = 1 << 20;
-constexpr Duration kFastMiB = std::chrono::milliseconds(4);
 // How often is looked at what those do.
 constexpr auto kLook = std::chrono::milliseconds(100);
 // Bytes after which others get their turn on the loop, and after which somebody who waits for them sees them:
@@ -243,7 +239,7 @@ Task<void> DataConnection::follow(std::shared_ptr<world::Receiving> receiving, s
       arrived(request, fresh);
     }
     if (state.ended) {
-      fast_ = counted == ordered && (world_.now() - began) * kMiB <= kFastMiB * ordered;
+      fast_ = counted == ordered && world_.receiver()->terms().fast(ordered, world_.now() - began);
       co_return;
     }
     (void)co_await receiving->changed().wait(Deadline::in(kLook, world_.now()));
@@ -294,7 +290,7 @@ Task<Result<void>> DataConnection::take_chunk() {
                              request->options->limit, world_.now());
     switch (step.state) {
       case ReceiveStep::State::kMoved:
-        fast_ = step.bytes >= kFast;
+        fast_ = world_.receiver() != nullptr && world_.receiver()->terms().fast(step.bytes);
         without_wait_ += step.bytes;
         arrived(request, step.bytes);
         // Only this piece's trouble; the rest of its bytes is skipped.

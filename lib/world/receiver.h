@@ -20,6 +20,7 @@
 #include <vector>
 
 #include "base/bytes.h"
+#include "base/deadline.h"
 #include "base/notify.h"
 #include "base/result.h"
 
@@ -64,7 +65,20 @@ class Receiver {
     std::uint32_t crc = 0;     // CRC-32 of what comes before
   };
 
+  // When a loan pays, by measurements of production's (docs/performance.md).
+  struct Terms {
+    std::uint64_t least = std::uint64_t{1} << 20;     // bytes; fewer are here before another thread has begun
+    std::size_t burst = 128 << 10;                    // bytes that a fast stream brings at once
+    Duration per_mib = std::chrono::milliseconds(4);  // and one that was lent, if it is to be lent again
+
+    bool fast(std::size_t at_once) const { return at_once >= burst; }
+    bool fast(std::uint64_t bytes, Duration took) const {
+      return took * (1 << 20) <= per_mib * static_cast<std::int64_t>(bytes);
+    }
+  };
+
   virtual ~Receiver() = default;
+  virtual const Terms& terms() const = 0;
   // Lends `stream`, which is not read by others meanwhile; writing on it goes on. `ahead` was read before and
   // is written first; copied. Null: not this stream, or all hands are full; read it yourself.
   virtual std::unique_ptr<Receiving> start(Stream& stream, std::shared_ptr<File> file, const Order& order,

@@ -28,6 +28,7 @@ class ReceivingThreads final : public Receiver {
   ReceivingThreads(const ReceivingThreads&) = delete;
   ReceivingThreads& operator=(const ReceivingThreads&) = delete;
 
+  const Terms& terms() const override { return terms_; }
   std::unique_ptr<Receiving> start(Stream& stream, std::shared_ptr<File> file, const Order& order,
                                    Bytes ahead) override;
 
@@ -42,6 +43,7 @@ class ReceivingThreads final : public Receiver {
 
   World& world_;
   const unsigned most_;
+  const Terms terms_;
   std::vector<std::thread> threads_;
 
   std::mutex mutex_;  // of what follows

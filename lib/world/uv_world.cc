@@ -33,14 +33,15 @@ using namespace std::chrono_literals;
 constexpr Duration kTurn = 500us;
 constexpr std::size_t kEventsPerLook = 8;
 
-// Threads that receive into files, as the environment's D7Y_RECEIVING_THREADS says; off without it, until
-// they have been tried for longer (docs/performance.md). Two write about as fast as one file can be written.
-constexpr unsigned long kMostReceivingThreads = 8;
+// Threads that receive into files; the environment's D7Y_RECEIVING_THREADS says another number, 0 for none.
+// Two write about as fast as one file can be written; one processor has no use for them.
+constexpr unsigned kReceivingThreads = 2, kMostReceivingThreads = 8;
 
 unsigned receiving_threads() {
-  const char* wanted = std::getenv("D7Y_RECEIVING_THREADS");
-  if (wanted == nullptr) return 0;
-  return static_cast<unsigned>(std::min(std::strtoul(wanted, nullptr, 10), kMostReceivingThreads));
+  if (const char* wanted = std::getenv("D7Y_RECEIVING_THREADS"); wanted != nullptr)
+    return static_cast<unsigned>(
+        std::min<unsigned long>(std::strtoul(wanted, nullptr, 10), kMostReceivingThreads));
+  return uv_available_parallelism() > 1 ? kReceivingThreads : 0;
 }
 
 Duration read_clock(clockid_t clock) {

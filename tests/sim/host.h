@@ -39,6 +39,7 @@ struct HostOptions {
   std::uint32_t cpus = 4;
   std::size_t descriptors = 65536;  // open files, streams and listeners together
   bool receives = false;            // has a Receiver for fast streams
+  world::Receiver::Terms terms;     // of that
 };
 
 class Host final : public world::World {
@@ -149,7 +150,7 @@ class Host final : public world::World {
   Sink log_{*this};
   Disk disk_;
   HostNetwork network_{*this};
-  HostReceiver receiver_{*this};
+  HostReceiver receiver_{*this, options_.terms};
   Link uplink_, downlink_, loopback_;
   std::set<SimStream*> streams_;
   std::multimap<Address, SimListener*> listeners_;

@@ -9,8 +9,9 @@ class Host;
 
 class HostReceiver final : public world::Receiver {
  public:
-  explicit HostReceiver(Host& host) : host_(host) {}
+  HostReceiver(Host& host, const Terms& terms) : host_(host), terms_(terms) {}
 
+  const Terms& terms() const override { return terms_; }
   std::unique_ptr<world::Receiving> start(world::Stream& stream, std::shared_ptr<world::File> file,
                                           const Order& order, Bytes ahead) override;
 
@@ -20,6 +21,7 @@ class HostReceiver final : public world::Receiver {
  private:
   friend class HostReceiving;
   Host& host_;
+  Terms terms_;
   std::size_t running_ = 0, started_ = 0;
 };
 

@@ -42,7 +42,11 @@ void Storm::cast() {
   auto count = options_.nodes - schedulers;
   for (std::size_t i = 0; i < count; ++i) {
     bool seed = i < seeds;
-    auto& peer = seed ? cluster_.add_seed() : cluster_.add_peer();
+    HostOptions host;
+    host.receives = random_.chance(0.5);
+    // Pieces are short here; all that comes is lent.
+    host.terms = {.least = 1, .burst = 1, .per_mib = 1s};
+    auto& peer = seed ? cluster_.add_seed(host) : cluster_.add_peer(host);
     if (small_pieces_) {
       peer.engine().piece_length = kSmallPiece;
       peer.engine().small_content = random_.chance(0.5) ? 0 : kSmallPiece;
