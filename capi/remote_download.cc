@@ -4,6 +4,7 @@
 
 #include "api/methods.h"
 #include "base/digest.h"
+#include "node/task_stream.h"
 #include "remote_peer.h"
 
 namespace d7y::capi {
@@ -54,6 +55,7 @@ Task<Result<void>> RemoteDownload::work() {
   options.deadline = Deadline::in(order_.timeout, world_.now());
   // Dragonfly's message has no place for it, and its daemons pass over metadata that they do not know.
   if (order_.rate_limit != 0) options.metadata.add("d7y-rate-limit", std::to_string(order_.rate_limit));
+  if (wants_stream()) options.metadata.add(node::kBytesKey, "1");
   auto call = channel_.server_stream<api::dfdaemon::DownloadTaskResponse>(
       api::method::download::kDownloadTask, request, std::move(options));
   for (;;) {
@@ -66,13 +68,20 @@ Task<Result<void>> RemoteDownload::work() {
       CO_OK(take_started(response.download_task_started_response()));
     } else if (response.has_download_piece_finished_response()) {
       auto piece = std::move(*response.mutable_download_piece_finished_response()->mutable_piece());
-      CO_OK(co_await take_piece(std::move(piece)));
+      // See node::kBytesKey: Dragonfly's pieces have their digest.
+      bool bytes = wants_stream() && piece.digest().empty();
+      Task<Result<void>> taking = bytes ? take_bytes(std::move(piece)) : take_piece(std::move(piece));
+      CO_OK(co_await taking);
     }
     transfer_->set_progress(progress_);
   }
   if (!started_ || seen_.count() < places_.size()) {
     co_return error(ErrorCode::kProtocol, "the daemon ended the download of {} after {} of {} pieces",
                     source::redacted(order_.message.url()), seen_.count(), places_.size());
+  }
+  if (wants_stream() && put_ < progress_.wanted.value_or(0)) {
+    co_return error(ErrorCode::kProtocol, "the daemon ended the download of {} after {} of {} bytes",
+                    source::redacted(order_.message.url()), put_, *progress_.wanted);
   }
   progress_.done = progress_.wanted.value_or(progress_.done);
   if (order_.write_here) {
@@ -103,7 +112,8 @@ Result<void> RemoteDownload::take_started(const api::dfdaemon::DownloadTaskStart
 }
 
 void RemoteDownload::count(const api::common::Piece& piece) {
-  if (!progress_.first_byte) progress_.first_byte = world_.now() - began_;
+  if (!progress_.first_byte && !(wants_stream() && piece.content().empty()))
+    progress_.first_byte = world_.now() - began_;
   ++progress_.pieces_done;
   progress_.done += piece.length();
   if (progress_.wanted) progress_.done = std::min(progress_.done, *progress_.wanted);
@@ -124,7 +134,8 @@ Result<void> RemoteDownload::check_place(const api::common::Piece& piece) const 
       place->second.offset != piece.offset()) {
     return error(ErrorCode::kProtocol, "the daemon sent piece {} that it had not told of", piece.number());
   }
-  if (wants_bytes() && piece.content().size() != piece.length()) {
+  bool comes_apart = wants_stream() && piece.content().empty();
+  if (wants_bytes() && !comes_apart && piece.content().size() != piece.length()) {
     return error(ErrorCode::kProtocol, "the daemon sent {} bytes of piece {} instead of {}",
                  piece.content().size(), piece.number(), piece.length());
   }
@@ -144,7 +155,7 @@ Task<Result<void>> RemoteDownload::take_piece(api::common::Piece piece) {
       CO_OK(output_->write_at(begin - range_start_, bytes));
     }
   }
-  if (!order_.in_order) co_return Result<void>{};
+  if (!order_.in_order || piece.content().empty()) co_return Result<void>{};
   if (piece.number() != next_) co_return keep_for_later(piece);
   CO_OK(co_await pass_on(piece.number(), std::move(*piece.mutable_content())));
   while (kept_.test(next_)) {
@@ -165,6 +176,24 @@ Task<Result<void>> RemoteDownload::pass_on(std::uint32_t number, std::string con
   ++next_;
   if (begin >= end) co_return Result<void>{};
   if (begin != 0 || end != content.size()) content = content.substr(begin, end - begin);
+  co_return co_await put(std::move(content));
+}
+
+// The next bytes, wherever they lie in pieces.
+Task<Result<void>> RemoteDownload::take_bytes(api::common::Piece bytes) {
+  auto size = bytes.content().size();
+  bool fits = started_ && size == bytes.length() && bytes.offset() == range_start_ + put_ &&
+              size <= progress_.wanted.value_or(0) - put_;
+  if (!fits) {
+    co_return error(ErrorCode::kProtocol, "the daemon sent {} bytes from {} on instead of those from {} on",
+                    size, bytes.offset(), range_start_ + put_);
+  }
+  if (!progress_.first_byte) progress_.first_byte = world_.now() - began_;
+  co_return co_await put(std::move(*bytes.mutable_content()));
+}
+
+Task<Result<void>> RemoteDownload::put(std::string content) {
+  put_ += content.size();
   bool room = transfer_->put(std::move(content));
   while (!room) {
     CO_OK(co_await room_->wait(Deadline::never()));  // as long as the reader likes

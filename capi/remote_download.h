@@ -25,11 +25,14 @@ class RemoteDownload {
   void count(const api::common::Piece& piece);
   Result<void> check_place(const api::common::Piece& piece) const;
   Task<Result<void>> pass_on(std::uint32_t number, std::string content);
+  Task<Result<void>> take_bytes(api::common::Piece bytes);
+  Task<Result<void>> put(std::string content);
   Result<void> keep_for_later(const api::common::Piece& piece);
   Result<void> open_output();
   Result<void> verify_output();
   Result<void> name_output();
   bool wants_bytes() const { return order_.in_order || order_.write_here; }
+  bool wants_stream() const { return order_.in_order && !order_.write_here; }
 
   struct Place {
     std::uint64_t offset = 0, length = 0;
@@ -45,6 +48,7 @@ class RemoteDownload {
   std::map<std::uint32_t, Place> places_;  // as "started" told them
   store::Bitmap seen_, kept_;
   std::uint32_t next_ = 0;  // whose bytes go to the transfer next
+  std::uint64_t put_ = 0;   // bytes that went there
   fetch::Progress progress_;
   TimePoint began_;
   std::unique_ptr<world::File> spool_;   // pieces that came before their turn; has no name

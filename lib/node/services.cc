@@ -83,17 +83,22 @@ Task<Result<void>> upload_download_task(TaskCalls& calls, DownloadTaskRequest re
   co_return co_await stream_download(calls.engine(), std::move(wish), std::move(options), out);
 }
 
-// Bytes per second that a client of ours asks not to be exceeded; 0: none.
-std::uint64_t rate_limit_of(const grpc::ServerCall& call) {
-  std::uint64_t limit = 0;
-  if (auto text = call.metadata().get("d7y-rate-limit")) {
-    std::from_chars(text->data(), text->data() + text->size(), limit);
-  }
-  return limit;
+// What a client of ours asks for beside Dragonfly's message.
+struct OurWishes {
+  std::uint64_t rate_limit = 0;  // bytes per second not to be exceeded; 0: none
+  bool bytes_in_order = false;
+};
+
+OurWishes wishes_of(const grpc::ServerCall& call) {
+  OurWishes wishes;
+  if (auto text = call.metadata().get("d7y-rate-limit"))
+    std::from_chars(text->data(), text->data() + text->size(), wishes.rate_limit);
+  wishes.bytes_in_order = call.metadata().get(kBytesKey).has_value();
+  return wishes;
 }
 
 Task<Result<void>> local_download_task(TaskCalls& calls, DownloadTaskRequest request, bool trusted,
-                                       std::uint64_t rate_limit, std::function<void()> begun,
+                                       OurWishes ours, std::function<void()> begun,
                                        grpc::Writer<DownloadTaskResponse>& out) {
   if (!request.has_download()) co_return error(ErrorCode::kInvalid, "DownloadTaskRequest without a download");
   fetch::Wish wish;
@@ -110,11 +115,12 @@ Task<Result<void>> local_download_task(TaskCalls& calls, DownloadTaskRequest req
                     wish.output_path);
   }
   if (!trusted && names_file(wish.message.url())) co_return no_files_from_afar();
-  wish.rate_limit = rate_limit;
+  wish.rate_limit = ours.rate_limit;
   wish.overwrite = wish.message.overwrite();
   wish.require_hard_link = wish.message.force_hard_link();
   TaskStreamOptions options;
   options.host_id = calls.host_id();
+  options.bytes_in_order = ours.bytes_in_order && wish.message.need_piece_content();
   options.begun = std::move(begun);
   co_return co_await stream_download(calls.engine(), std::move(wish), std::move(options), out);
 }
@@ -168,8 +174,8 @@ void attach_download_service(grpc::Server& server, TaskCalls& calls) {
       std::string(method::kDownloadTask),
       [&calls](grpc::ServerCall& call, DownloadTaskRequest request, grpc::Writer<DownloadTaskResponse>& out) {
         return local_download_task(
-            calls, std::move(request), calls.trusts(call), rate_limit_of(call),
-            [&call] { call.send_headers(); }, out);
+            calls, std::move(request), calls.trusts(call), wishes_of(call), [&call] { call.send_headers(); },
+            out);
       },
       options);
   using namespace api::dfdaemon;

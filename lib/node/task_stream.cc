@@ -7,6 +7,11 @@ namespace {
 
 using Response = api::dfdaemon::DownloadTaskResponse;
 
+// Bytes in one message: what is on disk already goes fast, and no window is full of one message.
+constexpr std::uint64_t kMostBytes = 256 << 10;
+// While the next bytes are awaited, it is told so often which pieces have landed elsewhere.
+constexpr auto kNewsInterval = std::chrono::milliseconds(200);
+
 void fill_place(api::common::Piece& to, const store::PieceExtent& from) {
   to.set_number(from.number);
   to.set_offset(from.offset);
@@ -15,11 +20,13 @@ void fill_place(api::common::Piece& to, const store::PieceExtent& from) {
 
 class TaskStream {
  public:
-  TaskStream(fetch::Download& download, const TaskStreamOptions& options, grpc::Writer<Response>& out)
-      : download_(download), options_(options), out_(out) {}
+  TaskStream(world::World& world, fetch::Download& download, const TaskStreamOptions& options,
+             grpc::Writer<Response>& out)
+      : world_(world), download_(download), options_(options), out_(out) {}
 
   Task<Result<void>> run() {
     CO_OK(co_await send_started());
+    if (options_.bytes_in_order) CO_OK(co_await send_bytes());
     for (;;) {
       CO_OK(co_await send_news());
       if (download_.has_ended()) break;
@@ -73,9 +80,44 @@ class TaskStream {
     co_return Result<void>{};
   }
 
+  bool with_content() const {
+    return download_.wish().message.need_piece_content() && !options_.bytes_in_order;
+  }
+
+  // All bytes in order as they arrive, and between them the pieces that landed.
+  Task<Result<void>> send_bytes() {
+    for (;;) {
+      CO_OK(co_await send_news());
+      auto patience = Deadline::in(kNewsInterval, world_.now());
+      auto run = co_await download_.next(kMostBytes, patience);
+      if (run.failed_with(ErrorCode::kTimeout)) {
+        if (download_.has_ended()) CO_OK(co_await download_.ended());
+        continue;
+      }
+      if (!run) co_return std::move(run).error();
+      if (run->length == 0) co_return Result<void>{};
+      CO_TRY(auto content, content_at(*run));
+      auto response = envelope();
+      auto& piece = *response.mutable_download_piece_finished_response()->mutable_piece();
+      piece.set_offset(run->offset);
+      piece.set_length(run->length);
+      piece.set_content(std::move(content));
+      CO_OK(co_await out_.write(response));
+      download_.consume(run->length);
+    }
+  }
+
+  Result<std::string> content_at(store::Extent where) const {
+    std::string content(where.length, '\0');
+    TRY(auto read, download_.task()->file()->read_at(where.offset, as_mutable_bytes(content)));
+    if (read == content.size()) return content;
+    return error(ErrorCode::kCorrupt, "the stored content of task {} ends at {}, before its end",
+                 download_.task_id(), where.offset + read);
+  }
+
   // Pieces with their bytes go in rising order, so that the client needs no room to sort them.
   Task<Result<void>> send(std::uint32_t number) {
-    if (!download_.wish().message.need_piece_content()) co_return co_await send_piece(number);
+    if (!with_content()) co_return co_await send_piece(number);
     while (next_ < run_.end && download_.task()->has(next_)) {
       CO_OK(co_await send_piece(next_));
       download_.passed(++next_);
@@ -109,19 +151,14 @@ class TaskStream {
     if (!info->parent.empty() && !here_before) piece.set_parent_id(info->parent);
     api::set_duration(*piece.mutable_cost(), info->cost);
     api::set_time(*piece.mutable_created_at(), info->created_at);
-    if (download_.wish().message.need_piece_content()) {
-      std::string content(info->length, '\0');
-      auto read = download_.task()->file()->read_at(info->offset, as_mutable_bytes(content));
-      if (!read) co_return std::move(read).error();
-      if (*read != content.size()) {
-        co_return error(ErrorCode::kCorrupt, "stored piece {} of task {} is shorter than its record", number,
-                        download_.task_id());
-      }
+    if (with_content()) {
+      CO_TRY(auto content, content_at({info->offset, info->length}));
       piece.set_content(std::move(content));
     }
     co_return co_await out_.write(response);
   }
 
+  world::World& world_;
   fetch::Download& download_;
   const TaskStreamOptions& options_;
   grpc::Writer<Response>& out_;
@@ -156,6 +193,7 @@ Task<Result<void>> stream_download(fetch::Engine& engine, fetch::Wish wish, Task
   auto deadline = Deadline::in(timeout_of(wish.message), engine.world().now());
   auto silent = options.silent_if_complete;
   wish.announce_complete = silent;
+  wish.in_order = options.bytes_in_order;
   wish.ascending = wish.message.need_piece_content();
   auto begun = engine.start(std::move(wish), deadline);
   if (!begun) {
@@ -171,7 +209,7 @@ Task<Result<void>> stream_download(fetch::Engine& engine, fetch::Wish wish, Task
     if (!ended) co_return to_task_error(std::move(ended).error());
     co_return Result<void>{};
   }
-  TaskStream stream(*download, options, out);
+  TaskStream stream(engine.world(), *download, options, out);
   auto streamed = co_await stream.run();
   if (!streamed) co_return to_task_error(std::move(streamed).error());
   co_return Result<void>{};

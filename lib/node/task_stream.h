@@ -1,5 +1,9 @@
 // A download as the stream of messages that DownloadTask answers with (Dragonfly client 3.5): one
 // "started" with all pieces, then each piece once as it lands, then the end.
+//
+// A client of ours may ask for the bytes as they arrive instead (kBytesKey): pieces are told of without
+// content, and between them go the bytes in order, as pieces without a digest that lie anywhere: whole pieces
+// would keep whoever reads waiting for as long as one takes, and take as much memory.
 #pragma once
 
 #include <functional>
@@ -11,11 +15,16 @@
 
 namespace d7y::node {
 
+// Metadata of a call, with any value. Dragonfly's message has no place for it, and its daemons pass over
+// metadata that they do not know: then the bytes come with the pieces, which have digests.
+inline constexpr std::string_view kBytesKey = "d7y-bytes";
+
 struct TaskStreamOptions {
   std::string host_id;
   // Upload server's manner: a task that is complete here is announced to the scheduler, and the stream
   // ends without any message.
   bool silent_if_complete = false;
+  bool bytes_in_order = false;  // as kBytesKey asks for; with need_piece_content
   // Called when the origin or a parent has told what the task is, before the first message; may be empty.
   std::function<void()> begun;
 };

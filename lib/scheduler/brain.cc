@@ -370,7 +370,7 @@ void Brain::piece_finished(PeerHandle handle, std::string_view parent_id, const 
   if (piece.length == 0 || piece.cost <= Duration::zero()) return;
   const double rate = std::min(
       kFastest, static_cast<double>(piece.length) / std::chrono::duration<double>(piece.cost).count());
-  if (edge->pieces <= kRateSamples)
+  if (edge->pieces <= kRateSamples && piece.length >= options_.health.tells_rate)
     usual_rate_ = usual_rate_ == 0 ? rate : usual_rate_ + (rate - usual_rate_) / 64;
   hosts_.find(peers_.find(edge->parent)->host)
       ->health.piece_served(piece.length, piece.cost, usual_rate_, options_.health, now);

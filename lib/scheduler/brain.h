@@ -287,7 +287,7 @@ class Brain {
   bool provider_expected(const TaskRecord& task) const;
   bool finished_copy_for(const PeerRecord& child, TimePoint now) const;
   void find_provider(TaskHandle handle, TimePoint now);
-  bool trigger_seed(TaskHandle handle, TimePoint now);
+  bool trigger_seed(TaskHandle handle, bool even_quarantined, TimePoint now);
   bool give_token(TaskHandle handle, TimePoint now);
   bool token_free(const TaskRecord& task, std::uint32_t limit) const;
   void wait_ran_out(PeerHandle handle, TimePoint now);

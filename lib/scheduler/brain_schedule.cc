@@ -285,19 +285,22 @@ void Brain::find_provider(TaskHandle handle, TimePoint now) {
   const auto& task = *tasks_.find(handle);
   const auto* first = peers_.find(task.waiting[task.waiting_from]);
   const bool is_seed = hosts_.find(first->host)->facts.seed;
-  if (!is_seed && trigger_seed(handle, now)) return;
-  give_token(handle, now);
+  if (!is_seed && trigger_seed(handle, false, now)) return;
+  if (give_token(handle, now) || is_seed) return;
+  // Nobody else may read it now: a seed that served others badly is better than none.
+  trigger_seed(handle, true, now);
 }
 
 // Rendezvous hashing: every seed has its own tasks, and they stay its own when others come and go.
-bool Brain::trigger_seed(TaskHandle handle, TimePoint now) {
+bool Brain::trigger_seed(TaskHandle handle, bool even_quarantined, TimePoint now) {
   auto& task = *tasks_.find(handle);
   if (now < task.seed_rest_until || task.download.empty()) return false;
   HostHandle best;
   std::uint64_t best_weight = 0;
   for (const auto candidate : seeds_) {
     const auto& host = *hosts_.find(candidate);
-    if (host.facts.disable_shared || now < host.unreachable_until || !host.health.may_serve(now)) continue;
+    if (host.facts.disable_shared || now < host.unreachable_until) continue;
+    if (!even_quarantined && !host.health.may_serve(now)) continue;
     if (std::find(task.seeds_failed.begin(), task.seeds_failed.end(), host.facts.id) !=
         task.seeds_failed.end())
       continue;

@@ -1,7 +1,7 @@
 // Whether a host may be a parent, from what its children say about its uploads. A host that fails several
 // children is left alone for a while (quarantine), then tried with little load (probation), and is trusted
 // again after a few good pieces; a failure on probation sends it back for twice as long. The same for one
-// that uploads far slower than the others. Pure.
+// that uploads far slower than the others for a while. Pure.
 //
 // What counts is what the host sends, not how fast its own download is: a peer behind a slow parent may
 // be a fine parent (Dragonfly scheduler 8.3).
@@ -21,6 +21,11 @@ struct HealthLimits {
   std::uint32_t good_pieces_to_trust = 4;          // on probation
   std::uint32_t pieces_to_judge_speed = 16;        // before slowness counts
   double too_slow = 1.0 / 32;                      // of the usual rate
+  // For so long on end: all that a host sends at the time waits for the same pause, and one pause is no
+  // slowness.
+  Duration slow_for = std::chrono::seconds(10);
+  // Bytes of a piece from which on its time tells a rate; shorter ones tell how long a request waits.
+  std::uint64_t tells_rate = 256 << 10;
 };
 
 class HostHealth {
@@ -39,15 +44,17 @@ class HostHealth {
   // A child could not get a piece from it. True if that put it into quarantine.
   bool piece_failed(const HealthLimits& limits, TimePoint now);
 
-  // What a child gets from it, bytes per second, smoothed; 0: not known.
+  // What a child gets of long pieces from it, bytes per second, smoothed; 0: not known.
   double rate() const { return static_cast<double>(rate_); }
 
  private:
   void decay(const HealthLimits& limits, TimePoint now);
   void quarantine(const HealthLimits& limits, TimePoint now);
+  bool note_rate(double seen, double usual, const HealthLimits& limits, TimePoint now);
 
   TimePoint until_{};       // end of the quarantine
   TimePoint decayed_at_{};  // when failures_ was right
+  TimePoint slow_since_{};  // zero: it is not
   float failures_ = 0;
   float rate_ = 0;
   std::uint32_t pieces_ = 0;

@@ -538,9 +538,63 @@ TEST_CASE("an uploader far below the usual rate is quarantined") {
   HealthLimits limits;
   HostHealth health;
   TimePoint now{1h};
-  for (std::uint32_t i = 0; i < limits.pieces_to_judge_speed; ++i)
+  const auto begin = now;
+  while (health.state(now) == HostHealth::State::kTrusted && now < begin + 1min) {
     health.piece_served(4 << 20, 10s, 1e9, limits, now);
-  CHECK(health.state(now) == HostHealth::State::kQuarantined);
+    now += 100ms;
+  }
+  CHECK(now - begin > limits.slow_for);
+  CHECK(now - begin < limits.slow_for + 3s);
+}
+
+TEST_CASE("a pause that hits all uploads of a host at once is no slowness") {
+  HealthLimits limits;
+  HostHealth health;
+  TimePoint now{1h};
+  for (int pause = 0; pause < 5; ++pause) {
+    for (int i = 0; i < 500; ++i) health.piece_served(4 << 20, 3s, 1e8, limits, now);
+    CHECK(health.state(now) == HostHealth::State::kTrusted);
+    now += 5s;
+    for (int i = 0; i < 50; ++i) health.piece_served(4 << 20, 40ms, 1e8, limits, now);
+    now += 10s;
+  }
+}
+
+TEST_CASE("short pieces say nothing about a host's rate") {
+  HealthLimits limits;
+  HostHealth health;
+  TimePoint now{1h};
+  for (int i = 0; i < 1000; ++i) {
+    health.piece_served(16 << 10, 1s, 1e8, limits, now);
+    now += 100ms;
+  }
+  CHECK(health.state(now) == HostHealth::State::kTrusted);
+  CHECK(health.rate() == 0);
+}
+
+TEST_CASE("an only seed in quarantine is asked when nobody else may read the origin") {
+  Script s;
+  s.host("seed", true);
+  s.hosts("h", 3);
+  s.replica("seed");
+  for (int i = 0; i < 3; ++i) {
+    const auto name = "h" + std::to_string(i);
+    s.add(name);
+    s.started(name + "-p");
+    s.brain.piece_failed(s[name + "-p"], "seed-p", true, s.now);
+    s.finished(name + "-p");
+    s.brain.delete_peer(name + "-p", s.now);
+    s.settle();
+  }
+  REQUIRE(s.host_record("seed").health.state(s.now) == HostHealth::State::kQuarantined);
+  const auto triggered = s.triggers.size();
+  s.task = "another";
+  s.add("h0", "may-read");
+  CHECK(s.triggers.size() == triggered);
+  CHECK(s.kind("may-read") == "source");
+  s.task = "a third";
+  s.add("h1", "may-not", [](Registration& made) { made.disable_back_to_source = true; });
+  CHECK(s.triggers.size() == triggered + 1);
 }
 
 TEST_CASE("children stay in their site, and few edges cross between sites") {

@@ -373,6 +373,6 @@ def first_byte(stage, report):
         'at the first peer, ms': lambda s: s['first'] * 1000,
         'at the last peer, ms': lambda s: s['last'] * 1000,
     })
-    report.note("as d7yget prints it: a daemon's answers to its tools carry whole pieces (Dragonfly's protocol)")
+    report.note('as d7yget prints it')
     for name, runs in samples.items():
         report.target(f'ms per hop, {name}', [(s['last'] - s['first']) * 1000 / (count - 1) for s in runs], at_most=5)

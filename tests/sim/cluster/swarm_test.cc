@@ -1,12 +1,15 @@
 // One file through the whole house, with everything going wrong that can.
 #include <doctest/doctest.h>
 
+#include <algorithm>
+#include <array>
 #include <set>
 
 #include "api/dfdaemon.h"
 #include "api/methods.h"
 #include "base/ids.h"
 #include "net/grpc/channel.h"
+#include "node/task_stream.h"
 #include "sim/cluster/cluster.h"
 #include "swarm/vortex.h"
 
@@ -408,6 +411,85 @@ TEST_CASE("an origin's refusal is all that the local socket answers: headers wou
   CHECK(refused.headers == refused.end);  // status and headers are one
   CHECK(refused.message.find("404") != std::string::npos);
   CHECK(house.cluster.shut_down() == "");
+}
+
+namespace {
+
+struct Streamed {
+  std::string bytes, whole_pieces;
+  std::optional<TimePoint> first;
+  TimePoint end{};
+  std::size_t pieces = 0, told = 0, longest = 0;
+  std::optional<Error> failure;
+  bool over = false;
+};
+
+// Asks for the content as clients of ours do, or as Dragonfly's.
+Task<void> stream_from_the_socket(sim::Host& host, std::string socket, api::common::Download wish, bool ours,
+                                  Streamed& got) {
+  grpc::Channel channel(host, Address::unix_socket(socket));
+  api::dfdaemon::DownloadTaskRequest request;
+  *request.mutable_download() = std::move(wish);
+  request.mutable_download()->set_need_piece_content(true);
+  grpc::CallOptions options;
+  if (ours) options.metadata.add(node::kBytesKey, "1");
+  auto call = channel.server_stream<api::dfdaemon::DownloadTaskResponse>(api::method::download::kDownloadTask,
+                                                                         request, std::move(options));
+  for (;;) {
+    auto message = co_await call.read();
+    if (!message) got.failure = std::move(message).error();
+    if (got.failure || !*message) break;
+    if ((*message)->has_download_task_started_response())
+      got.told = static_cast<std::size_t>((*message)->download_task_started_response().pieces_size());
+    if (!(*message)->has_download_piece_finished_response()) continue;
+    const auto& piece = (*message)->download_piece_finished_response().piece();
+    if (!piece.digest().empty()) ++got.pieces;
+    if (!piece.content().empty() && !got.first) got.first = host.now();
+    got.longest = std::max(got.longest, piece.content().size());
+    (piece.digest().empty() ? got.bytes : got.whole_pieces) += piece.content();
+  }
+  got.end = host.now();
+  got.over = true;
+}
+
+}  // namespace
+
+TEST_CASE("a client of ours gets a download's bytes in order as they arrive, Dragonfly's whole pieces") {
+  for (auto seed : sim::seeds(5)) {
+    CAPTURE(seed);
+    House house(seed, 3);
+    // A piece of 1 MiB takes a second and more.
+    house.file->rate = 1'000'000;
+    house.cluster.start();
+    api::common::Download wish;
+    wish.set_url(house.cluster.origin().url("/model.bin"));
+    wish.set_piece_length(8_MiB);
+    std::array<Streamed, 3> got;
+    for (std::size_t i = 0; i < 3; ++i) {
+      auto& peer = *house.peers[i];
+      auto asked = wish;
+      // The third wants a part that neither begins nor ends with a piece.
+      if (i == 2) {
+        asked.mutable_range()->set_start(100'000);
+        asked.mutable_range()->set_length(1'500'000);
+      }
+      peer.host().spawn(
+          stream_from_the_socket(peer.host(), peer.config().download.socket_path, asked, i != 1, got[i]));
+    }
+    REQUIRE(house.cluster.sim().run_until([&] { return got[0].over && got[1].over && got[2].over; }, 60s));
+    for (auto& each : got) {
+      REQUIRE_MESSAGE(!each.failure, each.failure->message());
+      CHECK(each.pieces == each.told);
+    }
+    const auto& content = *house.file->content;
+    CHECK(got[0].bytes == content);
+    CHECK(got[2].bytes == content.substr(100'000, 1'500'000));
+    CHECK(got[1].bytes.empty());
+    CHECK(got[1].whole_pieces == content);
+    CHECK(got[0].longest <= 256 << 10);
+    CHECK(*got[1].first - *got[0].first > 1s);
+    CHECK(house.cluster.shut_down() == "");
+  }
 }
 
 namespace {
