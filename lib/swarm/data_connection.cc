@@ -286,11 +286,12 @@ Task<Result<void>> DataConnection::take_chunk() {
         continue;
       }
     }
+    const bool from_stream = ahead_.empty();  // what came with the header tells nothing about the stream
     auto step = receive_step(*stream_, ahead_, *request->claim, reader_.body_left(), pool_.options().limit,
                              request->options->limit, world_.now());
     switch (step.state) {
       case ReceiveStep::State::kMoved:
-        fast_ = world_.receiver() != nullptr && world_.receiver()->terms().fast(step.bytes);
+        if (from_stream) fast_ = world_.receiver() != nullptr && world_.receiver()->terms().fast(step.bytes);
         without_wait_ += step.bytes;
         arrived(request, step.bytes);
         // Only this piece's trouble; the rest of its bytes is skipped.

@@ -67,7 +67,9 @@ Result<std::size_t> PosixFile::read_at(std::uint64_t offset, MutableBytes buffer
 Result<void> PosixFile::write_at(std::uint64_t offset, Bytes bytes) {
   TRY_OK(check_range(offset, bytes.size(), "writing"));
   while (!bytes.empty()) {
+    std::unique_lock turn(writing_);
     auto count = ::pwrite(number_, bytes.data(), bytes.size(), offset_of(offset));
+    turn.unlock();
     if (count < 0 && errno == EINTR) continue;
     if (count < 0)
       return system_error(errno, "writing {} bytes to \"{}\" at {}", bytes.size(), path_, offset);
@@ -90,9 +92,11 @@ Result<void> PosixFile::write_at(std::uint64_t offset, std::span<const Bytes> pa
     }
     TRY_OK(check_range(offset, wanted, "writing"));
     ssize_t count;
+    std::unique_lock turn(writing_);
     do {
       count = ::pwritev(number_, vectors.data(), static_cast<int>(used), offset_of(offset));
     } while (count < 0 && errno == EINTR);
+    turn.unlock();
     if (count < 0) return system_error(errno, "writing {} bytes to \"{}\" at {}", wanted, path_, offset);
     // A short write is rare (a disk getting full, a signal): its rest goes part by part.
     auto written = static_cast<std::size_t>(count);

@@ -5,6 +5,7 @@
 
 #include <functional>
 #include <memory>
+#include <mutex>
 #include <string>
 
 #include "world/descriptor.h"
@@ -41,6 +42,9 @@ class PosixFile final : public File {
   std::shared_ptr<Descriptor> descriptor_;  // shared with syncs that outlive their waiter
   int number_;
   std::string path_;
+  // Held while writing. File systems write one file from one thread at a time, and the kernel's lock spins:
+  // whoever waits for his turn would burn the processor that the sender needs (a third of a child's time).
+  std::mutex writing_;
 };
 
 FileStatus file_status(const struct stat& from);
