@@ -9,7 +9,6 @@
 #include <algorithm>
 #include <array>
 #include <cerrno>
-#include <cstring>
 #include <system_error>
 #include <utility>
 
@@ -244,7 +243,7 @@ bool ReceivingThreads::wait_for_more(Job& job, std::vector<std::byte>& buffer, s
 
 void ReceivingThreads::move(Job& job, std::vector<std::byte>& buffer) {
   std::size_t filled = job.ahead.size();
-  std::memcpy(buffer.data(), job.ahead.data(), filled);
+  std::copy(job.ahead.begin(), job.ahead.end(), buffer.begin());
   std::uint64_t taken = 0;
   bool going = true;
   while (going && taken < job.length) {
