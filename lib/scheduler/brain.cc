@@ -12,8 +12,8 @@ constexpr std::uint32_t kMostSourcePieces = 65536;  // remembered of a task
 constexpr std::size_t kMostSourcePiecesInAll = 1 << 20;
 constexpr std::size_t kMostDownloadBytes = 256 << 20;            // remembered of all tasks
 constexpr std::size_t kMostSites = 65536, kMostOrigins = 65536;  // told apart
-constexpr double kFastest = 50e9;           // bytes per second; what is said beyond is no measurement
-constexpr std::uint16_t kRateSamples = 64;  // of one child about one parent
+constexpr double kFastest = 50e9;          // bytes per second; what is said beyond is no measurement
+constexpr std::uint8_t kRateSamples = 64;  // of one child about one parent
 constexpr Duration kUsedUp = std::chrono::seconds(5);  // a parent that served well is not given again at once
 
 std::string lower(std::string_view text) {
@@ -60,7 +60,10 @@ Brain::Brain(BrainOptions options, std::uint64_t random_seed)
 Brain::~Brain() = default;
 
 void Brain::set_options(BrainOptions options) {
+  const bool same_room = options.children_per_peer == options_.children_per_peer &&
+                         options.children_per_seed == options_.children_per_seed;
   options_ = options;
+  if (same_room) return;
   for (std::uint32_t at = 0; at < peers_.end(); ++at) {
     if (peers_.live(at)) update_open(at);
   }
@@ -217,7 +220,6 @@ Result<PeerHandle> Brain::register_peer(const Registration& registration, TimePo
   peer.host = host_handle;
   peer.task = task_handle;
   peer.progress = std::make_unique<Progress>();
-  peer.progress->parents.reserve(4);
   peer.progress->last_piece = now;
   peer.created = peer.updated = now;
   peer.range_start = registration.range_start;
@@ -334,10 +336,10 @@ void Brain::reschedule(PeerHandle handle, TimePoint now) {
     return end_with_error(handle, ErrorCode::kPrecondition, "the peer was given parents 5 times already",
                           now);
   }
-  std::erase_if(progress.blocked, [&](const BlockedParent& block) { return block.until <= now; });
+  progress.blocked.erase_if([&](const BlockedParent& block) { return block.until <= now; });
   for (const auto& edge : progress.parents) {
     const bool served = edge.pieces > 0 && !edge.failed;
-    if (progress.blocked.size() == kMostBlocked) progress.blocked.erase(progress.blocked.begin());
+    if (progress.blocked.size() == kMostBlocked) progress.blocked.erase_first(1);
     progress.blocked.push_back({edge.parent, now + (served ? kUsedUp : options_.block)});
   }
   release_parents(*peer);
@@ -347,9 +349,10 @@ void Brain::reschedule(PeerHandle handle, TimePoint now) {
 }
 
 ParentEdge* Brain::edge_to(PeerRecord& child, std::string_view parent_id) {
+  const PeerIdParts id(parent_id);
   for (auto& edge : child.progress->parents) {
     const auto* parent = peers_.find(edge.parent);
-    if (parent != nullptr && parent->name.is(parent_id, hosts_.find(parent->host)->prefix)) return &edge;
+    if (parent != nullptr && parent->name.is(id, hosts_.find(parent->host)->prefix)) return &edge;
   }
   return nullptr;
 }
@@ -366,7 +369,7 @@ void Brain::piece_finished(PeerHandle handle, std::string_view parent_id, const 
   if (task.piece_count == 0 || peer->finished_pieces < task.piece_count) ++peer->finished_pieces;
   auto* edge = edge_to(*peer, parent_id);
   if (edge == nullptr) return;
-  if (edge->pieces < 0xffff) ++edge->pieces;
+  if (edge->pieces < 0xff) ++edge->pieces;
   if (piece.length == 0 || piece.cost <= Duration::zero()) return;
   const double rate = std::min(
       kFastest, static_cast<double>(piece.length) / std::chrono::duration<double>(piece.cost).count());

@@ -26,7 +26,6 @@
 #include <deque>
 #include <map>
 #include <optional>
-#include <queue>
 #include <string>
 #include <string_view>
 #include <unordered_map>
@@ -34,6 +33,7 @@
 #include <vector>
 
 #include "base/result.h"
+#include "scheduler/alarms.h"
 #include "scheduler/id_table.h"
 #include "scheduler/records.h"
 
@@ -92,7 +92,7 @@ struct PieceReport {
 // SendParents unasked, with all that it should use from then on.
 struct SendParents {
   PeerHandle peer;
-  std::vector<PeerHandle> parents;
+  ParentList parents;
 };
 struct SendBackToSource {
   PeerHandle peer;
@@ -145,7 +145,7 @@ class Brain {
   Brain(const Brain&) = delete;
   Brain& operator=(const Brain&) = delete;
 
-  // May be called at any time; looks at every peer.
+  // May be called at any time; looks at every peer if another number of children is allowed.
   void set_options(BrainOptions options);
   const BrainOptions& options() const { return options_; }
 
@@ -222,17 +222,27 @@ class Brain {
  private:
   struct Candidate {
     std::uint32_t position;
-    double score;  // less is better
     bool cross_site;
+    double score;  // less is better
+  };
+  // Among whom parents are looked for.
+  enum class Among : std::uint8_t {
+    kOpenRoots,
+    kOpen,
+    kAll,  // the child has waited enough, only what the hosts can really bear counts
+  };
+  struct Choice {
+    const PeerRecord& child;
+    TaskRecord& task;
+    std::uint32_t site;  // of the child
+    Among among;
+    bool mesh;  // the child is one of a mesh
+    TimePoint now;
+    ShortList<std::uint32_t, kMaxParents> has;  // positions of its parents' hosts
   };
   struct Origin {
     std::string name;
     std::uint32_t tokens = 0;
-  };
-  struct Alarm {
-    TimePoint when;
-    PeerHandle peer;
-    bool operator>(const Alarm& other) const { return when > other.when; }
   };
 
   // brain.cc: events
@@ -253,6 +263,8 @@ class Brain {
   void remove_host(HostHandle handle, TimePoint now);
   void reserve(PeerHandle child, PeerHandle parent, std::uint32_t units);
   void release_parents(PeerRecord& child);
+  void release(PeerRecord& child, const ParentEdge& edge);
+  void charge(PeerHandle parent, std::uint32_t before, std::uint32_t after);
   void set_state(PeerHandle handle, PeerState state, TimePoint now);
   void recount(PeerHandle handle);
   void take_token(PeerRecord& peer);
@@ -263,7 +275,7 @@ class Brain {
   std::uint32_t hard_limit(const HostRecord& host) const;  // units of the whole host
   void update_open(std::uint32_t position);
   void close(std::uint32_t position);
-  void swap_open(std::vector<std::uint32_t>& list, std::uint32_t a, std::uint32_t b);
+  void swap_open(CompactList<std::uint32_t>& list, std::uint32_t a, std::uint32_t b);
   SiteParents& bucket(TaskRecord& task, std::uint32_t site);
 
   // brain_schedule.cc: who gets whom
@@ -274,6 +286,7 @@ class Brain {
   void answer_those_the_origin_refuses(TaskRecord& task, TimePoint now);
   void add_siblings(const std::vector<PeerHandle>& served, TimePoint now);
   void answer(PeerHandle child, TimePoint now);
+  void send_parents(PeerHandle child);
   void settle_shares(PeerHandle child);
   void look_later(PeerHandle child, TimePoint now);
   void look_soon(PeerHandle child, TimePoint now);
@@ -282,6 +295,8 @@ class Brain {
   // brain_mesh.cc: those who listen
   std::size_t mesh_degree() const;
   std::size_t wanted_parents(const PeerRecord& child) const;
+  bool has_parent_on(const PeerRecord& child, HostHandle host) const;
+  ParentList neighbours_of(const PeerRecord& child) const;
   void link_back(PeerHandle child, TimePoint now);
   void neighbours_lost(const PeerRecord& peer, TimePoint now);
   bool provider_expected(const TaskRecord& task) const;
@@ -300,12 +315,18 @@ class Brain {
   void add_to_tree(PeerHandle peer);
 
   // brain_choice.cc: who is a good parent
-  std::vector<PeerHandle> choose(PeerHandle child, std::size_t wanted, bool hard, TimePoint now);
-  void consider(const PeerRecord& child, std::uint32_t position, bool hard, TimePoint now);
-  bool may_be_parent(const PeerRecord& child, const PeerRecord& parent, bool hard, TimePoint now) const;
+  ParentList choose(PeerHandle child, std::size_t wanted, Among among, TimePoint now);
+  static bool has_open_root(const TaskRecord& task);
+  std::uint32_t look_around(const Choice& choice);
+  void sample(const SiteParents& site, std::size_t count, Among among);
+  void consider_sample(const Choice& choice);
+  void consider(const Choice& choice, std::uint32_t position);
+  bool fits(const PeerRecord& child, const PeerRecord& parent, bool hard) const;
+  bool host_may_serve(const HostRecord& host, TimePoint now) const;
+  static bool is_blocked(const PeerRecord& child, PeerHandle parent, TimePoint now);
   void keep_level(bool hard);
   void keep_listeners();
-  double score(const PeerRecord& child, const PeerRecord& parent, TimePoint now);
+  double score(const Choice& choice, const PeerRecord& parent, const HostRecord& host);
   std::uint64_t random();
 
   // brain_clean.cc
@@ -323,10 +344,10 @@ class Brain {
   std::unordered_map<std::string, std::uint32_t> origin_ids_;
   std::vector<HostHandle> seeds_;
   std::deque<TaskHandle> dirty_;
-  std::priority_queue<Alarm, std::vector<Alarm>, std::greater<>> alarms_;
+  Alarms alarms_;
   std::vector<Action> actions_;
-  std::vector<ParentEdge> edges_;      // of the child that is being answered
-  std::vector<Candidate> candidates_;  // of the choice that is being made
+  std::vector<std::uint32_t> sample_;  // positions that are looked at for the choice that is being made
+  std::vector<Candidate> candidates_;  // those of them that will do
   std::size_t waiting_ = 0;
   std::uint32_t attempts_ = 0;
   std::size_t download_bytes_ = 0;  // of all tasks' downloads

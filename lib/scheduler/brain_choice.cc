@@ -36,58 +36,67 @@ std::uint64_t Brain::random() {
   return z ^ (z >> 31);
 }
 
-bool Brain::may_be_parent(const PeerRecord& child, const PeerRecord& parent, bool hard, TimePoint now) const {
-  // What the peer's own record says first: most of those that are out are out by it, and the host's is
-  // elsewhere in memory.
+// What the peer's own record says: most of those that are out are out by it, and the host's is elsewhere in
+// memory.
+bool Brain::fits(const PeerRecord& child, const PeerRecord& parent, bool hard) const {
   if (parent.host == child.host || !parent.counted_usable) return false;
   if (parent.partial() &&
       (parent.range_start != child.range_start || parent.range_length != child.range_length)) {
     return false;
   }
   if (!hard && !parent.counted_root && parent.depth >= options_.max_depth) return false;
-  if (child.progress->rescheduling && !parent.counted_root && !parent.partial() &&
-      parent.finished_pieces <= child.finished_pieces) {
-    return false;  // it waits for the same pieces
-  }
-  const auto& host = *hosts_.find(parent.host);
+  // One that is no further waits for the same pieces.
+  return !child.progress->rescheduling || parent.counted_root || parent.partial() ||
+         parent.finished_pieces > child.finished_pieces;
+}
+
+bool Brain::host_may_serve(const HostRecord& host, TimePoint now) const {
   const auto health = host.health.state(now);
   if (health == HostHealth::State::kQuarantined) return false;
   if (health == HostHealth::State::kProbation && host.used_units >= kChildUnits) return false;
-  if (host.used_units + kChildUnits / kMaxParents > hard_limit(host)) return false;
-  for (const auto& block : child.progress->blocked) {
-    if (block.until > now && peers_.find(block.parent) == &parent) return false;
-  }
-  return true;
+  return host.used_units + kChildUnits / kMaxParents <= hard_limit(host);
+}
+
+bool Brain::is_blocked(const PeerRecord& child, PeerHandle parent, TimePoint now) {
+  const auto& blocked = child.progress->blocked;
+  return std::any_of(blocked.begin(), blocked.end(),
+                     [&](const BlockedParent& block) { return block.until > now && block.parent == parent; });
 }
 
 // Less is better. One unit is about what one level of distance or a full parent is worth.
-double Brain::score(const PeerRecord& child, const PeerRecord& parent, TimePoint now) {
-  const auto& host = *hosts_.find(parent.host);
-  const auto& task = *tasks_.find(parent.task);
-  const auto from = host.site, to = hosts_.find(child.host)->site;
-  double points = from == to ? 0 : 3 * distance(sites_[to], sites_[from]);
+double Brain::score(const Choice& choice, const PeerRecord& parent, const HostRecord& host) {
+  double points = host.site == choice.site ? 0 : 3 * distance(sites_[choice.site], sites_[host.site]);
   points += 2.0 * parent.children_units / soft_limit(host);
   // In a mesh everyone is equal, and nobody shall have more than others.
-  if (parent.state != PeerState::kSucceeded)
-    points += 0.5 + (child.takes_offers && roots_are_rare(task) ? 0 : 0.15 * parent.depth);
-  if (task.piece_count > 0) points -= 0.5 * parent.finished_pieces / task.piece_count;
+  if (parent.state != PeerState::kSucceeded) points += 0.5 + (choice.mesh ? 0 : 0.15 * parent.depth);
+  const auto pieces = choice.task.piece_count;
+  if (pieces > 0) points -= 0.5 * parent.finished_pieces / pieces;
   if (parent.partial()) points += 1;
   if (host.health.rate() > 0 && usual_rate_ > 0) {
     points -= std::clamp(std::log2(host.health.rate() / usual_rate_), -3.0, 1.0);
   }
-  if (host.health.state(now) == HostHealth::State::kProbation) points += 2;
+  if (host.health.state(choice.now) == HostHealth::State::kProbation) points += 2;
   return points + static_cast<double>(random() >> 40) / static_cast<double>(1 << 24) * 0.25;
 }
 
-void Brain::consider(const PeerRecord& child, std::uint32_t position, bool hard, TimePoint now) {
+// Of all in the sample: memory is asked for those of one step together, before any of them is looked at.
+void Brain::consider_sample(const Choice& choice) {
+  for (const auto position : sample_) peers_.prefetch(position);
+  std::erase_if(sample_, [&](std::uint32_t position) {
+    return !fits(choice.child, peers_.at(position), choice.among == Among::kAll);
+  });
+  for (const auto position : sample_) hosts_.prefetch(peers_.at(position).host.index);
+  for (const auto position : sample_) consider(choice, position);
+  sample_.clear();
+}
+
+void Brain::consider(const Choice& choice, std::uint32_t position) {
   const auto& parent = peers_.at(position);
-  if (!may_be_parent(child, parent, hard, now)) return;
-  for (const auto& edge : child.progress->parents) {  // it has that one
-    const auto* known = peers_.find(edge.parent);
-    if (known != nullptr && known->host == parent.host) return;
-  }
-  const bool cross = hosts_.find(parent.host)->site != hosts_.find(child.host)->site;
-  candidates_.push_back({position, score(child, parent, now), cross});
+  const auto& host = hosts_.at(parent.host.index);
+  if (!host_may_serve(host, choice.now)) return;
+  if (is_blocked(choice.child, peers_.handle_of(position), choice.now)) return;
+  if (std::find(choice.has.begin(), choice.has.end(), parent.host.index) != choice.has.end()) return;
+  candidates_.push_back({position, host.site != choice.site, score(choice, parent, host)});
 }
 
 // An unmodified client takes each piece from whoever tells it first and never changes its mind, so whoever
@@ -124,62 +133,86 @@ void Brain::keep_listeners() {
   std::erase_if(candidates_, [&](const Candidate& candidate) { return !of_the_mesh(candidate); });
 }
 
-// The parents for `child`, best first, on different hosts; empty if it has to wait. `hard`: it has waited
-// enough, only what the hosts can really bear counts.
-std::vector<PeerHandle> Brain::choose(PeerHandle handle, std::size_t wanted, bool hard, TimePoint now) {
+// Adds some of the open parents of a site to the sample; of them some that have everything, if there are any.
+void Brain::sample(const SiteParents& site, std::size_t count, Among among) {
+  const auto some = [&](std::size_t first, std::size_t size, std::size_t most) {
+    if (size == 0 || most == 0) return;
+    const std::size_t start = size > most ? random() % size : 0;
+    // Those side by side came together, and are neighbours in the swarm as well: other strides mix better.
+    const std::size_t stride = size > most ? 1 + random() % (size / most) : 1;
+    for (std::size_t i = 0; i < std::min(most, size); ++i)
+      sample_.push_back(site.open[first + (start + i * stride) % size]);
+  };
+  const auto roots = std::min<std::size_t>(site.open_roots, count / 2);
+  some(0, site.open_roots, roots);
+  if (among == Among::kOpen) some(site.open_roots, site.open.size() - site.open_roots, count - roots);
+}
+
+bool Brain::has_open_root(const TaskRecord& task) {
+  return std::any_of(task.sites.begin(), task.sites.end(),
+                     [](const SiteParents& site) { return site.open_roots > 0; });
+}
+
+// Finds the candidates; how many of them may be from other sites.
+std::uint32_t Brain::look_around(const Choice& choice) {
+  auto& task = choice.task;
+  if (choice.among == Among::kAll) {
+    for (auto at = task.first_peer; at != kNowhere && sample_.size() < kSampleHard;
+         at = peers_.at(at).task_after)
+      sample_.push_back(at);
+    consider_sample(choice);
+    return options_.candidate_parents;
+  }
+  const auto& here = bucket(task, choice.site);
+  sample(here, kSampleHere, choice.among);
+  consider_sample(choice);
+  const std::size_t local = candidates_.size();
+  const bool alone = local == 0 && (choice.among == Among::kOpen || here.open.empty());
+  const auto left = options_.cross_site_budget - std::min(here.inbound, options_.cross_site_budget);
+  // Without anybody here take all from elsewhere; else one, for pieces that the site does not have yet.
+  const auto from_elsewhere = std::min(left, alone ? options_.candidate_parents : 1);
+  if (task.sites.size() < 2 || from_elsewhere == 0) return from_elsewhere;
+  const std::size_t first = random() % task.sites.size();
+  for (std::size_t i = 0; i < task.sites.size() && candidates_.size() < local + kSampleElsewhere; ++i) {
+    const auto& other = task.sites[(first + i) % task.sites.size()];
+    if (other.site == choice.site) continue;
+    sample(other, kSampleElsewhere, choice.among);
+    consider_sample(choice);
+  }
+  return from_elsewhere;
+}
+
+// The parents for `child`, best first, on different hosts; empty if it has to wait.
+ParentList Brain::choose(PeerHandle handle, std::size_t wanted, Among among, TimePoint now) {
   const auto& child = *peers_.find(handle);
   auto& task = *tasks_.find(child.task);
-  const auto site = hosts_.find(child.host)->site;
-  auto& here = bucket(task, site);
-  candidates_.clear();
-
-  const auto sample = [&](const SiteParents& from, std::size_t count) {
-    const auto some = [&](std::size_t first, std::size_t size, std::size_t most) {
-      if (size == 0) return;
-      const std::size_t start = size > most ? random() % size : 0;
-      for (std::size_t i = 0; i < std::min(most, size); ++i)
-        consider(child, from.open[first + (start + i) % size], hard, now);
-    };
-    // Those who have everything are never overlooked.
-    const auto roots = std::min<std::size_t>(from.open_roots, count / 2);
-    some(0, from.open_roots, roots);
-    some(from.open_roots, from.open.size() - from.open_roots, count - roots);
-  };
-  std::uint32_t from_elsewhere = 0;
-  if (hard) {
-    std::size_t looked = 0;
-    for (auto at = task.first_peer; at != kNowhere && looked < kSampleHard;
-         at = peers_.at(at).task_after, ++looked) {
-      consider(child, at, true, now);
-    }
-    from_elsewhere = options_.candidate_parents;
-  } else {
-    sample(here, kSampleHere);
-    const std::size_t local = candidates_.size();
-    const auto left =
-        here.inbound < options_.cross_site_budget ? options_.cross_site_budget - here.inbound : 0;
-    // Without anybody here take all from elsewhere; else one, for pieces that the site does not have yet.
-    from_elsewhere =
-        local == 0 ? std::min(left, options_.candidate_parents) : std::min<std::uint32_t>(left, 1);
-    if (task.sites.size() > 1 && from_elsewhere > 0) {
-      const std::size_t first = random() % task.sites.size();
-      for (std::size_t i = 0; i < task.sites.size() && candidates_.size() < local + kSampleElsewhere; ++i) {
-        const auto& other = task.sites[(first + i) % task.sites.size()];
-        if (other.site != site) sample(other, kSampleElsewhere);
-      }
-    }
+  Choice choice{child, task, hosts_.find(child.host)->site, among, child.takes_offers && roots_are_rare(task),
+                now,   {}};
+  bool has_root = false;
+  for (const auto& edge : child.progress->parents) {
+    const auto* parent = peers_.find(edge.parent);
+    if (parent == nullptr) continue;
+    choice.has.push_back(edge.host);
+    has_root |= parent->counted_root;
   }
+  // In a mesh one that has everything comes beside the neighbours.
+  const bool wants_root = choice.mesh && !has_root;
+  if (wanted == 0 && !(wants_root && has_open_root(task))) return {};
+  candidates_.clear();
+  auto from_elsewhere = look_around(choice);
+  if (candidates_.empty()) return {};
   std::sort(candidates_.begin(), candidates_.end(), [](const Candidate& a, const Candidate& b) {
     return a.score != b.score ? a.score < b.score : a.position < b.position;
   });
+  if (!child.takes_offers) keep_level(among == Among::kAll);
+  if (choice.mesh) keep_listeners();
 
-  std::vector<PeerHandle> chosen;
-  const bool mesh = child.takes_offers && roots_are_rare(task);
+  ParentList chosen;
   const auto take = [&](const Candidate& candidate) {
     const auto& parent = peers_.at(candidate.position);
-    if (chosen.size() == kMaxParents) return;
+    if (chosen.full()) return;
     for (const auto& other : chosen) {
-      if (peers_.find(other)->host == parent.host) return;
+      if (peers_.at(other.index).host == parent.host) return;
     }
     if (candidate.cross_site) {
       if (from_elsewhere == 0) return;
@@ -187,15 +220,8 @@ std::vector<PeerHandle> Brain::choose(PeerHandle handle, std::size_t wanted, boo
     }
     chosen.push_back(peers_.handle_of(candidate.position));
   };
-  if (!child.takes_offers && !candidates_.empty()) keep_level(hard);
-  if (mesh) keep_listeners();
   std::size_t next = 0;
-  // In a mesh one that has everything comes beside the neighbours.
-  if (mesh &&
-      std::none_of(child.progress->parents.begin(), child.progress->parents.end(), [&](const auto& edge) {
-        const auto* parent = peers_.find(edge.parent);
-        return parent != nullptr && parent->counted_root;
-      })) {
+  if (wants_root) {
     for (; next < candidates_.size() && chosen.empty(); ++next) {
       if (!peers_.at(candidates_[next].position).counted_root) break;
       take(candidates_[next]);

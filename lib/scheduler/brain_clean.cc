@@ -134,12 +134,15 @@ std::string Brain::check(TimePoint now) const {
         tokens[at] != task.tokens) {
       return fmt::format("task {} is counted wrongly", at);
     }
+    std::size_t of_sites = 0;
     for (const auto& site : task.sites) {
-      listed += site.open.size();
+      of_sites += site.open.size();
       const auto counted = inbound.find({at, site.site});
       if (site.inbound != (counted == inbound.end() ? 0 : counted->second))
         return fmt::format("task {}: inbound edges of a site", at);
     }
+    if (of_sites != task.open) return fmt::format("task {}: open parents of its sites", at);
+    listed += of_sites;
   }
   for (std::size_t at = 0; at < origins_.size(); ++at) {
     if (origins_[at].tokens != origin_tokens[at])

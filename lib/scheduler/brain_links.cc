@@ -70,36 +70,42 @@ void Brain::remove_host(HostHandle handle, TimePoint now) {
 
 void Brain::reserve(PeerHandle child_handle, PeerHandle parent_handle, std::uint32_t units) {
   auto& child = *peers_.find(child_handle);
-  auto& parent = *peers_.find(parent_handle);
-  auto& from = *hosts_.find(parent.host);
+  const auto& parent = *peers_.find(parent_handle);
+  const auto& from = *hosts_.find(parent.host);
   const auto& to = *hosts_.find(child.host);
   ParentEdge edge;
   edge.parent = parent_handle;
+  edge.host = parent.host.index;
   edge.units = static_cast<std::uint16_t>(units);
   edge.cross_site = from.site != to.site;
   if (edge.cross_site) ++bucket(*tasks_.find(child.task), to.site).inbound;
-  parent.children_units += units;
-  from.used_units += units;
   child.progress->parents.push_back(edge);
-  update_open(parent_handle.index);
+  charge(parent_handle, 0, units);
+}
+
+void Brain::release(PeerRecord& child, const ParentEdge& edge) {
+  if (edge.cross_site) --bucket(*tasks_.find(child.task), hosts_.find(child.host)->site).inbound;
+  charge(edge.parent, edge.units, 0);
 }
 
 void Brain::release_parents(PeerRecord& child) {
   if (!child.progress) return;
-  for (const auto& edge : child.progress->parents) {
-    if (edge.cross_site) --bucket(*tasks_.find(child.task), hosts_.find(child.host)->site).inbound;
-    auto* parent = peers_.find(edge.parent);
-    if (parent == nullptr) continue;
-    auto& host = *hosts_.find(parent->host);
-    const bool was_full = host.used_units >= hard_limit(host);
-    parent->children_units -= edge.units;
-    host.used_units -= edge.units;
-    update_open(edge.parent.index);
-    if (!was_full || host.used_units >= hard_limit(host)) continue;
-    for (auto at = host.first_peer; at != kNowhere; at = peers_.at(at).host_after)
-      make_dirty(peers_.at(at).task);
-  }
+  for (const auto& edge : child.progress->parents) release(child, edge);
   child.progress->parents.clear();
+}
+
+// A child has `after` units of a parent instead of `before`.
+void Brain::charge(PeerHandle handle, std::uint32_t before, std::uint32_t after) {
+  auto* parent = peers_.find(handle);
+  if (parent == nullptr || before == after) return;
+  auto& host = *hosts_.find(parent->host);
+  const bool was_full = host.used_units >= hard_limit(host);
+  parent->children_units += after - before;
+  host.used_units += after - before;
+  update_open(handle.index);
+  if (!was_full || host.used_units >= hard_limit(host)) return;
+  for (auto at = host.first_peer; at != kNowhere; at = peers_.at(at).host_after)
+    make_dirty(peers_.at(at).task);
 }
 
 void Brain::set_state(PeerHandle handle, PeerState state, TimePoint now) {
@@ -165,7 +171,7 @@ SiteParents& Brain::bucket(TaskRecord& task, std::uint32_t site) {
   for (auto& one : task.sites) {
     if (one.site == site) return one;
   }
-  task.sites.push_back({site, 0, {}, 0, {}});
+  task.sites.emplace_back().site = site;
   return task.sites.back();
 }
 
@@ -180,8 +186,9 @@ void Brain::update_open(std::uint32_t position) {
   if (!open) return close(position);
   auto& here = bucket(task, host.site);
   auto& list = here.open;
-  peer.open_position = static_cast<std::uint32_t>(list.size());
+  peer.open_position = list.size();
   list.push_back(position);
+  ++task.open;
   if (peer.counted_root) swap_open(list, peer.open_position, here.open_roots++);
   make_dirty(peer.task);
 }
@@ -189,15 +196,17 @@ void Brain::update_open(std::uint32_t position) {
 void Brain::close(std::uint32_t position) {
   auto& peer = peers_.at(position);
   if (peer.open_position == kNowhere) return;
-  auto& here = bucket(*tasks_.find(peer.task), hosts_.find(peer.host)->site);
+  auto& task = *tasks_.find(peer.task);
+  auto& here = bucket(task, hosts_.find(peer.host)->site);
   auto& list = here.open;
   if (peer.open_position < here.open_roots) swap_open(list, peer.open_position, --here.open_roots);
-  swap_open(list, peer.open_position, static_cast<std::uint32_t>(list.size() - 1));
+  swap_open(list, peer.open_position, list.size() - 1);
   list.pop_back();
+  --task.open;
   peer.open_position = kNowhere;
 }
 
-void Brain::swap_open(std::vector<std::uint32_t>& list, std::uint32_t a, std::uint32_t b) {
+void Brain::swap_open(CompactList<std::uint32_t>& list, std::uint32_t a, std::uint32_t b) {
   std::swap(list[a], list[b]);
   peers_.at(list[a]).open_position = a;
   peers_.at(list[b]).open_position = b;

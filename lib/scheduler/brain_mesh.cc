@@ -31,6 +31,33 @@ std::size_t Brain::wanted_parents(const PeerRecord& child) const {
   return !child.waiting || swarm <= mesh_degree() + 1 ? mesh_degree() : few;
 }
 
+// Whether a parent of `child` is on that host.
+bool Brain::has_parent_on(const PeerRecord& child, HostHandle host) const {
+  const auto& parents = child.progress->parents;
+  return std::any_of(parents.begin(), parents.end(), [&](const ParentEdge& edge) {
+    return edge.host == host.index && peers_.find(edge.parent) != nullptr;
+  });
+}
+
+// Those parents of `child` that could become its children as well, by their own records. The rest of what is
+// known of them is on its way when this returns.
+ParentList Brain::neighbours_of(const PeerRecord& child) const {
+  const auto& edges = child.progress->parents;
+  for (const auto& edge : edges) peers_.prefetch_all(edge.parent.index);
+  const auto most = child.finished_pieces + tasks_.find(child.task)->piece_count / kAhead;
+  ParentList found;
+  for (const auto& edge : edges) {
+    const auto* parent = peers_.find(edge.parent);
+    if (parent == nullptr || parent->counted_root || parent->terminal()) continue;
+    if (!parent->takes_offers || edge.cross_site || parent->finished_pieces > most) continue;
+    if (parent->range_start != child.range_start || parent->range_length != child.range_length) continue;
+    found.push_back(edge.parent);
+    __builtin_prefetch(parent->progress.get());
+  }
+  for (const auto handle : found) __builtin_prefetch(peers_.at(handle.index).progress->parents.begin());
+  return found;
+}
+
 // The parents of `child` become its children where they are no further than it and want more.
 void Brain::link_back(PeerHandle handle, TimePoint now) {
   const auto& child = *peers_.find(handle);
@@ -38,28 +65,18 @@ void Brain::link_back(PeerHandle handle, TimePoint now) {
   const auto& host = *hosts_.find(child.host);
   if (mesh_degree() <= options_.candidate_parents || !child.takes_offers || !roots_are_rare(task)) return;
   if (host.facts.disable_shared || !host.health.may_serve(now)) return;
-  for (const auto& edge : child.progress->parents) {
-    const auto* parent = peers_.find(edge.parent);
-    if (parent == nullptr || !parent->progress || parent->counted_root || parent->terminal()) continue;
-    if (!parent->takes_offers || edge.cross_site) continue;
-    if (parent->partial() != child.partial() || parent->range_start != child.range_start ||
-        parent->range_length != child.range_length) {
-      continue;
-    }
-    if (parent->finished_pieces > child.finished_pieces + task.piece_count / kAhead) continue;
-    const auto& others = parent->progress->parents;
-    if (others.size() >= kMaxParents || parent->progress->offers >= options_.offers) continue;
-    if (parent->waiting && others.empty()) continue;  // it is not being answered now
-    const bool known = std::any_of(others.begin(), others.end(), [&](const ParentEdge& other) {
-      const auto* it = peers_.find(other.parent);
-      return it != nullptr && it->host == child.host;
-    });
-    if (known) continue;
-    const auto units = edge_units(*parent, child, others.size() + 1);
+  for (const auto neighbour : neighbours_of(child)) {
+    auto& parent = peers_.at(neighbour.index);
+    auto& progress = *parent.progress;
+    const auto count = progress.parents.size();
+    if (count >= kMaxParents || progress.offers >= options_.offers) continue;
+    if (parent.waiting && count == 0) continue;  // it is not being answered now
+    if (has_parent_on(parent, child.host)) continue;
+    const auto units = edge_units(parent, child, count + 1);
     if (child.children_units + units > soft_limit(host) || host.used_units + units > hard_limit(host)) return;
-    reserve(edge.parent, handle, units);
-    peers_.find(edge.parent)->progress->untold = true;
-    look_soon(edge.parent, now);
+    reserve(neighbour, handle, units);
+    progress.untold = true;
+    look_soon(neighbour, now);
   }
 }
 
@@ -75,7 +92,7 @@ void Brain::look_soon(PeerHandle handle, TimePoint now) {
   auto& look_again = peer->progress->look_again;
   if (look_again != TimePoint{} && look_again <= now + kSoon) return;
   look_again = now + kSoon;
-  alarms_.push({look_again, handle});
+  alarms_.set(now, kSoon, handle);
 }
 
 }  // namespace d7y::scheduler

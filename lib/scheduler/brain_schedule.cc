@@ -22,7 +22,6 @@ constexpr std::size_t kTokenSearch = 64;  // waiting peers among which the furth
 void Brain::park(PeerHandle handle, Duration patience, TimePoint now) {
   auto& peer = *peers_.find(handle);
   auto& task = *tasks_.find(peer.task);
-  peer.progress->waiting_since = now;
   peer.progress->deadline = now + patience;
   peer.progress->last_resort = false;
   peer.waiting = true;
@@ -33,7 +32,7 @@ void Brain::park(PeerHandle handle, Duration patience, TimePoint now) {
     task.waiting_from = 0;
   }
   task.waiting.push_back(handle);
-  alarms_.push({peer.progress->deadline, handle});
+  alarms_.set(now, patience, handle);
   make_dirty(peer.task);
 }
 
@@ -94,9 +93,7 @@ bool Brain::serve(TaskHandle handle, TimePoint now) {
   std::size_t step = task.look_from < count ? task.look_from : 0;
   std::size_t looked = 0, in_vain = 0, stale = 0;
   for (std::size_t i = 0; i < count && looked < kLookAtOnce && in_vain < kLookInVain; ++i, ++step) {
-    const bool open =
-        std::any_of(task.sites.begin(), task.sites.end(), [](const auto& s) { return !s.open.empty(); });
-    if (!open && (!rare || task.usable == 0)) break;
+    if (task.open == 0 && (!rare || task.usable == 0)) break;
     const auto child = task.waiting[task.waiting_from + step % count];
     if (!waits(child)) {
       ++stale;
@@ -114,7 +111,7 @@ bool Brain::serve(TaskHandle handle, TimePoint now) {
     }
     // An orphan of a tree gets one more, should that one be lost too.
     const auto wanted = rare && !peer.takes_offers ? 2 : wanted_parents(peer);
-    const auto parents = choose(child, wanted, false, now);
+    const auto parents = choose(child, wanted, Among::kOpen, now);
     if (parents.empty()) {
       ++in_vain;
       continue;
@@ -157,12 +154,7 @@ void Brain::add_siblings(const std::vector<PeerHandle>& served, TimePoint now) {
       }
       const auto units = edge_units(child, sibling, child.progress->parents.size() + 1);
       if (sibling.children_units + units > soft_limit(host)) continue;
-      const bool known =
-          std::any_of(child.progress->parents.begin(), child.progress->parents.end(), [&](const auto& edge) {
-            const auto* parent = peers_.find(edge.parent);
-            return parent != nullptr && parent->host == sibling.host;
-          });
-      if (!known) reserve(served[i], other, units);
+      if (!has_parent_on(child, sibling.host)) reserve(served[i], other, units);
     }
   }
 }
@@ -170,15 +162,13 @@ void Brain::add_siblings(const std::vector<PeerHandle>& served, TimePoint now) {
 // A child's demand is spread evenly over the parents it has now.
 void Brain::settle_shares(PeerHandle handle) {
   auto& child = *peers_.find(handle);
-  edges_ = child.progress->parents;
-  release_parents(child);
-  const auto& edges = edges_;
+  auto& edges = child.progress->parents;
   std::uint32_t depth = 255;
-  for (const auto& edge : edges) {
-    reserve(handle, edge.parent, edge_units(child, *peers_.find(edge.parent), edges.size()));
-    child.progress->parents.back().pieces = edge.pieces;
-    child.progress->parents.back().failed = edge.failed;
+  for (auto& edge : edges) {
     const auto& parent = *peers_.find(edge.parent);
+    const auto units = edge_units(child, parent, edges.size());
+    charge(edge.parent, edge.units, units);
+    edge.units = static_cast<std::uint16_t>(units);
     if (parent.counted_usable)
       depth = std::min<std::uint32_t>(depth, parent.counted_root ? 1 : parent.depth + 1U);
   }
@@ -189,8 +179,7 @@ void Brain::settle_shares(PeerHandle handle) {
 void Brain::answer(PeerHandle handle, TimePoint now) {
   auto& child = *peers_.find(handle);
   settle_shares(handle);
-  SendParents action{handle, {}};
-  for (const auto& edge : child.progress->parents) action.parents.push_back(edge.parent);
+  send_parents(handle);
   unpark(child);
   child.updated = now;
   child.progress->rescheduling = false;
@@ -198,8 +187,13 @@ void Brain::answer(PeerHandle handle, TimePoint now) {
   child.progress->looks = 0;
   child.progress->untold = false;
   ++child.progress->responses;
-  actions_.emplace_back(std::move(action));
   look_later(handle, now);
+}
+
+void Brain::send_parents(PeerHandle handle) {
+  SendParents action{handle, {}};
+  for (const auto& edge : peers_.find(handle)->progress->parents) action.parents.push_back(edge.parent);
+  actions_.emplace_back(action);
 }
 
 // Few were there when it asked; there may be more in a moment.
@@ -210,8 +204,9 @@ void Brain::look_later(PeerHandle handle, TimePoint now) {
   if (!peer.takes_offers || progress.offers >= options_.offers) return;
   if (progress.looks == std::size(kLookAfter)) return;
   if (!progress.untold && progress.parents.size() >= wanted_parents(peer)) return;
-  progress.look_again = now + kLookAfter[progress.looks++];
-  alarms_.push({progress.look_again, handle});
+  const auto wait = kLookAfter[progress.looks++];
+  progress.look_again = now + wait;
+  alarms_.set(now, wait, handle);
 }
 
 void Brain::offer_more(PeerHandle handle, TimePoint now) {
@@ -219,30 +214,24 @@ void Brain::offer_more(PeerHandle handle, TimePoint now) {
   auto& progress = *child.progress;
   if (child.state == PeerState::kRunning && progress.offers < options_.offers) {
     // Parents that are gone make room.
-    auto edges = progress.parents;
-    std::erase_if(edges, [&](const ParentEdge& edge) {
+    for (const auto& edge : progress.parents) peers_.prefetch(edge.parent.index);
+    progress.parents.erase_if([&](const ParentEdge& edge) {
       const auto* parent = peers_.find(edge.parent);
-      return parent == nullptr || parent->state == PeerState::kFailed;
+      const bool gone = parent == nullptr || parent->state == PeerState::kFailed;
+      if (gone) release(child, edge);
+      return gone;
     });
-    const auto wanted = wanted_parents(child);
-    const auto more = choose(handle, wanted > edges.size() ? wanted - edges.size() : 0, false, now);
+    const std::size_t has = progress.parents.size(), wanted = wanted_parents(child);
+    const auto more = choose(handle, wanted > has ? wanted - has : 0, Among::kOpen, now);
     if (!more.empty() || progress.untold) {
-      release_parents(child);
-      for (const auto& edge : edges) {
-        reserve(handle, edge.parent, edge.units);
-        progress.parents.back().pieces = edge.pieces;
-        progress.parents.back().failed = edge.failed;
-      }
       for (const auto parent : more) {
         if (progress.parents.size() < kMaxParents) reserve(handle, parent, kChildUnits / kMaxParents);
       }
       settle_shares(handle);
-      SendParents action{handle, {}};
-      for (const auto& edge : progress.parents) action.parents.push_back(edge.parent);
+      send_parents(handle);
       ++progress.offers;
       progress.untold = false;
-      actions_.emplace_back(std::move(action));
-      link_back(handle, now);
+      if (!more.empty()) link_back(handle, now);
     }
   }
   look_later(handle, now);
@@ -273,7 +262,11 @@ bool Brain::finished_copy_for(const PeerRecord& child, TimePoint now) const {
   for (const auto& site : tasks_.find(child.task)->sites) {
     for (const auto position : site.open) {
       const auto& parent = peers_.at(position);
-      if (parent.state == PeerState::kSucceeded && may_be_parent(child, parent, false, now)) return true;
+      if (parent.state == PeerState::kSucceeded && fits(child, parent, false) &&
+          host_may_serve(*hosts_.find(parent.host), now) &&
+          !is_blocked(child, peers_.handle_of(position), now)) {
+        return true;
+      }
       if (++looked == kTokenSearch) return false;
     }
   }
@@ -353,7 +346,7 @@ void Brain::wait_ran_out(PeerHandle handle, TimePoint now) {
   auto& task = *tasks_.find(peer.task);
   if (task.usable > 0) {
     const auto parents =
-        choose(handle, std::min<std::size_t>(options_.candidate_parents, kMaxParents), true, now);
+        choose(handle, std::min<std::size_t>(options_.candidate_parents, kMaxParents), Among::kAll, now);
     for (const auto parent : parents) reserve(handle, parent, kChildUnits / kMaxParents);
     if (!parents.empty()) return answer(handle, now);
   }
@@ -373,28 +366,31 @@ void Brain::wait_ran_out(PeerHandle handle, TimePoint now) {
   }
   peer.progress->last_resort = true;
   peer.progress->deadline = now + options_.last_resort;
-  alarms_.push({peer.progress->deadline, handle});
+  alarms_.set(now, options_.last_resort, handle);
   make_dirty(peer.task);
 }
 
 void Brain::tick(TimePoint now) {
-  while (!alarms_.empty() && alarms_.top().when <= now) {
-    const auto alarm = alarms_.top();
-    alarms_.pop();
-    const auto* peer = peers_.find(alarm.peer);
+  while (const auto handle = alarms_.take(now)) {
+    const auto* peer = peers_.find(*handle);
     if (peer == nullptr || !peer->progress) continue;
     if (peer->waiting) {
-      if (peer->progress->deadline <= now) wait_ran_out(alarm.peer, now);
+      if (peer->progress->deadline <= now) wait_ran_out(*handle, now);
     } else if (peer->progress->look_again != TimePoint{} && peer->progress->look_again <= now) {
-      offer_more(alarm.peer, now);
+      offer_more(*handle, now);
     }
   }
+  alarms_.drop([&](PeerHandle handle) {
+    const auto* peer = peers_.find(handle);
+    return peer == nullptr || !peer->progress ||
+           (!peer->waiting && peer->progress->look_again == TimePoint{});
+  });
   if (now >= next_clean_) clean(now);
 }
 
 TimePoint Brain::next_wakeup() const {
   if (pending()) return TimePoint{};
-  return alarms_.empty() ? next_clean_ : std::min(next_clean_, alarms_.top().when);
+  return std::min(next_clean_, alarms_.next());
 }
 
 }  // namespace d7y::scheduler

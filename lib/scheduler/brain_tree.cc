@@ -8,7 +8,7 @@
 namespace d7y::scheduler {
 namespace {
 
-constexpr std::size_t kLookAhead = 32;  // nodes looked at for one place
+constexpr std::uint32_t kLookAhead = 32;  // nodes looked at for one place
 // In a mesh, children of one that has everything, and of others at most.
 constexpr std::uint32_t kRootChildren = 20, kMostChildren = 12;
 
@@ -65,15 +65,14 @@ bool Brain::place(PeerHandle handle, TimePoint now) {
   auto& task = *tasks_.find(child.task);
   const auto site = hosts_.find(child.host)->site;
   // Next to the source if there is room, in the child's own site before others.
-  auto chosen = choose(handle, std::min<std::size_t>(options_.candidate_parents, kMaxParents), false, now);
-  const bool from_root = !chosen.empty() && peers_.find(chosen.front())->counted_root;
+  const auto wanted = std::min<std::size_t>(options_.candidate_parents, kMaxParents);
+  const auto roots = choose(handle, wanted, Among::kOpenRoots, now);
   const auto in_site = [&](PeerHandle peer) { return hosts_.find(peers_.find(peer)->host)->site == site; };
   PeerHandle parent;
-  if (!from_root || !in_site(chosen.front()))
+  if (roots.empty() || !in_site(roots.front()))
     parent = free_place(bucket(task, site).tree, child, kChildUnits, now);
-  if (!parent && from_root) {
-    for (const auto root : chosen)
-      reserve(handle, root, edge_units(child, *peers_.find(root), chosen.size()));
+  if (!parent && !roots.empty()) {
+    for (const auto root : roots) reserve(handle, root, edge_units(child, *peers_.find(root), roots.size()));
     add_to_tree(handle);
     return true;
   }
@@ -83,7 +82,10 @@ bool Brain::place(PeerHandle handle, TimePoint now) {
     }
   }
   if (!parent) parent = free_place(bucket(task, site).tree, child, kChildUnits + kBranch, now);
-  if (!parent && !chosen.empty()) parent = chosen.front();
+  if (!parent) {
+    const auto any = choose(handle, wanted, Among::kOpen, now);
+    if (!any.empty()) parent = any.front();
+  }
   if (!parent) return false;
   reserve(handle, parent, edge_units(child, *peers_.find(parent), 1));
   add_to_tree(handle);
@@ -97,7 +99,7 @@ void Brain::add_to_tree(PeerHandle handle) {
   auto& tree = bucket(*tasks_.find(peer.task), host.site).tree;
   tree.nodes.push_back(handle);
   if (tree.from <= 64 || tree.from * 2 <= tree.nodes.size()) return;
-  tree.nodes.erase(tree.nodes.begin(), tree.nodes.begin() + static_cast<std::ptrdiff_t>(tree.from));
+  tree.nodes.erase_first(tree.from);
   tree.from = 0;
 }
 

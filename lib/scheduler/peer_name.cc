@@ -2,70 +2,76 @@
 
 #include <fmt/format.h>
 
-#include <optional>
-#include <utility>
+#include <array>
 
 namespace d7y::scheduler {
 namespace {
 
 constexpr std::string_view kSeed = "-seed";
+constexpr std::size_t kUuidLength = 36;
+constexpr std::uint8_t kNoDigit = 0x80;
 
-// Only the form that uuid text is written back in: lower case, dashes at their places.
-std::optional<std::pair<std::uint64_t, std::uint64_t>> parse_uuid(std::string_view text) {
-  if (text.size() != 36) return std::nullopt;
-  std::uint64_t words[2] = {0, 0};
-  int digits = 0;
-  for (std::size_t at = 0; at < text.size(); ++at) {
-    const char c = text[at];
-    if (at == 8 || at == 13 || at == 18 || at == 23) {
-      if (c != '-') return std::nullopt;
-      continue;
-    }
-    const int digit = c >= '0' && c <= '9' ? c - '0' : c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
-    if (digit < 0) return std::nullopt;
-    auto& word = words[digits++ / 16];
-    word = word << 4 | static_cast<unsigned>(digit);
+// What each character is worth as a digit of a UUID in the form that it is written back in: lower case.
+constexpr auto kDigits = [] {
+  std::array<std::uint8_t, 256> digits{};
+  digits.fill(kNoDigit);
+  for (std::uint8_t i = 0; i < 10; ++i) digits[static_cast<std::uint8_t>('0' + i)] = i;
+  for (std::uint8_t i = 10; i < 16; ++i) digits[static_cast<std::uint8_t>('a' + i - 10)] = i;
+  return digits;
+}();
+
+// The number that `text` writes. Adds what is no digit to `wrong`.
+std::uint64_t hex(std::string_view text, std::uint8_t& wrong) {
+  std::uint64_t number = 0;
+  for (const char c : text) {
+    const auto digit = kDigits[static_cast<std::uint8_t>(c)];
+    wrong |= digit;
+    number = number << 4 | (digit & 15U);
   }
-  return std::pair(words[0], words[1]);
-}
-
-struct Split {
-  std::uint64_t high, low;
-  bool seed;
-};
-std::optional<Split> split(std::string_view id, std::string_view host_prefix) {
-  if (!id.starts_with(host_prefix)) return std::nullopt;
-  id.remove_prefix(host_prefix.size());
-  const bool seed = id.ends_with(kSeed);
-  if (seed) id.remove_suffix(kSeed.size());
-  const auto uuid = parse_uuid(id);
-  if (!uuid) return std::nullopt;
-  return Split{uuid->first, uuid->second, seed};
+  return number;
 }
 
 }  // namespace
 
+PeerIdParts::PeerIdParts(std::string_view whole) : id(whole) {
+  seed = whole.ends_with(kSeed);
+  if (seed) whole.remove_suffix(kSeed.size());
+  if (whole.size() < kUuidLength) return;
+  const auto uuid = whole.substr(whole.size() - kUuidLength);
+  if (uuid[8] != '-' || uuid[13] != '-' || uuid[18] != '-' || uuid[23] != '-') return;
+  std::uint8_t wrong = 0;
+  high = hex(uuid.substr(0, 8), wrong) << 32 | hex(uuid.substr(9, 4), wrong) << 16 |
+         hex(uuid.substr(14, 4), wrong);
+  low = hex(uuid.substr(19, 4), wrong) << 48 | hex(uuid.substr(24), wrong);
+  usual = (wrong & kNoDigit) == 0;
+  prefix = whole.substr(0, whole.size() - kUuidLength);
+}
+
 PeerName::PeerName(std::string_view id, std::string_view host_prefix) {
-  if (const auto parts = split(id, host_prefix)) {
-    kind_ = parts->seed ? Kind::kSeedUuid : Kind::kUuid;
-    high_ = parts->high;
-    low_ = parts->low;
+  const PeerIdParts parts(id);
+  if (!parts.usual || parts.prefix != host_prefix) {
+    kept_ = std::make_unique<std::string>(id);
+  } else if (parts.seed) {
+    kept_ = SeedUuid{{parts.high, parts.low}};
   } else {
-    other_ = std::make_unique<std::string>(id);
+    kept_ = Uuid{parts.high, parts.low};
   }
 }
 
-bool PeerName::is(std::string_view id, std::string_view host_prefix) const {
-  if (kind_ == Kind::kText) return other_ != nullptr && *other_ == id;
-  const auto parts = split(id, host_prefix);
-  return parts && parts->high == high_ && parts->low == low_ && parts->seed == (kind_ == Kind::kSeedUuid);
+bool PeerName::is(const PeerIdParts& parts, std::string_view host_prefix) const {
+  if (const auto* text = std::get_if<Text>(&kept_)) return *text != nullptr && **text == parts.id;
+  const bool seed = std::holds_alternative<SeedUuid>(kept_);
+  const auto& uuid = seed ? std::get<SeedUuid>(kept_) : std::get<Uuid>(kept_);
+  return parts.usual && parts.low == uuid.low && parts.high == uuid.high && parts.seed == seed &&
+         parts.prefix == host_prefix;
 }
 
 std::string PeerName::text(std::string_view host_prefix) const {
-  if (kind_ == Kind::kText) return other_ ? *other_ : std::string();
-  return fmt::format("{}{:08x}-{:04x}-{:04x}-{:04x}-{:012x}{}", host_prefix, high_ >> 32,
-                     high_ >> 16 & 0xffff, high_ & 0xffff, low_ >> 48, low_ & 0xffffffffffffULL,
-                     kind_ == Kind::kSeedUuid ? kSeed : "");
+  if (const auto* text = std::get_if<Text>(&kept_)) return *text ? **text : std::string();
+  const bool seed = std::holds_alternative<SeedUuid>(kept_);
+  const auto& [high, low] = seed ? std::get<SeedUuid>(kept_) : std::get<Uuid>(kept_);
+  return fmt::format("{}{:08x}-{:04x}-{:04x}-{:04x}-{:012x}{}", host_prefix, high >> 32, high >> 16 & 0xffff,
+                     high & 0xffff, low >> 48, low & 0xffffffffffffULL, seed ? kSeed : "");
 }
 
 }  // namespace d7y::scheduler

@@ -6,8 +6,19 @@
 #include <memory>
 #include <string>
 #include <string_view>
+#include <variant>
 
 namespace d7y::scheduler {
+
+// An id taken apart, to be compared with many names.
+struct PeerIdParts {
+  explicit PeerIdParts(std::string_view id);
+
+  std::string_view id;
+  std::string_view prefix;           // what is before the UUID
+  std::uint64_t high = 0, low = 0;   // the UUID
+  bool usual = false, seed = false;  // it has a UUID; and "-seed" behind it
+};
 
 class PeerName {
  public:
@@ -15,14 +26,19 @@ class PeerName {
   // `host_prefix` is "<ip>-<hostname>-" of the peer's host.
   PeerName(std::string_view id, std::string_view host_prefix);
 
-  bool is(std::string_view id, std::string_view host_prefix) const;
+  bool is(const PeerIdParts& id, std::string_view host_prefix) const;
+  bool is(std::string_view id, std::string_view host_prefix) const {
+    return is(PeerIdParts(id), host_prefix);
+  }
   std::string text(std::string_view host_prefix) const;
 
  private:
-  enum class Kind : std::uint8_t { kText, kUuid, kSeedUuid };
-  Kind kind_ = Kind::kText;
-  std::uint64_t high_ = 0, low_ = 0;    // the UUID
-  std::unique_ptr<std::string> other_;  // the whole id
+  struct Uuid {
+    std::uint64_t high, low;
+  };
+  struct SeedUuid : Uuid {};
+  using Text = std::unique_ptr<std::string>;
+  std::variant<Text, Uuid, SeedUuid> kept_;
 };
 
 }  // namespace d7y::scheduler

@@ -9,8 +9,10 @@
 #include <vector>
 
 #include "base/deadline.h"
+#include "scheduler/compact_list.h"
 #include "scheduler/host_health.h"
 #include "scheduler/peer_name.h"
+#include "scheduler/short_list.h"
 #include "scheduler/slab.h"
 
 namespace d7y::scheduler {
@@ -55,10 +57,10 @@ struct Site {
 
 // What a host says about itself, as far as decisions need it.
 struct HostFacts {
-  std::string id, hostname, ip;
-  std::uint16_t port = 0;  // of the gRPC upload server
   bool seed = false;
   bool disable_shared = false;
+  std::uint16_t port = 0;  // of the gRPC upload server
+  std::string id, hostname, ip;
   std::string idc, location;
   std::uint64_t max_tx_bandwidth = 0;  // bits per second; 0: unknown
   Duration interval{0};                // between announcements; 0: not said
@@ -66,13 +68,14 @@ struct HostFacts {
 };
 
 struct HostRecord {
-  HostFacts facts;
-  std::string prefix;  // "<ip>-<hostname>-", what its peers' ids begin with
+  // Asked of every candidate, to the first ones of the facts (slab.h).
+  HostHealth health;
   std::uint32_t site = 0;
+  std::uint32_t used_units = 0;  // by children of all its peers
   std::uint32_t first_peer = kNowhere;
   std::uint32_t peers = 0;
-  std::uint32_t used_units = 0;  // by children of all its peers
-  HostHealth health;
+  HostFacts facts;
+  std::string prefix;  // "<ip>-<hostname>-", what its peers' ids begin with
   TimePoint created{}, updated{};
   TimePoint unreachable_until{};  // as a seed: nobody answered there
   std::uint32_t seed_position = kNowhere;
@@ -81,11 +84,15 @@ struct HostRecord {
 // One parent of a child, held by the child.
 struct ParentEdge {
   PeerHandle parent;
-  std::uint16_t units = 0;   // of the parent's capacity
-  std::uint16_t pieces = 0;  // that came from it
-  bool failed = false;       // the child said so
-  bool cross_site = false;   // counted as inbound by the child's site
+  std::uint32_t host = 0;       // position of the parent's
+  std::uint16_t units = 0;      // of the parent's capacity
+  std::uint8_t pieces = 0;      // that came from it; 255: or more
+  bool failed : 1 = false;      // the child said so
+  bool cross_site : 1 = false;  // counted as inbound by the child's site
 };
+
+// Of one child, best first.
+using ParentList = ShortList<PeerHandle, kMaxParents>;
 
 // A parent that a child does not want for a while.
 struct BlockedParent {
@@ -95,34 +102,27 @@ struct BlockedParent {
 
 // What a peer needs only while its download is in progress.
 struct Progress {
-  std::vector<ParentEdge> parents;
-  std::vector<BlockedParent> blocked;
-  TimePoint waiting_since{};
+  CompactList<ParentEdge> parents;  // at most kMaxParents
+  CompactList<BlockedParent> blocked;
   TimePoint deadline{};  // when waiting ends somehow; only while waiting
   TimePoint last_piece{};
+  TimePoint look_again{};      // when more parents are looked for; zero: not
   std::uint8_t responses = 0;  // sent on its stream
   std::uint8_t offers = 0;     // of those, the ones that nobody asked for
   std::uint8_t looks = 0;      // how often more parents were looked for
-  TimePoint look_again{};      // when they are looked for next; zero: not
   bool rescheduling = false;   // waits for other parents, not for its first
   bool last_resort = false;    // waited its patience out already
   bool untold = false;         // has parents that it was not sent yet
 };
 
 struct PeerRecord {
-  PeerName name;
+  // Asked of every candidate (slab.h).
   HostHandle host;
   TaskHandle task;
-  std::unique_ptr<Progress> progress;
-  TimePoint created{}, updated{};
   std::uint64_t range_start = 0, range_length = 0;  // bytes; length 0: the whole task
-  std::uint32_t cost_ms = 0;                        // of the whole download, once it has ended
   std::uint32_t finished_pieces = 0;
   std::uint32_t children_units = 0;
   std::uint32_t open_position = kNowhere;  // in its task's open parents
-  std::uint32_t task_before = kNowhere, task_after = kNowhere;
-  std::uint32_t host_before = kNowhere, host_after = kNowhere;
-  std::uint16_t concurrent_pieces = 8;
   PeerState state = PeerState::kPending;
   std::uint8_t priority = 0;
   std::uint8_t depth = 0;        // hops from a source of the whole content
@@ -134,10 +134,20 @@ struct PeerRecord {
   bool takes_offers : 1 = false;    // listens while it downloads
   bool counted_root : 1 = false;    // among its task's roots
   bool counted_usable : 1 = false;  // among its task's usable peers
+  std::uint16_t concurrent_pieces = 8;
+  std::uint32_t cost_ms = 0;  // of the whole download, once it has ended
+  // The rest.
+  std::unique_ptr<Progress> progress;
+  PeerName name;
+  TimePoint created{}, updated{};
+  std::uint32_t task_before = kNowhere, task_after = kNowhere;
+  std::uint32_t host_before = kNowhere, host_after = kNowhere;
 
   bool partial() const { return range_length != 0; }
   bool terminal() const { return state >= PeerState::kSucceeded; }
 };
+
+static_assert(sizeof(PeerRecord) <= 120, "a peer takes two lines of memory in its slab");
 
 // A piece that somebody read from the origin, for StatTask.
 struct SourcePiece {
@@ -151,17 +161,17 @@ struct SourcePiece {
 
 // Unmodified clients of one site that pass on what they get, the nearest to the source first.
 struct Tree {
-  std::vector<PeerHandle> nodes;
-  std::size_t from = 0;  // those before it are full or gone
+  CompactList<PeerHandle> nodes;
+  std::uint32_t from = 0;  // those before it are full or gone
 };
 
 // Open parents of one site.
 struct SiteParents {
   std::uint32_t site = 0;
   std::uint32_t inbound = 0;        // edges that come from other sites
-  std::vector<std::uint32_t> open;  // positions of peers with room for children
-  std::uint32_t open_roots = 0;     // of those, the first ones, which have everything or read the origin
+  CompactList<std::uint32_t> open;  // positions of peers with room for children
   Tree tree;
+  std::uint32_t open_roots = 0;  // of the open ones, the first, which have everything or read the origin
 };
 
 struct TaskRecord {
@@ -176,6 +186,7 @@ struct TaskRecord {
   std::uint32_t peers = 0;
   std::uint32_t roots = 0;                // peers that have everything or read the origin
   std::uint32_t usable = 0;               // peers that may be parents, with or without room
+  std::uint32_t open = 0;                 // of those, the ones with room, of all sites
   std::uint32_t tokens = 0;               // peers that may read the origin now
   std::uint32_t back_to_source_told = 0;  // how often, ever
   std::vector<SiteParents> sites;
