@@ -34,9 +34,11 @@ std::uint64_t siphash24(Bytes bytes, std::uint64_t key0, std::uint64_t key1) {
   // The four constants spell "somepseudorandomlygeneratedbytes".
   State state{key0 ^ 0x736f6d6570736575, key1 ^ 0x646f72616e646f6d, key0 ^ 0x6c7967656e657261,
               key1 ^ 0x7465646279746573};
+  // Little-endian, as is every machine that we run on.
+  static_assert(std::endian::native == std::endian::little);
   const auto word_at = [&](std::size_t at, std::size_t count) {
     std::uint64_t word = 0;
-    for (std::size_t i = 0; i < count; ++i) word |= std::to_integer<std::uint64_t>(bytes[at + i]) << (8 * i);
+    std::memcpy(&word, bytes.data() + at, count);
     return word;
   };
   std::size_t at = 0;

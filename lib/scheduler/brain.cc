@@ -90,7 +90,7 @@ HostHandle Brain::announce_host(HostFacts facts, TimePoint now) {
   const bool fresh = !handle;
   if (fresh) {
     handle = hosts_.insert();
-    host_ids_.insert(facts.id, handle.index);
+    host_ids_.insert(host_ids_.key(facts.id), handle.index);
     auto& host = *hosts_.find(handle);
     host.prefix = facts.ip + "-" + facts.hostname + "-";
     host.created = now;
@@ -152,11 +152,34 @@ std::uint32_t Brain::origin_of(std::string_view name) {
   return entry->second;
 }
 
-TaskHandle Brain::task_for(const Registration& registration, TimePoint now) {
-  auto handle = find_task(registration.task_id);
+// A registration touches records that are far apart: all are asked for before the first is waited for.
+Brain::Keys Brain::bring_near(const Registration& registration) const {
+  const Keys keys{host_ids_.key(registration.host_id), task_ids_.key(registration.task_id),
+                  peer_ids_.key(registration.peer_id)};
+  const auto host_at = host_ids_.likely(keys.host), task_at = task_ids_.likely(keys.task);
+  if (host_at) hosts_.prefetch_all(*host_at);
+  if (task_at) tasks_.prefetch_all(*task_at);
+  if (host_at) {
+    const auto& host = hosts_.at(*host_at);
+    __builtin_prefetch(host.facts.id.data());
+    __builtin_prefetch(host.prefix.data());
+    if (host.first_peer != kNowhere) peers_.prefetch_all(host.first_peer);
+  }
+  if (task_at) {
+    const auto& task = tasks_.at(*task_at);
+    __builtin_prefetch(task.id.data());
+    __builtin_prefetch(task.waiting.data());
+    for (const auto& site : task.sites) __builtin_prefetch(&site);
+    if (task.first_peer != kNowhere) peers_.prefetch_all(task.first_peer);
+  }
+  return keys;
+}
+
+TaskHandle Brain::task_for(const Registration& registration, IdTable::Key key, TimePoint now) {
+  auto handle = find_task(registration.task_id, key);
   if (!handle) {
     handle = tasks_.insert();
-    task_ids_.insert(registration.task_id, handle.index);
+    task_ids_.insert(key, handle.index);
     auto& task = *tasks_.find(handle);
     task.id = registration.task_id;
     task.origin = origin_of(registration.origin);
@@ -185,12 +208,13 @@ void Brain::keep_download(TaskRecord& task, std::string_view download) {
 }
 
 Result<PeerHandle> Brain::register_peer(const Registration& registration, TimePoint now) {
-  const auto host_handle = find_host(registration.host_id);
+  const auto keys = bring_near(registration);
+  const auto host_handle = find_host(registration.host_id, keys.host);
   if (!host_handle) {
     return error(ErrorCode::kNotFound, "host {} is not known here: announce it, then register again",
                  registration.host_id);
   }
-  if (const auto other = find_peer(registration.peer_id)) {
+  if (const auto other = find_peer(registration.peer_id, keys.peer)) {
     // An id of another host, or of a copy that is there, is nobody's to take.
     const auto& known = *peers_.find(other);
     if (known.has_stream || known.host != host_handle || known.state == PeerState::kSucceeded) {
@@ -199,7 +223,7 @@ Result<PeerHandle> Brain::register_peer(const Registration& registration, TimePo
     }
     remove_peer(other, now);
   }
-  const auto task_handle = task_for(registration, now);
+  const auto task_handle = task_for(registration, keys.task, now);
   auto& task = *tasks_.find(task_handle);
   const bool cold = !provider_expected(task) && task.usable == 0;
   if (cold && !registration.need_back_to_source && !registration.metadata_only) {
@@ -230,7 +254,7 @@ Result<PeerHandle> Brain::register_peer(const Registration& registration, TimePo
   peer.disable_back_to_source = registration.disable_back_to_source;
   peer.has_stream = true;
   peer.takes_offers = registration.takes_offers;
-  peer_ids_.insert(registration.peer_id, handle.index);
+  peer_ids_.insert(keys.peer, handle.index);
   link(handle);
   if (task.state != TaskState::kSucceeded) task.state = TaskState::kRunning;
 
@@ -257,9 +281,10 @@ Result<PeerHandle> Brain::register_peer(const Registration& registration, TimePo
 }
 
 PeerHandle Brain::restore_copy(const Registration& registration, TimePoint now) {
-  const auto host_handle = find_host(registration.host_id);
-  if (!host_handle || find_peer(registration.peer_id)) return {};
-  const auto task_handle = task_for(registration, now);
+  const auto keys = bring_near(registration);
+  const auto host_handle = find_host(registration.host_id, keys.host);
+  if (!host_handle || find_peer(registration.peer_id, keys.peer)) return {};
+  const auto task_handle = task_for(registration, keys.task, now);
   if (has_copy(host_handle, task_handle)) return {};
   auto& task = *tasks_.find(task_handle);
   const auto handle = peers_.insert();
@@ -269,7 +294,7 @@ PeerHandle Brain::restore_copy(const Registration& registration, TimePoint now) 
   peer.task = task_handle;
   peer.created = peer.updated = now;
   peer.finished_pieces = task.piece_count;
-  peer_ids_.insert(registration.peer_id, handle.index);
+  peer_ids_.insert(keys.peer, handle.index);
   link(handle);
   set_state(handle, PeerState::kSucceeded, now);
   task.state = TaskState::kSucceeded;
@@ -530,17 +555,17 @@ bool Brain::delete_task(std::string_view host_id, std::string_view task_id, Time
   return true;
 }
 
-HostHandle Brain::find_host(std::string_view id) const {
+HostHandle Brain::find_host(std::string_view id, IdTable::Key key) const {
   const auto at =
-      host_ids_.find(id, [&](std::uint32_t position) { return hosts_.at(position).facts.id == id; });
+      host_ids_.find(key, [&](std::uint32_t position) { return hosts_.at(position).facts.id == id; });
   return at ? hosts_.handle_of(*at) : HostHandle{};
 }
-TaskHandle Brain::find_task(std::string_view id) const {
-  const auto at = task_ids_.find(id, [&](std::uint32_t position) { return tasks_.at(position).id == id; });
+TaskHandle Brain::find_task(std::string_view id, IdTable::Key key) const {
+  const auto at = task_ids_.find(key, [&](std::uint32_t position) { return tasks_.at(position).id == id; });
   return at ? tasks_.handle_of(*at) : TaskHandle{};
 }
-PeerHandle Brain::find_peer(std::string_view id) const {
-  const auto at = peer_ids_.find(id, [&](std::uint32_t position) {
+PeerHandle Brain::find_peer(std::string_view id, IdTable::Key key) const {
+  const auto at = peer_ids_.find(key, [&](std::uint32_t position) {
     const auto& peer = peers_.at(position);
     return peer.name.is(id, hosts_.find(peer.host)->prefix);
   });

@@ -199,9 +199,9 @@ class Brain {
   const HostRecord* host(HostHandle handle) const { return hosts_.find(handle); }
   const TaskRecord* task(TaskHandle handle) const { return tasks_.find(handle); }
   const PeerRecord* peer(PeerHandle handle) const { return peers_.find(handle); }
-  HostHandle find_host(std::string_view id) const;
-  TaskHandle find_task(std::string_view id) const;
-  PeerHandle find_peer(std::string_view id) const;
+  HostHandle find_host(std::string_view id) const { return find_host(id, host_ids_.key(id)); }
+  TaskHandle find_task(std::string_view id) const { return find_task(id, task_ids_.key(id)); }
+  PeerHandle find_peer(std::string_view id) const { return find_peer(id, peer_ids_.key(id)); }
   std::string peer_id(const PeerRecord& peer) const;
   const Slab<HostRecord>& hosts() const { return hosts_; }
   const Slab<TaskRecord>& tasks() const { return tasks_; }
@@ -240,6 +240,10 @@ class Brain {
     TimePoint now;
     ShortList<std::uint32_t, kMaxParents> has;  // positions of its parents' hosts
   };
+  // Of a registration.
+  struct Keys {
+    IdTable::Key host, task, peer;
+  };
   struct Origin {
     std::string name;
     std::uint32_t tokens = 0;
@@ -250,7 +254,11 @@ class Brain {
   void keep_download(TaskRecord& task, std::string_view download);
   std::uint32_t site_of(const HostFacts& facts);
   std::uint32_t origin_of(std::string_view name);
-  TaskHandle task_for(const Registration& registration, TimePoint now);
+  Keys bring_near(const Registration& registration) const;
+  HostHandle find_host(std::string_view id, IdTable::Key key) const;
+  TaskHandle find_task(std::string_view id, IdTable::Key key) const;
+  PeerHandle find_peer(std::string_view id, IdTable::Key key) const;
+  TaskHandle task_for(const Registration& registration, IdTable::Key key, TimePoint now);
   void tell_back_to_source(PeerHandle handle, std::string_view reason, TimePoint now);
   void end(PeerHandle handle, PeerState state, TimePoint now);
   void end_with_error(PeerHandle handle, ErrorCode code, std::string message, TimePoint now);
@@ -348,6 +356,7 @@ class Brain {
   std::vector<Action> actions_;
   std::vector<std::uint32_t> sample_;  // positions that are looked at for the choice that is being made
   std::vector<Candidate> candidates_;  // those of them that will do
+  std::vector<PeerHandle> served_, together_;  // of the task that is being served
   std::size_t waiting_ = 0;
   std::uint32_t attempts_ = 0;
   std::size_t download_bytes_ = 0;  // of all tasks' downloads

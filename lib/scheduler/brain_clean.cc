@@ -47,7 +47,7 @@ void Brain::clean(TimePoint now) {
     if (task.peers > 0 || task.seed_attempt != 0 || now - task.updated < options_.task_ttl) continue;
     download_bytes_ -= task.download.size();
     source_pieces_ -= task.pieces.size();
-    task_ids_.erase(task.id, at);
+    task_ids_.erase(task_ids_.key(task.id), at);
     tasks_.erase(tasks_.handle_of(at));
   }
 }

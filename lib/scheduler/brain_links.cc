@@ -51,7 +51,7 @@ void Brain::remove_peer(PeerHandle handle, TimePoint now, bool with_host) {
   host.used_units -= peer.children_units;
   make_dirty(peer.task);
   unlink(handle);
-  peer_ids_.erase(peer.name.text(host.prefix), handle.index);
+  peer_ids_.erase(peer_ids_.key(peer.name.text(host.prefix)), handle.index);
   peers_.erase(handle);
 }
 
@@ -64,7 +64,7 @@ void Brain::remove_host(HostHandle handle, TimePoint now) {
     seeds_.pop_back();
   }
   if (options_.report_copies) actions_.emplace_back(HostGone{host.facts.id});
-  host_ids_.erase(host.facts.id, handle.index);
+  host_ids_.erase(host_ids_.key(host.facts.id), handle.index);
   hosts_.erase(handle);
 }
 

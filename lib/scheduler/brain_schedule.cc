@@ -87,7 +87,8 @@ bool Brain::serve(TaskHandle handle, TimePoint now) {
 
   // Those whom nobody could serve are not looked at over and over: the search stops after a few of them and
   // goes on behind them the next time.
-  std::vector<PeerHandle> served, together;
+  served_.clear();
+  together_.clear();
   const bool rare = roots_are_rare(task);
   const std::size_t count = task.waiting.size() - task.waiting_from;
   std::size_t step = task.look_from < count ? task.look_from : 0;
@@ -103,7 +104,7 @@ bool Brain::serve(TaskHandle handle, TimePoint now) {
     const auto& peer = *peers_.find(child);
     if (rare && !peer.takes_offers && !peer.progress->rescheduling) {
       if (place(child, now)) {
-        served.push_back(child);
+        served_.push_back(child);
       } else {
         ++in_vain;
       }
@@ -118,19 +119,19 @@ bool Brain::serve(TaskHandle handle, TimePoint now) {
     }
     for (const auto parent : parents) reserve(child, parent, kChildUnits / kMaxParents);
     if (rare) settle_shares(child);
-    served.push_back(child);
-    together.push_back(child);
+    served_.push_back(child);
+    together_.push_back(child);
   }
-  task.look_from = served.empty() ? static_cast<std::uint32_t>(step % count) : 0;
+  task.look_from = served_.empty() ? static_cast<std::uint32_t>(step % count) : 0;
   if (stale > kLookAtOnce) {
     std::erase_if(task.waiting, [&](PeerHandle peer) { return !waits(peer); });
     task.waiting_from = 0;
     task.look_from = 0;
   }
-  add_siblings(together, now);
-  for (const auto child : together) link_back(child, now);
-  for (const auto child : served) answer(child, now);
-  return !served.empty();
+  add_siblings(together_, now);
+  for (const auto child : together_) link_back(child, now);
+  for (const auto child : served_) answer(child, now);
+  return !served_.empty();
 }
 
 // Those that are answered together become each other's parents where they have room for more: pieces flow

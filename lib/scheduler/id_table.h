@@ -18,21 +18,33 @@ class IdTable {
  public:
   explicit IdTable(std::uint64_t key) : key_(key) {}
 
-  // The position of the entry for `id` for which `matches(position)` holds.
+  // An id's place in the table: made once for several looks.
+  struct Key {
+    std::uint64_t hash;
+  };
+  // Also has that place brought near.
+  Key key(std::string_view id) const {
+    const Key made{siphash24(as_bytes(id), key_, ~key_)};
+    part_of(made).prefetch(low(made));
+    return made;
+  }
+
+  // The position of the entry with that key for which `matches(position)` holds.
   template <class Matches>
-  std::optional<std::uint32_t> find(std::string_view id, Matches matches) const {
-    const auto hash = hash_of(id);
-    return part_of(hash).find(static_cast<std::uint32_t>(hash), matches);
+  std::optional<std::uint32_t> find(Key key, Matches matches) const {
+    return part_of(key).find(low(key), matches);
+  }
+  // What find() is going to look at first.
+  std::optional<std::uint32_t> likely(Key key) const {
+    return find(key, [](std::uint32_t) { return true; });
   }
   // The caller has made sure that it is not there yet.
-  void insert(std::string_view id, std::uint32_t position) {
-    const auto hash = hash_of(id);
-    part_of(hash).insert({static_cast<std::uint32_t>(hash), position});
+  void insert(Key key, std::uint32_t position) {
+    part_of(key).insert({low(key), position});
     ++size_;
   }
-  void erase(std::string_view id, std::uint32_t position) {
-    const auto hash = hash_of(id);
-    if (part_of(hash).erase({static_cast<std::uint32_t>(hash), position})) --size_;
+  void erase(Key key, std::uint32_t position) {
+    if (part_of(key).erase({low(key), position})) --size_;
   }
   std::size_t size() const { return size_; }
   // Bytes.
@@ -53,6 +65,9 @@ class IdTable {
 
   class Part {
    public:
+    void prefetch(std::uint32_t hash) const {
+      if (!slots_.empty()) __builtin_prefetch(&slots_[hash & mask()]);
+    }
     template <class Matches>
     std::optional<std::uint32_t> find(std::uint32_t hash, Matches matches) const {
       if (slots_.empty()) return std::nullopt;
@@ -103,9 +118,9 @@ class IdTable {
   };
 
   // The part is chosen by one half of the hash, the place in it by the other.
-  std::uint64_t hash_of(std::string_view id) const { return siphash24(as_bytes(id), key_, ~key_); }
-  Part& part_of(std::uint64_t hash) { return parts_[hash >> 32 & (kParts - 1)]; }
-  const Part& part_of(std::uint64_t hash) const { return parts_[hash >> 32 & (kParts - 1)]; }
+  static std::uint32_t low(Key key) { return static_cast<std::uint32_t>(key.hash); }
+  Part& part_of(Key key) { return parts_[key.hash >> 32 & (kParts - 1)]; }
+  const Part& part_of(Key key) const { return parts_[key.hash >> 32 & (kParts - 1)]; }
 
   std::uint64_t key_;
   std::array<Part, kParts> parts_;
