@@ -377,7 +377,8 @@ ParentEdge* Brain::edge_to(PeerRecord& child, std::string_view parent_id) {
   const PeerIdParts id(parent_id);
   for (auto& edge : child.progress->parents) {
     const auto* parent = peers_.find(edge.parent);
-    if (parent != nullptr && parent->name.is(id, hosts_.find(parent->host)->prefix)) return &edge;
+    if (parent == nullptr || !parent->name.may_be(id)) continue;
+    if (parent->name.is(id, hosts_.find(parent->host)->prefix)) return &edge;
   }
   return nullptr;
 }

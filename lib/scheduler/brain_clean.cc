@@ -60,7 +60,7 @@ std::size_t Brain::table_memory() const {
 std::string Brain::check(TimePoint now) const {
   std::vector<std::uint32_t> children(peers_.end()), used(hosts_.end()), of_host(hosts_.end());
   std::vector<std::uint32_t> of_task(tasks_.end()), roots(tasks_.end()), usable_of(tasks_.end()),
-      tokens(tasks_.end());
+      tokens(tasks_.end()), waiters(tasks_.end());
   std::vector<std::uint32_t> origin_tokens(origins_.size());
   std::map<std::pair<std::uint32_t, std::uint32_t>, std::uint32_t> inbound;
   std::size_t waiting = 0, open = 0;
@@ -77,6 +77,7 @@ std::string Brain::check(TimePoint now) const {
     tokens[peer.task.index] += peer.holds_token;
     origin_tokens[task->origin] += peer.holds_token;
     waiting += peer.waiting;
+    waiters[peer.task.index] += peer.waiting;
     if (is_root(peer) != peer.counted_root || usable(peer) != peer.counted_usable)
       return fmt::format("peer {} is counted wrongly", at);
     if (peer.terminal() && (peer.waiting || peer.holds_token || peer.progress))
@@ -131,7 +132,7 @@ std::string Brain::check(TimePoint now) const {
     if (!tasks_.live(at)) continue;
     const auto& task = tasks_.at(at);
     if (of_task[at] != task.peers || roots[at] != task.roots || usable_of[at] != task.usable ||
-        tokens[at] != task.tokens) {
+        tokens[at] != task.tokens || waiters[at] != task.waiters) {
       return fmt::format("task {} is counted wrongly", at);
     }
     std::size_t of_sites = 0;

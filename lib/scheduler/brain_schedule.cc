@@ -10,6 +10,7 @@ namespace {
 
 constexpr std::size_t kLookAtOnce = 256;   // waiting peers looked at in one go for one task
 constexpr std::size_t kLookInVain = 4;     // of them, ones that nobody can serve
+constexpr std::size_t kShortQueue = 16;    // not worth tidying
 constexpr std::size_t kTasksAtOnce = 256;  // tasks in one call of take_actions
 // When more parents are looked for after an answer with few.
 constexpr Duration kLookAfter[] = {std::chrono::milliseconds(150), std::chrono::milliseconds(500),
@@ -26,6 +27,7 @@ void Brain::park(PeerHandle handle, Duration patience, TimePoint now) {
   peer.progress->last_resort = false;
   peer.waiting = true;
   ++waiting_;
+  ++task.waiters;
   if (task.waiting_from > 64 && task.waiting_from * 2 > task.waiting.size()) {
     task.waiting.erase(task.waiting.begin(),
                        task.waiting.begin() + static_cast<std::ptrdiff_t>(task.waiting_from));
@@ -40,6 +42,7 @@ void Brain::unpark(PeerRecord& peer) {
   if (!peer.waiting) return;
   peer.waiting = false;
   --waiting_;
+  --tasks_.find(peer.task)->waiters;
 }
 
 void Brain::make_dirty(TaskHandle handle) {
@@ -72,6 +75,13 @@ bool Brain::serve(TaskHandle handle, TimePoint now) {
   };
   while (task.waiting_from < task.waiting.size() && !waits(task.waiting[task.waiting_from]))
     ++task.waiting_from;
+  // When most in the queue do not wait any more, they cost more than those who do.
+  const std::size_t queued = task.waiting.size() - task.waiting_from;
+  if (queued > kShortQueue && queued > 2 * task.waiters) {
+    std::erase_if(task.waiting, [&](PeerHandle peer) { return !waits(peer); });
+    task.waiting_from = 0;
+    task.look_from = 0;
+  }
   if (task.waiting_from == task.waiting.size()) {
     task.waiting.clear();
     task.waiting_from = 0;
@@ -92,14 +102,11 @@ bool Brain::serve(TaskHandle handle, TimePoint now) {
   const bool rare = roots_are_rare(task);
   const std::size_t count = task.waiting.size() - task.waiting_from;
   std::size_t step = task.look_from < count ? task.look_from : 0;
-  std::size_t looked = 0, in_vain = 0, stale = 0;
+  std::size_t looked = 0, in_vain = 0;
   for (std::size_t i = 0; i < count && looked < kLookAtOnce && in_vain < kLookInVain; ++i, ++step) {
     if (task.open == 0 && (!rare || task.usable == 0)) break;
     const auto child = task.waiting[task.waiting_from + step % count];
-    if (!waits(child)) {
-      ++stale;
-      continue;
-    }
+    if (!waits(child)) continue;
     ++looked;
     const auto& peer = *peers_.find(child);
     if (rare && !peer.takes_offers && !peer.progress->rescheduling) {
@@ -123,11 +130,6 @@ bool Brain::serve(TaskHandle handle, TimePoint now) {
     together_.push_back(child);
   }
   task.look_from = served_.empty() ? static_cast<std::uint32_t>(step % count) : 0;
-  if (stale > kLookAtOnce) {
-    std::erase_if(task.waiting, [&](PeerHandle peer) { return !waits(peer); });
-    task.waiting_from = 0;
-    task.look_from = 0;
-  }
   add_siblings(together_, now);
   for (const auto child : together_) link_back(child, now);
   for (const auto child : served_) answer(child, now);

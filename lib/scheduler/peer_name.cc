@@ -58,12 +58,11 @@ PeerName::PeerName(std::string_view id, std::string_view host_prefix) {
   }
 }
 
-bool PeerName::is(const PeerIdParts& parts, std::string_view host_prefix) const {
+bool PeerName::may_be(const PeerIdParts& parts) const {
   if (const auto* text = std::get_if<Text>(&kept_)) return *text != nullptr && **text == parts.id;
   const bool seed = std::holds_alternative<SeedUuid>(kept_);
   const auto& uuid = seed ? std::get<SeedUuid>(kept_) : std::get<Uuid>(kept_);
-  return parts.usual && parts.low == uuid.low && parts.high == uuid.high && parts.seed == seed &&
-         parts.prefix == host_prefix;
+  return parts.usual && parts.low == uuid.low && parts.high == uuid.high && parts.seed == seed;
 }
 
 std::string PeerName::text(std::string_view host_prefix) const {

@@ -26,7 +26,11 @@ class PeerName {
   // `host_prefix` is "<ip>-<hostname>-" of the peer's host.
   PeerName(std::string_view id, std::string_view host_prefix);
 
-  bool is(const PeerIdParts& id, std::string_view host_prefix) const;
+  // All but the host's part is the same.
+  bool may_be(const PeerIdParts& id) const;
+  bool is(const PeerIdParts& id, std::string_view host_prefix) const {
+    return may_be(id) && (std::holds_alternative<Text>(kept_) || id.prefix == host_prefix);
+  }
   bool is(std::string_view id, std::string_view host_prefix) const {
     return is(PeerIdParts(id), host_prefix);
   }
@@ -38,6 +42,7 @@ class PeerName {
   };
   struct SeedUuid : Uuid {};
   using Text = std::unique_ptr<std::string>;
+
   std::variant<Text, Uuid, SeedUuid> kept_;
 };
 

@@ -192,6 +192,7 @@ struct TaskRecord {
   std::vector<SiteParents> sites;
   std::vector<PeerHandle> waiting;  // first come, first served; may hold ones that do not wait any more
   std::size_t waiting_from = 0;     // those before it are done
+  std::uint32_t waiters = 0;        // peers that wait
   std::uint32_t look_from = 0;      // how far behind it the last search came without success
   std::vector<SourcePiece> pieces;
   // The seed that was asked to fetch it.
