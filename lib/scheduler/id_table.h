@@ -113,8 +113,8 @@ class IdTable {
     }
 
     std::vector<Slot> slots_;  // a power of two, or none yet
-    std::uint32_t size_ = 0;
-    std::uint32_t used_ = 0;  // with erased ones
+    std::size_t size_ = 0;
+    std::size_t used_ = 0;  // with erased ones
   };
 
   // The part is chosen by one half of the hash, the place in it by the other.
