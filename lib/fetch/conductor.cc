@@ -17,6 +17,8 @@ namespace {
 
 // How long the scheduler is waited for when a conversation ends.
 constexpr auto kFarewell = std::chrono::seconds(5);
+// The loop's turns until what a new stream says has been sent.
+constexpr int kTurnsToSay = 2;
 // Content of unknown length is cut like small content.
 constexpr std::uint64_t kUnknownPieceLength = kMinPieceLength;
 
@@ -137,7 +139,10 @@ Task<Result<void>> Conductor::learn_from_source(bool begun) {
   source::Retry retry(options_.retry);
   for (;;) {
     Result<void> answered;
-    if (peers_possible() || begun || wish_.message.has_range() || !wish_.range_header.empty()) {
+    // Where nobody else is asked, or all of it is to come from here whoever has it (so seeds are asked), the
+    // first request brings the length and the first bytes at once.
+    const bool reads_here = !peers_possible() || wish_.message.need_back_to_source();
+    if (!reads_here || begun || wish_.message.has_range() || !wish_.range_header.empty()) {
       auto stat = co_await parts_.sources.stat(request, deadline);
       if (stat) {
         info = std::move(*stat);
@@ -145,7 +150,6 @@ Task<Result<void>> Conductor::learn_from_source(bool begun) {
         answered = std::move(stat).error();
       }
     } else {
-      // Nobody else is asked: the first request brings the length and the first bytes at once.
       source::Span first{0, options_.first_request};
       source::Version any;
       auto body = co_await parts_.sources.read(request, first, any, deadline);
@@ -174,6 +178,13 @@ Task<Result<void>> Conductor::learn_from_source(bool begun) {
   version_ = info.version;
   if (!info.length || !info.accepts_ranges) ranges_ = false;
   auto facts = facts_of(info);
+  // While the scheduler and a seed set about it, room is made for it here.
+  const bool ahead = !begun && info.length && *info.length > 0 && asks_scheduler(info.length);
+  if (ahead && PieceGeometry::check(*info.length, facts.piece_length)) {
+    registering_ = true;
+    scope_.spawn(register_ahead(registration({*info.length, facts.piece_length})));
+    for (int turns = 0; turns < kTurnsToSay; ++turns) co_await yield();
+  }
   auto created = co_await parts_.store.create(facts);
   if (!created) co_return std::move(created).error();
   task_ = std::move(*created);
@@ -335,24 +346,35 @@ Task<Result<void>> Conductor::verify(std::string digest) {
 
 // ---- Working
 
-Task<Result<void>> Conductor::round() {
-  auto length = task_->content_length();
+bool Conductor::is_small(std::optional<std::uint64_t> length) const {
   const auto& message = wish_.message;
   const auto small_enough = wish_.content_digest.empty()
                                 ? options_.small_content
                                 : std::min(options_.small_content, options_.small_named_content);
-  bool small = length && (*length <= small_enough ||
-                          (message.has_range() && message.range().length() <= options_.small_content));
-  // What peers gave was wrong: the origin has the right bytes, if anybody has.
-  const bool wary = distrusted() && source_allowed_ && peers_possible() && length;
-  if (wary && !small) {
+  return length && (*length <= small_enough ||
+                    (message.has_range() && message.range().length() <= options_.small_content));
+}
+
+// What peers gave was wrong: the origin has the right bytes, if anybody has.
+bool Conductor::is_wary(std::optional<std::uint64_t> length) const {
+  return distrusted() && source_allowed_ && peers_possible() && length && !is_small(length);
+}
+
+bool Conductor::asks_scheduler(std::optional<std::uint64_t> length) const {
+  return peers_possible() && length && !(is_small(length) && source_allowed_) && !is_wary(length);
+}
+
+Task<Result<void>> Conductor::round() {
+  auto length = task_->content_length();
+  if (is_wary(length)) {
     log_.info("task {}: what peers gave was wrong; going to the origin", task_id_);
     auto fetched = co_await from_source(nullptr);
     unannounced_ = fetched.ok();
     if (fetched || !source::is_retryable(fetched.error())) co_return fetched;
     log_.info("task {}: {}; asking other peers", task_id_, fetched.error().message());
+    co_return co_await round_with_scheduler();
   }
-  if (peers_possible() && length && !(small && source_allowed_)) co_return co_await round_with_scheduler();
+  if (asks_scheduler(length)) co_return co_await round_with_scheduler();
   if (!source_allowed_) {
     co_return error(ErrorCode::kUnavailable,
                     "{}: the origin must not be asked and there is no scheduler to find peers",
@@ -361,16 +383,16 @@ Task<Result<void>> Conductor::round() {
   co_return co_await from_source(nullptr);
 }
 
-api::common::Download Conductor::registration() const {
+api::common::Download Conductor::registration(PieceGeometry pieces) const {
   auto message = wish_.message;
   message.clear_output_path();
   message.set_need_piece_content(false);
   bool seeds_first = message.priority() == api::common::LEVEL0 || message.priority() >= api::common::LEVEL4;
   if (!wish_.private_headers.empty() && seeds_first) message.set_priority(api::common::LEVEL3);
   message.set_concurrent_piece_count(options_.concurrent_pieces);
-  message.set_actual_content_length(*task_->content_length());
-  message.set_actual_piece_length(task_->piece_length());
-  message.set_actual_piece_count(*task_->piece_count());
+  message.set_actual_content_length(pieces.content_length());
+  message.set_actual_piece_length(pieces.piece_length());
+  message.set_actual_piece_count(pieces.count());
   return message;
 }
 
@@ -390,11 +412,30 @@ class SessionHold {
 };
 }  // namespace
 
+Task<void> Conductor::register_ahead(api::common::Download registration) {
+  Task<Result<Session>> opening = open_session(std::move(registration));
+  opened_ = co_await opening;
+  registering_ = false;
+  registered_.notify_all();
+}
+
+Task<Result<Conductor::Session>> Conductor::session_for_round() {
+  while (registering_) CO_OK(co_await registered_.wait(Deadline::never()));  // open_session is bounded
+  if (opened_) {
+    auto opened = std::move(*opened_);
+    opened_.reset();
+    co_return opened;
+  }
+  const PieceGeometry pieces(*task_->content_length(), task_->piece_length());
+  Task<Result<Session>> opening = open_session(registration(pieces));
+  co_return co_await opening;
+}
+
 Task<Result<void>> Conductor::round_with_scheduler() {
   auto& world = parts_.world;
   auto soon = [&](Duration wait) { return Deadline::in(wait, world.now()); };
-  Result<std::unique_ptr<swarm::AnnounceSession>> opened = std::move(opened_);
-  if (!*opened) opened = co_await open_session(registration());
+  Task<Result<Session>> opening = session_for_round();
+  auto opened = co_await opening;
   if (!opened) {
     if (!source_allowed_)
       co_return std::move(opened).error().in("no scheduler and the origin must not be asked");
@@ -427,6 +468,7 @@ Task<Result<void>> Conductor::round_with_scheduler() {
 
     std::string reason = "the scheduler offers no parents";
     if (verdict.kind == swarm::Verdict::Kind::kParents) {
+      first_body_.reset();  // somebody else has it after all
       if (!parents) parents.emplace(*this);
       parents->offer(verdict.parents);
       session->started();
@@ -495,7 +537,7 @@ void Conductor::bytes_arrived(std::size_t) {
 
 Task<void> Conductor::announce_complete() {
   if (!peers_possible() || !task_ || !task_->content_length()) co_return;
-  auto message = registration();
+  auto message = registration({*task_->content_length(), task_->piece_length()});
   message.set_metadata_only(true);
   swarm::AnnounceOptions announce;
   announce.self = options_.self;

@@ -16,6 +16,7 @@
 #include <string>
 
 #include "base/hash.h"
+#include "base/piece.h"
 #include "base/scope.h"
 #include "fetch/access.h"
 #include "fetch/pacer.h"
@@ -94,13 +95,22 @@ class Conductor {
   // Whether a parent's content is ours, by its version tag. Where the origin was not asked the first parent
   // that knows its version decides.
   bool is_our_version(std::uint64_t tag);
-  Task<Result<std::unique_ptr<swarm::AnnounceSession>>> open_session(api::common::Download registration);
+  using Session = std::unique_ptr<swarm::AnnounceSession>;
+  Task<Result<Session>> open_session(api::common::Download registration);
+  // The same for the first round, while learning goes on.
+  Task<void> register_ahead(api::common::Download registration);
+  // That one, or a new one.
+  Task<Result<Session>> session_for_round();
   void begin_plan();
   // One round: everything wanted now, by scheduler and parents or from the origin.
   Task<Result<void>> round();
   Task<Result<void>> round_with_scheduler();
   Task<Result<void>> from_source(swarm::AnnounceSession* session);
-  api::common::Download registration() const;
+  // The scheduler is asked first, whoever the parents will be.
+  bool asks_scheduler(std::optional<std::uint64_t> length) const;
+  bool is_wary(std::optional<std::uint64_t> length) const;
+  bool is_small(std::optional<std::uint64_t> length) const;
+  api::common::Download registration(PieceGeometry pieces) const;
 
   // Which pieces came from peers; whether all came from the origin, in this conductor's time.
   std::vector<Suspects::Evidence> evidence() const;
@@ -148,10 +158,11 @@ class Conductor {
 
   TokenBucket own_limit_;
   Pacer download_pacer_, source_pacer_;
-  swarm::AnnounceSession* session_ = nullptr;       // while a round talks to the scheduler
-  std::unique_ptr<swarm::AnnounceSession> opened_;  // by learning, for the first round
+  swarm::AnnounceSession* session_ = nullptr;  // while a round talks to the scheduler
+  std::optional<Result<Session>> opened_;      // by learning, for the first round
+  bool registering_ = false;                   // it is being opened
 
-  Signal changed_, wanted_, settled_;
+  Signal changed_, wanted_, settled_, registered_;
   Scope scope_;
 };
 

@@ -271,6 +271,8 @@ Result<PeerHandle> Brain::register_peer(const Registration& registration, TimePo
     set_state(handle, PeerState::kReceivedNormal, now);
     if (registration.need_back_to_source) {
       tell_back_to_source(handle, "as asked for", now);
+      // A seed of ours reads the origin already: whoever waits for it need not wait until it says so.
+      if (registration.takes_offers) set_state(handle, PeerState::kBackToSource, now);
     } else if (cold && registration.priority == 3 && !registration.disable_back_to_source) {
       tell_back_to_source(handle, "priority LEVEL3 goes to the source itself", now);
     } else {

@@ -21,31 +21,26 @@ void HostHealth::quarantine(const HealthLimits& limits, TimePoint now) {
   failures_ = 0;
   pieces_ = 0;
   rate_ = 0;
-  slow_since_ = {};
 }
 
-// True once it has been far below the usual rate for long enough.
+// Not in quarantine. True once it has been far below the usual rate for long enough.
 bool HostHealth::note_rate(double seen, double usual, const HealthLimits& limits, TimePoint now) {
   rate_ = static_cast<float>(pieces_ == 0 ? seen : rate_ + (seen - rate_) / 8);
   ++pieces_;
   const bool slow = pieces_ >= limits.pieces_to_judge_speed && usual > 0 && rate_ < usual * limits.too_slow;
   if (!slow) {
-    slow_since_ = {};
-  } else if (slow_since_ == TimePoint{}) {
-    slow_since_ = now;
+    until_ = {};
+  } else if (until_ == TimePoint{}) {
+    until_ = now;
   }
-  return slow && now - slow_since_ >= limits.slow_for;
+  return slow && now - until_ >= limits.slow_for;
 }
 
 void HostHealth::piece_served(std::uint64_t bytes, Duration cost, double usual, const HealthLimits& limits,
                               TimePoint now) {
-  if (bytes >= limits.tells_rate) {
+  if (bytes >= limits.tells_rate && state(now) != State::kQuarantined) {
     const double seconds = std::max(1e-6, std::chrono::duration<double>(cost).count());
-    const bool slow = note_rate(static_cast<double>(bytes) / seconds, usual, limits, now);
-    if (slow && state(now) != State::kQuarantined) {
-      quarantine(limits, now);
-      return;
-    }
+    if (note_rate(static_cast<double>(bytes) / seconds, usual, limits, now)) return quarantine(limits, now);
   }
   if (state(now) != State::kProbation) return;
   if (++good_ >= limits.good_pieces_to_trust) {

@@ -52,9 +52,10 @@ class HostHealth {
   void quarantine(const HealthLimits& limits, TimePoint now);
   bool note_rate(double seen, double usual, const HealthLimits& limits, TimePoint now);
 
-  TimePoint until_{};       // end of the quarantine
+  // End of the quarantine. Not in one: since when it is slow (zero: it is not); one word, because candidates
+  // are looked at by the cache line.
+  TimePoint until_{};
   TimePoint decayed_at_{};  // when failures_ was right
-  TimePoint slow_since_{};  // zero: it is not
   float failures_ = 0;
   float rate_ = 0;
   std::uint32_t pieces_ = 0;

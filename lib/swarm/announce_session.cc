@@ -101,8 +101,9 @@ Task<Result<Verdict>> AnnounceSession::register_peer(const api::common::Download
   auto request = envelope();
   *request.mutable_register_peer_request()->mutable_download() = download;
   ++asked_;
-  urgent_ = true;
-  queue(std::move(request));
+  // At once, so that it travels with the call's headers. Should it not be taken, the status says why.
+  Task<Result<void>> writing = call_.write(request);
+  (void)co_await within(Deadline::in(options_.write_timeout, world_.now()), std::move(writing));
   scope_.spawn(write_forever());
   scope_.spawn(read_forever());
   Task<Result<Verdict>> waiting = next_verdict(deadline);

@@ -287,6 +287,7 @@ Task<Result<void>> DataConnection::take_chunk() {
       }
     }
     const bool from_stream = ahead_.empty();  // what came with the header tells nothing about the stream
+    const bool awaited = request->claim->awaited();  // a full buffer is shown at once, and then nobody waits
     auto step = receive_step(*stream_, ahead_, *request->claim, reader_.body_left(), pool_.options().limit,
                              request->options->limit, world_.now());
     switch (step.state) {
@@ -299,7 +300,7 @@ Task<Result<void>> DataConnection::take_chunk() {
           fail(chunk_of_, *request, std::move(*step.refused));
           break;
         }
-        if (without_wait_ >= kYieldAfter || (without_wait_ >= kShowAfter && request->claim->awaited())) {
+        if (without_wait_ >= kYieldAfter || (without_wait_ >= kShowAfter && awaited)) {
           if (auto published = request->claim->publish(); !published) {
             fail(chunk_of_, *request, std::move(published).error());
           }

@@ -76,6 +76,25 @@ TEST_CASE("a herd on a cold task triggers the seed once and waits for it") {
   CHECK(s.triggers.size() == 1);
 }
 
+TEST_CASE("whoever waits for a seed of ours has it as soon as that is told to read the origin") {
+  for (bool ours : {true, false}) {
+    CAPTURE(ours);
+    Script s;
+    s.host("seed", true);
+    s.hosts("h", 1);
+    s.add("h0");
+    if (ours) {
+      s.add("seed", "seed-p", [](Registration& r) { r.need_back_to_source = r.takes_offers = true; });
+    } else {
+      s.add("seed", "seed-p", [](Registration& r) { r.need_back_to_source = true; });
+    }
+    CHECK(s.kind("seed-p") == "source");
+    CHECK(s.count("parents") == (ours ? 1 : 0));
+    s.source_started("seed-p");
+    CHECK(has(s.last(peer_of(0)).parents, "seed-p"));
+  }
+}
+
 TEST_CASE("every child has at least one parent that really serves, and never its own host") {
   Script s;
   s.host("seed", true);

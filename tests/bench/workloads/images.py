@@ -31,20 +31,24 @@ class Pulls:
         self.seed = Peer('seed', SEED_IP, seed=True)
         self.peers = [Peer(f'peer-{i + 1}', f'127.0.0.{FIRST_PEER + i}') for i in range(NODES)]
         self.daemons = [self.seed, *self.peers]
-        cluster.start_peers(self.daemons)
+        # Knows nobody but the registry.
+        self.loner = Peer('peer-alone', f'127.0.0.{FIRST_PEER + NODES}', config={'scheduler': {'addrs': []}})
+        cluster.start_peers([*self.daemons, self.loner])
         self.registry = Registry(cluster)
         self.registry.start()
         self.registry.fill(IMAGE, LAYERS)
         self.layers = self.registry.layers()
         self.nodes = [Containerd(cluster, peer) for peer in self.peers]
-        for node in self.nodes:
+        self.lone_node = Containerd(cluster, self.loner)
+        self.all_nodes = [*self.nodes, self.lone_node]
+        for node in self.all_nodes:
             node.start([self.registry])
-        for node in self.nodes:
+        for node in self.all_nodes:
             node.wait()
 
     def forget(self, *peers):
         """Nothing of the image in containerds, nor in these peers' stores."""
-        for node in self.nodes:
+        for node in self.all_nodes:
             subprocess.run(node.command('image', 'rm', '--sync', self.registry.image), capture_output=True, check=False)
         for peer in peers:
             self.stage.cluster.stop_peer(peer)
@@ -63,12 +67,13 @@ class Pulls:
             if process.returncode:
                 raise Failure(f'ctr image pull: {text[-1000:]}')
         after = {name: self.stage.processes.cpu(name) for name in before}
-        return {'wall': wall, 'd7y_cpu': sum(after[name] - before[name] for name in before
-                                             if name.startswith(('peer', 'seed', 'd7ysched')))}
+        def spent(*kinds):
+            return sum(after[name] - before[name] for name in before if name.startswith(kinds))
+        return {'wall': wall, 'd7y_cpu': spent('peer', 'seed', 'd7ysched'), 'other_cpu': spent('containerd', 'registry')}
 
-    def direct(self):
-        node = self.nodes[0]
-        return self.pull([node.command('image', 'pull', '--plain-http', '--snapshotter', node.snapshotter, self.registry.image)])
+    def direct(self, nodes):
+        return self.pull([node.command('image', 'pull', '--plain-http', '--snapshotter', node.snapshotter, self.registry.image)
+                          for node in nodes])
 
     def through(self, nodes):
         return self.pull([node.pull_command(self.registry.image) for node in nodes])
@@ -82,20 +87,28 @@ class Pulls:
                 raise Failure(f'{digest} left the registry {sent / length:.2f} times, not {times}')
 
 
-@workload('image-pull', '200 MiB in 4 layers by containerd: direct, through d7yd, and on 3 nodes at once from a seed',
+@workload('image-pull', '200 MiB in 4 layers by containerd: direct and through d7yd, by one node and from a seed by 3 at once',
           needs=RUNTIME, rounds=3)
 def image_pull(stage, report):
     pulls = Pulls(stage)
     # What was pulled through d7yd before the warm pulls lies in the seed.
     samples = compare([
-        Contender('direct', pulls.direct, lambda: pulls.forget(), lambda: pulls.crossed(1)),
+        Contender('direct', lambda: pulls.direct(pulls.nodes[:1]), lambda: pulls.forget(), lambda: pulls.crossed(1)),
+        # What three containerds cost, whoever gives them their layers.
+        Contender('direct, 3 nodes', lambda: pulls.direct(pulls.nodes), lambda: pulls.forget(), lambda: pulls.crossed(NODES)),
+        Contender('cold, 1 node alone', lambda: pulls.through([pulls.lone_node]), lambda: pulls.forget(pulls.loner),
+                  lambda: pulls.crossed(1)),
         Contender('cold, 1 node', lambda: pulls.through(pulls.nodes[:1]), lambda: pulls.forget(*pulls.daemons),
                   lambda: pulls.crossed(1)),
         Contender('warm, 3 nodes', lambda: pulls.through(pulls.nodes), lambda: seeded(pulls), lambda: pulls.crossed(0)),
     ], stage, 1024)
-    report.table(samples, {'s': lambda s: s['wall'], 'CPU s of d7y': lambda s: s['d7y_cpu']})
+    report.table(samples, {'s': lambda s: s['wall'], 'CPU s of d7y': lambda s: s['d7y_cpu'],
+                           'CPU s of containerds and registry': lambda s: s['other_cpu']})
     report.target('wall, cold through one node / direct', ratio(samples, 'cold, 1 node', 'direct'), at_most=1.05)
+    report.target('wall, cold through one node without a seed / direct', ratio(samples, 'cold, 1 node alone', 'direct'), at_most=1.05)
     report.target('wall, warm on three nodes at once / one direct', ratio(samples, 'warm, 3 nodes', 'direct'), at_most=1.1)
+    report.target('wall, warm on three nodes at once / direct on three at once', ratio(samples, 'warm, 3 nodes', 'direct, 3 nodes'),
+                  at_most=1.1)
 
 
 def seeded(pulls):

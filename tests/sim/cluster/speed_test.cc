@@ -46,6 +46,13 @@ double last_end(const std::vector<sim::FetchPtr>& fetches) {
   return last;
 }
 
+// Who is asked for which piece is chance: the median over seeds counts, as in all measurements, and nobody
+// ends far off.
+double median(std::vector<double> of) {
+  std::sort(of.begin(), of.end());
+  return of[of.size() / 2];
+}
+
 d7y::scheduler::SchedulerConfig one_each() {
   d7y::scheduler::SchedulerConfig config;
   config.dynamic.candidate_parents = 1;
@@ -57,21 +64,22 @@ d7y::scheduler::SchedulerConfig one_each() {
 }  // namespace
 
 TEST_CASE("peers that start together end hardly later than one that has the origin for itself") {
-  for (std::uint64_t seed : {1, 2, 3}) {
+  std::vector<double> ends;
+  for (std::uint64_t seed : {1, 2, 3, 4, 5, 6, 7}) {
     CAPTURE(seed);
     Swarm swarm(seed, 8, 128_MiB);
     auto fetches = swarm.cluster.fetch_everywhere(swarm.peers, "/model.bin");
     REQUIRE(swarm.cluster.wait(fetches, 60s));
-    CHECK(last_end(fetches) <= 1.25 * swarm.ideal());
+    ends.push_back(last_end(fetches) / swarm.ideal());
+    CHECK(ends.back() <= 1.4);
     CHECK(swarm.file->body_bytes == swarm.size);
     // Everybody's uplink takes part: the seed sends little more than each piece once.
     CHECK(swarm.seed_peer->host().sent_bytes() <= 1.25 * static_cast<double>(swarm.size));
   }
+  CHECK(median(ends) <= 1.25);
 }
 
 TEST_CASE("peers that find a complete seed end hardly later than one that has it for itself") {
-  // Who is asked for which piece is chance: the median counts, as in all measurements, and nobody ends far
-  // off.
   std::vector<double> ends;
   for (std::uint64_t seed = 1; seed <= 5; ++seed) {
     CAPTURE(seed);
@@ -85,16 +93,15 @@ TEST_CASE("peers that find a complete seed end hardly later than one that has it
     ends.push_back(last_end(fetches) / swarm.ideal());
     CHECK(ends.back() <= 1.7);
   }
-  std::sort(ends.begin(), ends.end());
-  CHECK(ends[ends.size() / 2] <= 1.4);
+  CHECK(median(ends) <= 1.4);
 }
 
 TEST_CASE("a row of peers ends hardly later than one link needs, and the first byte runs through it") {
   for (std::uint64_t piece_length : {4_MiB, 64_MiB}) {
     CAPTURE(piece_length);
     Swarm swarm(1, 4, 128_MiB, one_each());
-    // The origin thinks about the first requests until the row stands.
-    swarm.file->faults.push_back({.delay = 1s, .method = "GET", .count = 4});
+    // The origin thinks about the first request until the row stands.
+    swarm.file->faults.push_back({.delay = 1s, .method = "GET"});
     std::vector<sim::FetchPtr> fetches;
     for (auto* peer : swarm.peers) {
       sim::FetchOptions options;
