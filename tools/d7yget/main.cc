@@ -203,7 +203,9 @@ int main(int argc, char** argv) {
   for (const auto& outcome : outcomes) {
     if (status == 0) status = exit_status(outcome);
   }
-  if (g_signal != 0) status = 128 + g_signal;
+  // A signal that came when all was done has stopped nothing.
+  bool all_done = plan.code == D7Y_OK && status == 0 && outcomes.size() == plan.wishes.size();
+  if (g_signal != 0 && !all_done) status = 128 + g_signal;
   bool keep = own && folder.path() != nullptr && !folder.only_ours() && keeps_unfinished(node);
   d7y_node_free(node);
   if (own && !keep) folder.remove();
