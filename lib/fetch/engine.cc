@@ -172,7 +172,9 @@ Task<void> Engine::reap() {
         ++at;
         continue;
       }
-      bool complete = entry.conductor->task() && entry.conductor->task()->finished();
+      const auto& task = entry.conductor->task();
+      // A reader has the last byte before the task is finished.
+      bool complete = task && (task->finished() || task->has_everything());
       if (complete && !entry.conductor->settled()) scope_.spawn(watch_settling(entry.conductor));
       at = entries_.erase(at);
     }

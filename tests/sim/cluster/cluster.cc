@@ -164,10 +164,12 @@ Task<Result<void>> Peer::work(Fetch& fetch, FetchOptions options) {
         co_return std::move(got).error();
       }
       fetch.bytes += as_text(Bytes(buffer).first(*got));
-      if (*got == 0) break;
+      const bool left = options.leave && fetch.bytes.size() == download->length();
+      if (*got == 0 || left) break;
     }
     fetch.read_to_end = true;
   }
+  if (options.leave) co_return Result<void>{};
   auto result = co_await download->ended();
   fetch.progress = download->progress();
   co_return result;

@@ -41,6 +41,8 @@ struct FetchOptions {
   bool disable_back_to_source = false;
   std::string authorization;  // for the origin alone
   bool read = false;          // reads the bytes as they arrive, as a proxy's client does; no output then
+  bool leave =
+      false;  // with `read`: goes with the last byte, as a proxy's client does, not waiting for the end
 };
 
 // One download on one peer, and what became of it. Outlives a crash of the peer.

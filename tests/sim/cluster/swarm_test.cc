@@ -348,6 +348,24 @@ TEST_CASE("readers that hang up disturb nobody, and what they leave can be fetch
   }
 }
 
+TEST_CASE("whoever read to the last byte and went has a copy that others find") {
+  for (auto seed : sim::seeds(5)) {
+    CAPTURE(seed);
+    sim::Cluster cluster(seed);
+    auto& file = cluster.origin().serve("/model.bin", sim::random_bytes(kSize, seed));
+    cluster.add_scheduler();
+    auto peers = cluster.add_peers(2);
+    cluster.start();
+    for (auto* peer : peers) {
+      auto fetch = peer->fetch("/model.bin", {.read = true, .leave = true});
+      REQUIRE_MESSAGE(cluster.wait({fetch}, 60s), verdicts({fetch}));
+      CHECK_MESSAGE(fetch->right(), fetch->verdict());
+    }
+    CHECK(file.body_bytes == kSize);
+    CHECK(cluster.shut_down() == "");
+  }
+}
+
 TEST_CASE("a digest that is right passes, one that is wrong leaves nothing") {
   House house(1, 3);
   house.cluster.start();
