@@ -6,7 +6,7 @@
 // was received may be stored, forwarded and echoed without losing what a newer version put into it.
 //
 // Include the package you need: api/common.h, api/scheduler.h, api/dfdaemon.h, api/manager.h,
-// api/errordetails.h.
+// api/errordetails.h. What d7y adds for its own programs is api/origins.h.
 #pragma once
 
 #include "api/common.h"
@@ -14,4 +14,5 @@
 #include "api/errordetails.h"
 #include "api/manager.h"
 #include "api/methods.h"
+#include "api/origins.h"
 #include "api/scheduler.h"

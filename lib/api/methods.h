@@ -51,6 +51,11 @@ inline constexpr std::string_view kPreheatFile = "/scheduler.v2.Scheduler/Prehea
 inline constexpr std::string_view kStatFile = "/scheduler.v2.Scheduler/StatFile";
 }  // namespace scheduler
 
+namespace origins {
+inline constexpr std::string_view kService = "d7y.v1.Origins";
+inline constexpr std::string_view kStatOrigin = "/d7y.v1.Origins/StatOrigin";
+}  // namespace origins
+
 namespace upload {
 inline constexpr std::string_view kService = "dfdaemon.v2.DfdaemonUpload";
 inline constexpr std::string_view kDownloadTask = "/dfdaemon.v2.DfdaemonUpload/DownloadTask";

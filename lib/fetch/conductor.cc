@@ -7,6 +7,7 @@
 #include "base/digest.h"
 #include "base/ids.h"
 #include "base/piece.h"
+#include "base/url.h"
 #include "fetch/parent_phase.h"
 #include "fetch/source_phase.h"
 #include "net/http/headers.h"
@@ -25,10 +26,11 @@ constexpr std::uint64_t kUnknownPieceLength = kMinPieceLength;
 }  // namespace
 
 Conductor::Conductor(const EngineParts& parts, const EngineOptions& options, Suspects& suspects,
-                     std::string task_id, const Wish& wish)
+                     SharedStat& shared_stat, std::string task_id, const Wish& wish)
     : parts_(parts),
       options_(options),
       suspects_(suspects),
+      shared_stat_(shared_stat),
       task_id_(std::move(task_id)),
       wish_(wish),
       accesses_({wish.message.url(), wish.private_headers}),
@@ -56,7 +58,11 @@ Task<void> Conductor::run() {
     failure_ = std::move(worked).error();
     log_.info("task {} failed: {}", task_id_, failure_->message());
     // The stored part is of a version that the origin no longer has: nobody can complete it.
-    if (failure_->code() == ErrorCode::kChanged) (void)parts_.store.remove(task_id_);
+    if (failure_->code() == ErrorCode::kChanged) {
+      (void)parts_.store.remove(task_id_);
+      if (heard_) shared_stat_.doubt(task_id_);
+      misled_ = misled_ || heard_;
+    }
     if (task_) task_->fail(failure_->clone());
   }
   working_ = false;
@@ -102,6 +108,33 @@ source::Request Conductor::source_request() const {
   return request;
 }
 
+bool Conductor::asks_as_anybody(const source::Request& request) const {
+  const auto& message = wish_.message;
+  // The same task may lie elsewhere for others.
+  if (message.has_content_for_calculating_task_id() || message.enable_task_id_based_blob_digest())
+    return false;
+  const auto url = Url::parse(request.url);
+  if (!url || url->redacted() != url->to_string()) return false;
+  // Parameters that the task's id is not made of may be credentials as well.
+  const std::vector<std::string> filtered(message.filtered_query_params().begin(),
+                                          message.filtered_query_params().end());
+  const auto whole = task_url(request.url, {});
+  const auto named = task_url(request.url, filtered);
+  return whole && named && *whole == *named && request.headers.empty() && request.trust_pem.empty() &&
+         !request.insecure_skip_verify && message.certificate_chain().empty();
+}
+
+Task<Result<source::Info>> Conductor::ask_origin(source::Request request, Deadline deadline) {
+  if (!peers_possible() || !asks_as_anybody(request)) {
+    auto asking = parts_.sources.stat(request, deadline);
+    co_return co_await asking;
+  }
+  auto sharing = shared_stat_.stat(task_id_, std::move(request), deadline);
+  CO_TRY(auto stat, co_await sharing);
+  heard_ = stat.heard;
+  co_return std::move(stat.info);
+}
+
 Task<Result<void>> Conductor::learn() {
   auto found = co_await parts_.store.find(task_id_);
   if (!found && !found.failed_with(ErrorCode::kNotFound)) co_return std::move(found).error();
@@ -143,7 +176,8 @@ Task<Result<void>> Conductor::learn_from_source(bool begun) {
     // first request brings the length and the first bytes at once.
     const bool reads_here = !peers_possible() || wish_.message.need_back_to_source();
     if (!reads_here || begun || wish_.message.has_range() || !wish_.range_header.empty()) {
-      auto stat = co_await parts_.sources.stat(request, deadline);
+      auto asking = ask_origin(request, deadline);
+      auto stat = co_await asking;
       if (stat) {
         info = std::move(*stat);
       } else {

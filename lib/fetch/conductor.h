@@ -21,6 +21,7 @@
 #include "fetch/access.h"
 #include "fetch/pacer.h"
 #include "fetch/piece_plan.h"
+#include "fetch/shared_stat.h"
 #include "fetch/suspects.h"
 #include "fetch/wish.h"
 
@@ -29,8 +30,8 @@ namespace d7y::fetch {
 class Conductor {
  public:
   // `wish` is the first one; its URL, headers and credentials are used for the origin.
-  Conductor(const EngineParts& parts, const EngineOptions& options, Suspects& suspects, std::string task_id,
-            const Wish& wish);
+  Conductor(const EngineParts& parts, const EngineOptions& options, Suspects& suspects,
+            SharedStat& shared_stat, std::string task_id, const Wish& wish);
   ~Conductor();
   Conductor(const Conductor&) = delete;
   Conductor& operator=(const Conductor&) = delete;
@@ -48,8 +49,8 @@ class Conductor {
   Signal& changed() { return changed_; }
   bool received_anything() const { return first_byte_at_.has_value(); }
   std::optional<TimePoint> first_byte_at() const { return first_byte_at_; }
-  // The content was not what its digest says, and the origin may well have the right one: a conductor that
-  // begins now takes no bytes of those who gave these.
+  // The content was not what its digest says, or is not what the origin has by now, while it may well have
+  // the right one: a conductor that begins now takes no bytes of those who gave these, and no word.
   bool misled() const { return misled_; }
 
   // ---- What downloads say
@@ -125,6 +126,10 @@ class Conductor {
   void piece_done(const store::PieceInfo& piece);
   void bytes_arrived(std::size_t bytes);
   source::Request source_request() const;
+  // What the origin has: by its own word, or another peer's who was told just now.
+  Task<Result<source::Info>> ask_origin(source::Request request, Deadline deadline);
+  // Anybody would be told the same.
+  bool asks_as_anybody(const source::Request& request) const;
   // The origin said `why` to who asked at `turn`: whether it can be asked as somebody else.
   bool other_access(const Error& why, std::uint64_t turn);
   std::string fresh_peer_id() const;
@@ -134,6 +139,7 @@ class Conductor {
   EngineParts parts_;
   const EngineOptions& options_;
   Suspects& suspects_;
+  SharedStat& shared_stat_;
   std::string task_id_, peer_id_;
   Wish wish_;
   Accesses accesses_;
@@ -144,6 +150,7 @@ class Conductor {
   bool learned_ = false, working_ = true, source_allowed_ = false;
   bool finishing_ = false;
   bool learned_from_peers_ = false, misled_ = false;
+  bool heard_ = false;             // what the origin has was heard of another peer
   bool unannounced_ = false;       // fetched without a scheduler's knowing, though it would want to know
   std::uint32_t from_origin_ = 0;  // pieces fetched from there
   std::map<std::string, std::string> hosts_;   // of parents, by peer id

@@ -9,7 +9,7 @@
 namespace d7y::fetch {
 namespace {
 
-// So often a download begins again because peers gave it wrong bytes.
+// So often a download begins again because peers gave it wrong bytes, or a wrong word of what the origin has.
 constexpr int kMostMisled = 2;
 
 Result<void> clone(const Result<void>& result) {
@@ -55,8 +55,9 @@ Task<Result<void>> Download::work() {
   for (int misled = 0;; ++misled) {
     auto done = co_await attempt();
     // Whoever has taken bytes from here already cannot take them back.
-    const bool again = done.failed_with(ErrorCode::kCorrupt) && conductor_->misled() &&
-                       misled < kMostMisled && !wish_.in_order && !wish_.ascending;
+    const bool wrong = done.failed_with(ErrorCode::kCorrupt) || done.failed_with(ErrorCode::kChanged);
+    const bool again =
+        wrong && conductor_->misled() && misled < kMostMisled && !wish_.in_order && !wish_.ascending;
     if (!again) co_return done;
     start_over();
   }

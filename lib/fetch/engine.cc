@@ -54,7 +54,10 @@ Gauge& running_gauge(Metrics& metrics, const Wish& wish) {
 }  // namespace
 
 Engine::Engine(EngineParts parts, EngineOptions options)
-    : parts_(std::move(parts)), options_(std::move(options)), scope_(parts_.world.loop()) {
+    : parts_(std::move(parts)),
+      options_(std::move(options)),
+      shared_stat_(parts_.world, parts_.sources, parts_.schedulers, parts_.log),
+      scope_(parts_.world.loop()) {
   scope_.spawn(reap());
 }
 
@@ -139,7 +142,8 @@ bool Engine::is_over(const Entry& entry) {
 std::shared_ptr<Conductor> Engine::join(const std::string& id, const Wish& wish) {
   auto& entry = entries_[id];
   if (is_over(entry)) entry = {};  // those who still hold it see it to its end; this wish gets a fresh start
-  if (!entry.conductor) entry.conductor = std::make_shared<Conductor>(parts_, options_, suspects_, id, wish);
+  if (!entry.conductor)
+    entry.conductor = std::make_shared<Conductor>(parts_, options_, suspects_, shared_stat_, id, wish);
   if (!wish.message.disable_back_to_source()) entry.conductor->allow_source();
   entry.unlimited = entry.unlimited || wish.rate_limit == 0;
   entry.rate_limit = std::max(entry.rate_limit, wish.rate_limit);

@@ -22,6 +22,7 @@ CallLimits::Kind CallLimits::kind_of(std::string_view path) {
   const auto method = path.substr(path.rfind('/') + 1);
   if (method == "AnnounceHost" || method == "DeleteHost") return kHosts;
   if (method.starts_with("Announce")) return kDownloads;
+  if (method == "StatOrigin") return kOrigins;
   return kOthers;
 }
 

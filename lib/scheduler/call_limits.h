@@ -4,8 +4,9 @@
 //   CallLimits limits(4000, now);
 //   TRY_OK(limits.admit("/scheduler.v2.Scheduler/AnnouncePeer", remote, now));
 //
-// Kinds: streams of downloads, announcements of hosts (ten times as many), and all other calls. A client
-// address gets at most a quarter of each; the machine's own addresses are not told apart.
+// Kinds: streams of downloads, announcements of hosts (ten times as many), questions about origins, and all
+// other calls. A client address gets at most a quarter of each; the machine's own addresses are not told
+// apart.
 #pragma once
 
 #include <array>
@@ -30,8 +31,8 @@ class CallLimits {
   std::size_t clients() const { return clients_.size(); }
 
  private:
-  enum Kind : std::uint8_t { kDownloads, kHosts, kOthers };
-  static constexpr std::size_t kKinds = 3;
+  enum Kind : std::uint8_t { kDownloads, kHosts, kOrigins, kOthers };
+  static constexpr std::size_t kKinds = 4;
   static Kind kind_of(std::string_view path);
   std::uint64_t rate_of(Kind kind) const { return kind == kHosts ? std::uint64_t{rate_} * 10 : rate_; }
   std::uint64_t share_of(Kind kind) const;  // of one client

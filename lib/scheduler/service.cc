@@ -43,6 +43,7 @@ Service::Service(world::World& world, ServiceOptions options, Log log, Metrics& 
       peer_calls_(world, options_.peer_connect, log_),
       stream_limit_(options_.streams_per_address),
       replica_service_(world, brain_, rules_, peer_calls_, stream_limit_, log_, metrics),
+      origins_(world, stream_limit_),
       scope_(world.loop()) {
   set_dynamic(options_.brain, options_.dynamic);
 }
@@ -111,6 +112,7 @@ void Service::attach(grpc::Server& server) {
   answer(server, method::kDeleteTask, *this, &Service::delete_task);
   jobs_.attach(server);
   replica_service_.attach(server, [this] { return ready(); });
+  origins_.attach(server);
 }
 
 Task<void> Service::run() {

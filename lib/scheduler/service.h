@@ -27,6 +27,7 @@
 #include "scheduler/jobs.h"
 #include "scheduler/ledger.h"
 #include "scheduler/messages.h"
+#include "scheduler/origin_service.h"
 #include "scheduler/replica_service.h"
 #include "scheduler/service_metrics.h"
 #include "world/world.h"
@@ -77,6 +78,7 @@ class Service {
 
   Brain& brain() { return brain_; }
   Jobs& jobs() { return jobs_; }
+  const OriginStats& origins() const { return origins_.stats(); }
   Replicas& replicas() { return replica_service_.replicas(); }
 
  private:
@@ -118,6 +120,7 @@ class Service {
   HostCalls peer_calls_;
   StreamLimit stream_limit_;
   ReplicaService replica_service_;
+  OriginService origins_;
   Ledger* ledger_ = nullptr;
   std::unique_ptr<CopyBook> copies_;  // with a ledger
   bool loaded_ = true;

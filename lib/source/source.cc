@@ -9,15 +9,6 @@ namespace {
 
 bool same_or_unknown(const std::string& a, const std::string& b) { return a.empty() || b.empty() || a == b; }
 
-// Headers whose values are nobody else's business.
-bool is_secret(std::string_view name) {
-  for (auto secret : {"Set-Cookie", "Set-Cookie2", "Cookie", "Authorization", "Proxy-Authorization",
-                      "Proxy-Authenticate", "X-Amz-Security-Token"}) {
-    if (http::same_name(name, secret)) return true;
-  }
-  return false;
-}
-
 std::string lower(std::string_view text) {
   std::string out(text);
   for (char& c : out) {
@@ -27,6 +18,14 @@ std::string lower(std::string_view text) {
 }
 
 }  // namespace
+
+bool is_secret_header(std::string_view name) {
+  for (auto secret : {"Set-Cookie", "Set-Cookie2", "Cookie", "Authorization", "Proxy-Authorization",
+                      "Proxy-Authenticate", "X-Amz-Security-Token"}) {
+    if (http::same_name(name, secret)) return true;
+  }
+  return false;
+}
 
 bool Version::agrees_with(const Version& other) const {
   if (length && other.length && *length != *other.length) return false;
@@ -86,7 +85,7 @@ std::string backend_error_json(std::string_view message, const http::Headers& he
   std::size_t used = 0;
   for (const auto& header : headers) {
     const auto name = lower(header.name);
-    if (is_secret(name) || map.contains(name)) continue;
+    if (is_secret_header(name) || map.contains(name)) continue;
     const auto value = headers.joined(name);
     if (used + name.size() + value.size() > limit) continue;
     used += name.size() + value.size();

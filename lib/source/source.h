@@ -143,6 +143,9 @@ class Sources {
 // like secrets (signatures, tokens, keys).
 std::string redacted(std::string_view url);
 
+// A header whose value is nobody else's business.
+bool is_secret_header(std::string_view name);
+
 // {"message":...,"header":{...},"status_code":n|null}. Headers that hold secrets are left out, and
 // the header map is cut to `limit` bytes, because Rust peers refuse trailers above 16 KiB.
 std::string backend_error_json(std::string_view message, const http::Headers& headers, int status,

@@ -180,7 +180,7 @@ Task<void> SchedulerSet::check(Address address, Deadline deadline) {
   }
   auto problem = reason(answer.error());
   if (entry.healthy || entry.problem != problem) log_.warn("scheduler {}: {}", address.to_string(), problem);
-  entry.healthy = entry.announced = false;
+  entry.healthy = entry.announced = entry.foreign = false;
   entry.problem = std::move(problem);
 }
 
@@ -214,10 +214,20 @@ void SchedulerSet::unreachable(const Address& address, const Error& why) {
   auto found = entries_.find(address);
   if (found == entries_.end() || !found->second.healthy) return;
   log_.warn("scheduler {}: {}; others take its tasks until it is back", address.to_string(), why.message());
-  found->second.healthy = found->second.announced = false;
+  found->second.healthy = found->second.announced = found->second.foreign = false;
   found->second.problem = why.message();
   rebuild();
   wake_.notify_all();
+}
+
+void SchedulerSet::is_foreign(const Address& address) {
+  auto found = entries_.find(address);
+  if (found != entries_.end()) found->second.foreign = true;
+}
+
+bool SchedulerSet::foreign(const Address& address) const {
+  auto found = entries_.find(address);
+  return found != entries_.end() && found->second.foreign;
 }
 
 std::vector<std::pair<std::string, std::string>> SchedulerSet::report() const {

@@ -80,6 +80,10 @@ class SchedulerSet {
   std::vector<Picked> all() const;
   // It did not answer: its arc goes to its successor until a health check succeeds.
   void unreachable(const Address& address, const Error& why);
+  // It does not know the calls that only d7y's schedulers answer; until it was away, when another program may
+  // have come in its place.
+  void is_foreign(const Address& address);
+  bool foreign(const Address& address) const;
   // Announces us to one scheduler now: it has forgotten us (NOT_FOUND at register).
   Task<Result<void>> announce_to(Picked scheduler, Deadline deadline);
 
@@ -98,7 +102,7 @@ class SchedulerSet {
     std::shared_ptr<grpc::Channel> channel;
     std::uint64_t cluster = 0;
     std::size_t order = 0;  // in the list
-    bool healthy = false, announced = false;
+    bool healthy = false, announced = false, foreign = false;
     std::string problem = "not asked yet";
   };
   Task<void> watch_forever();

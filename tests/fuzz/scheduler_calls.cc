@@ -1,4 +1,4 @@
-// Arbitrary messages into every handler of a whole scheduler. AnnouncePeer streams carry several: neighbours
+// Arbitrary messages into every handler of a whole scheduler. Streams carry several: neighbours
 // in the list with the same choice go over one stream. It answers, and its books are right.
 #include <array>
 
@@ -24,7 +24,12 @@ constexpr std::array kMethods = {
     std::string_view("/grpc.health.v1.Health/Check"),
     std::string_view("/grpc.health.v1.Health/Watch"),
     std::string_view("/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo"),
+    api::method::origins::kStatOrigin,
 };
+
+bool streams(std::string_view method) {
+  return method == api::method::scheduler::kAnnouncePeer || method == api::method::origins::kStatOrigin;
+}
 
 Task<void> live(sim::Host& host, d7y::scheduler::SchedulerNode*& running) {
   Metrics metrics;
@@ -57,8 +62,7 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
       std::vector<std::string> messages;
       do {
         messages.push_back(std::move(calls[i++].message));
-      } while (method == api::method::scheduler::kAnnouncePeer && i < calls.size() &&
-               calls[i].choice == choice);
+      } while (streams(method) && i < calls.size() && calls[i].choice == choice);
       ++open;
       auto deadline = Deadline::in(20s, simulation.now());
       scope.spawn(fuzz::call(channel, std::move(method), std::move(messages), deadline, open));

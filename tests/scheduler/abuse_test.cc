@@ -40,6 +40,7 @@ TEST_CASE("one client gets a quarter of what there is, one kind of call leaves t
   CHECK(admitted(method::kAnnouncePeer, "10.0.0.1", 1000, start) == 100);
   CHECK(admitted(method::kAnnouncePeer, "10.0.0.2", 50, start) == 50);
   CHECK(admitted(method::kStatTask, "10.0.0.1", 1000, start) == 100);
+  CHECK(admitted(api::method::origins::kStatOrigin, "10.0.0.1", 1000, start) == 100);
   CHECK(admitted(method::kAnnounceHost, "10.0.0.1", 5000, start) == 1000);
   CHECK(admitted(method::kAnnouncePersistentPeer, "127.0.0.1", 1000, start) == 250);  // what is left of 400
   CHECK(admitted(method::kAnnouncePeer, "10.0.0.3", 10, start) == 0);

@@ -95,6 +95,65 @@ TEST_CASE("many peers download one file and the origin is read once") {
   }
 }
 
+TEST_CASE("of many peers that begin together one asks the origin what it has") {
+  for (auto seed : sim::seeds(4)) {
+    CAPTURE(seed);
+    House house(seed, 16);
+    house.cluster.start();
+    std::vector<sim::FetchPtr> fetches;
+    for (auto* peer : house.peers) {
+      fetches.push_back(peer->fetch("/model.bin"));
+      house.cluster.run_for(house.random.up_to(250ms));
+    }
+    REQUIRE_MESSAGE(house.cluster.wait(fetches, 120s), verdicts(fetches));
+    check_all_right(fetches);
+    CHECK(house.cluster.origin().requests("HEAD") == 1);
+    CHECK(house.cluster.origin().body_bytes() == kSize);
+    CHECK(house.cluster.shut_down() == "");
+  }
+}
+
+TEST_CASE("whoever is given credentials asks the origin itself, and tells nobody") {
+  House house(3, 3);
+  house.file->authorization = "Bearer sesame";
+  house.cluster.start();
+  auto with = house.peers[0]->fetch("/model.bin", {.authorization = "Bearer sesame"});
+  auto also = house.peers[1]->fetch("/model.bin", {.authorization = "Bearer sesame"});
+  auto without = house.peers[2]->fetch("/model.bin");
+  REQUIRE(house.cluster.wait({with, also, without}, 120s));
+  CHECK(with->right());
+  CHECK(also->right());
+  REQUIRE(without->failure);
+  CHECK(without->failure->status() == 401);
+  CHECK(house.cluster.origin().requests("HEAD") == 3);
+}
+
+TEST_CASE("an origin that has changed since another peer asked it is read anew") {
+  for (auto seed : sim::seeds(4)) {
+    CAPTURE(seed);
+    House house(seed, 3);
+    house.cluster.start();
+    auto first = house.peers[0]->fetch("/model.bin");
+    REQUIRE(house.cluster.wait({first}, 60s));
+    CHECK(first->right());
+    // Nobody has a copy any more, but what the first one was told is still known.
+    house.peers[0]->kill();
+    house.seed_peer->kill();
+    house.file->change(sim::random_bytes(kSize + 1, seed + 1), "\"v2\"");
+    house.cluster.run_for(1s);
+    auto second = house.peers[1]->fetch("/model.bin");
+    REQUIRE(house.cluster.wait({second}, 120s));
+    CHECK_MESSAGE(second->right(), second->verdict());
+    // And others are told of it.
+    const auto asked = house.cluster.origin().requests("HEAD");
+    CHECK(asked == 2);
+    auto third = house.peers[2]->fetch("/model.bin");
+    REQUIRE(house.cluster.wait({third}, 120s));
+    CHECK_MESSAGE(third->right(), third->verdict());
+    CHECK(house.cluster.origin().requests("HEAD") == asked);
+  }
+}
+
 TEST_CASE("the same seed runs a whole cluster the same way") {
   auto run = [](std::uint64_t seed) {
     House house(seed, 4);

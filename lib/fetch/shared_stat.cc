@@ -1,0 +1,107 @@
+#include "fetch/shared_stat.h"
+
+#include "api/methods.h"
+#include "source/stat_message.h"
+
+namespace d7y::fetch {
+namespace {
+
+// A scheduler that is there says so at once.
+constexpr auto kHeaders = std::chrono::seconds(1);
+// How long the one who looks is waited for; the scheduler lets another one look sooner.
+constexpr auto kPatience = std::chrono::seconds(8);
+// For the words to reach the scheduler.
+constexpr auto kFarewell = std::chrono::seconds(5);
+// Longer than schedulers keep what they were told.
+constexpr auto kDoubt = std::chrono::seconds(15);
+
+}  // namespace
+
+Task<Result<SharedStat::Stat>> SharedStat::stat(std::string task_id, source::Request request,
+                                                Deadline deadline) {
+  const bool alone = doubted(task_id);
+  Heard heard;
+  if (!alone) {
+    auto asking = ask(task_id);
+    heard = co_await asking;
+    if (heard.stat) co_return Stat{source::info_of(*heard.stat, request.url), true};
+  }
+  auto looking = sources_.stat(request, deadline);
+  auto info = co_await looking;
+  Request said;
+  if (auto found = info ? source::shareable(*info) : std::nullopt) *said.mutable_found() = std::move(*found);
+  if (alone && said.has_found()) {
+    said.set_task_id(task_id);
+    heard.call = open_call(task_id);
+  }
+  if (heard.call) scope_.spawn(tell(std::move(heard.call), std::move(said)));
+  if (!info) co_return std::move(info).error();
+  co_return Stat{std::move(*info), false};
+}
+
+std::shared_ptr<SharedStat::Call> SharedStat::open_call(const std::string& task_id) {
+  if (schedulers_ == nullptr) return nullptr;
+  auto picked = schedulers_->pick(task_id);
+  if (!picked || schedulers_->foreign(picked->address)) return nullptr;
+  grpc::CallOptions options;
+  options.headers_deadline = Deadline::in(kHeaders, world_.now());
+  return std::make_shared<Call>(
+      picked->channel->bidi<Request, Response>(api::method::origins::kStatOrigin, std::move(options)));
+}
+
+Task<SharedStat::Heard> SharedStat::ask(std::string task_id) {
+  Heard heard;
+  auto call = open_call(task_id);
+  if (!call) co_return heard;
+  auto asking = first_answer(call, task_id);
+  auto waiting = within(Deadline::in(kPatience, world_.now()), std::move(asking));
+  auto answer = co_await waiting;
+  if (!answer) {
+    log_.debug("task {}: nobody says what its origin has: {}", task_id, answer.error().message());
+    auto picked = schedulers_->pick(task_id);
+    if (answer.failed_with(ErrorCode::kUnsupported) && picked) schedulers_->is_foreign(picked->address);
+    co_return heard;
+  }
+  if (!answer->has_known()) {
+    heard.call = std::move(call);
+    co_return heard;
+  }
+  auto good = source::check(answer->known());
+  if (good) {
+    heard.stat = std::move(*answer->mutable_known());
+  } else {
+    log_.warn("task {}: {} from the scheduler; asking the origin", task_id, good.error().message());
+  }
+  co_return heard;
+}
+
+Task<Result<SharedStat::Response>> SharedStat::first_answer(std::shared_ptr<Call> call, std::string task_id) {
+  Request request;
+  request.set_task_id(task_id);
+  auto writing = call->write(request);
+  (void)co_await writing;  // should it fail, reading says why
+  auto reading = call->read();
+  CO_TRY(auto response, co_await reading);
+  if (!response) co_return error(ErrorCode::kProtocol, "the scheduler ends the call without an answer");
+  co_return std::move(*response);
+}
+
+Task<void> SharedStat::tell(std::shared_ptr<Call> call, Request request) {
+  auto writing = call->write(request);
+  (void)co_await writing;
+  auto finishing = call->finish();
+  (void)co_await within(Deadline::in(kFarewell, world_.now()), std::move(finishing));
+}
+
+void SharedStat::doubt(const std::string& task_id) {
+  const auto now = world_.now();
+  std::erase_if(doubted_, [&](const auto& entry) { return entry.second <= now; });
+  doubted_[task_id] = now + kDoubt;
+}
+
+bool SharedStat::doubted(const std::string& task_id) {
+  auto found = doubted_.find(task_id);
+  return found != doubted_.end() && world_.now() < found->second;
+}
+
+}  // namespace d7y::fetch

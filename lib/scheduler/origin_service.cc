@@ -1,0 +1,88 @@
+#include "scheduler/origin_service.h"
+
+#include "api/methods.h"
+#include "source/stat_message.h"
+
+namespace d7y::scheduler {
+namespace {
+
+constexpr std::size_t kLongestId = 512;  // bytes
+// Longer than any peer waits for its origin.
+constexpr auto kLook = std::chrono::seconds(60);
+
+// A turn at looking, which another one gets if this one goes without a word.
+class TurnHold {
+ public:
+  TurnHold(OriginStats& stats, const std::string& task, OriginStats::Turn turn)
+      : stats_(stats), task_(task), turn_(turn) {}
+  ~TurnHold() { stats_.lost(task_, turn_); }
+  TurnHold(const TurnHold&) = delete;
+  TurnHold& operator=(const TurnHold&) = delete;
+
+ private:
+  OriginStats& stats_;
+  const std::string& task_;
+  OriginStats::Turn turn_;
+};
+
+}  // namespace
+
+void OriginService::attach(grpc::Server& server) {
+  server.bidi<Request, Response>(std::string(api::method::origins::kStatOrigin),
+                                 [this](grpc::ServerCall& call, grpc::Reader<Request>& in,
+                                        grpc::Writer<Response>& out) { return stat_origin(call, in, out); });
+}
+
+Task<OriginStats::Answer> OriginService::ask(std::string task) {
+  for (;;) {
+    auto answer = stats_.ask(task, world_.now());
+    if (answer.what != OriginStats::What::kWait) co_return answer;
+    (void)co_await answer.entry->changed.wait(Deadline::at(answer.until));
+  }
+}
+
+Result<void> OriginService::note(const std::string& task, const api::origins::OriginStat& stat) {
+  TRY_OK(source::check(stat));
+  stats_.found(task, stat.SerializeAsString(), world_.now());
+  return {};
+}
+
+Task<Result<void>> OriginService::stat_origin(grpc::ServerCall& call, grpc::Reader<Request>& in,
+                                              grpc::Writer<Response>& out) {
+  CO_TRY(const StreamLimit::Place place, streams_.open(call.remote()));
+  call.send_headers();  // the client does not wait long for a scheduler that says nothing
+  auto reading = in.read();
+  CO_TRY(auto first, co_await reading);
+  if (!first || first->task_id().empty() || first->task_id().size() > kLongestId) {
+    co_return error(ErrorCode::kInvalid, "invalid StatOriginRequest.TaskId: 1 to {} bytes are wanted",
+                    kLongestId);
+  }
+  const std::string task = first->task_id();
+  if (first->has_found()) co_return note(task, first->found());
+
+  auto asking = ask(task);
+  auto answer = co_await asking;
+  Response response;
+  if (answer.what == OriginStats::What::kKnown) {
+    (void)response.mutable_known()->ParseFromString(answer.entry->stat);
+    auto writing = out.write(response);
+    co_return co_await writing;
+  }
+  const TurnHold hold(stats_, task, answer.turn);
+  auto writing = out.write(response);
+  CO_OK(co_await writing);
+  reading = in.read();
+  auto waiting = within(Deadline::in(kLook, world_.now()), std::move(reading));
+  auto second = co_await waiting;
+  if (!second) co_return std::move(second).error();
+  if (!*second) co_return Result<void>{};
+  if ((*second)->has_found()) {
+    auto noted = note(task, (*second)->found());
+    if (!noted) stats_.gave_up(task, answer.turn, world_.now());
+    co_return noted;
+  }
+  stats_.gave_up(task, answer.turn, world_.now());
+  co_return Result<void>{};
+}
+
+}  // namespace d7y::scheduler
