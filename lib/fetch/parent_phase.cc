@@ -79,6 +79,7 @@ Task<void> ParentPhase::follow(Parent& parent) {
   for (;;) {
     // Bits to bytes.
     set_.hint(parent.id, static_cast<double>(parent.watch->idle_tx()) / 8);
+    set_.capacity(parent.id, static_cast<double>(parent.watch->max_tx()) / 8);
     auto changed = co_await parent.watch->changed().wait(Deadline::never());
     if (!changed) co_return;
     work_.notify_all();
@@ -127,8 +128,12 @@ bool ParentPhase::assign_open(Parent& parent, Why why, swarm::AnnounceSession& s
   if (set_.usable(parent.id, length, now) && !one_by_one)
     piece = plan.pick(there, copies_, world.random(), share);
   // Our share is taken: what others have not come to yet.
-  if (!piece && dealt && there.count() >= plan.pieces() && set_.in_flight(parent.id) == 0)
-    piece = plan.pick(there, copies_, world.random(), {}, &parent.watch->given());
+  if (!piece && dealt && there.count() >= plan.pieces() && set_.in_flight(parent.id) == 0) {
+    const auto& given = parent.watch->given();
+    piece = plan.pick(there, copies_, world.random(), {}, &given);
+    // All of it is with somebody, who may be slow: the parent has nothing better to do than to send it again.
+    if (!piece && given.count() >= plan.pieces()) piece = plan.pick(there, copies_, world.random());
+  }
   if (!piece) piece = plan.pick(parent.watch->arriving(), copies_, world.random(), share);
   if (!piece) return false;
   start(parent, *piece, why, session);

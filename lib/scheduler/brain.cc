@@ -2,6 +2,7 @@
 #include "scheduler/brain.h"
 
 #include <algorithm>
+#include <cmath>
 
 namespace d7y::scheduler {
 namespace {
@@ -115,6 +116,10 @@ HostHandle Brain::announce_host(HostFacts facts, TimePoint now) {
   host.facts = std::move(facts);
   host.site = site;
   host.updated = now;
+  const auto uplink = host.facts.max_tx_bandwidth;
+  host.uplink = uplink > 1 ? std::log2(static_cast<float>(uplink)) : 0;
+  if (!host.facts.seed && host.uplink > 0)
+    usual_uplink_ = usual_uplink_ == 0 ? host.uplink : usual_uplink_ + (host.uplink - usual_uplink_) / 64;
   host.unreachable_until = {};
   if (host.facts.seed && host.seed_position == kNowhere) {
     host.seed_position = static_cast<std::uint32_t>(seeds_.size());

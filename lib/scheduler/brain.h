@@ -47,6 +47,7 @@ struct BrainOptions {
   std::uint32_t seed_host_limit = 2000;
   std::uint8_t max_depth = 8;                   // hops from a source; complete peers count as none
   std::uint32_t cross_site_budget = 4;          // parents in other sites that one site may use for one task
+  std::uint32_t mesh_cross_site_budget = 12;    // the same for a mesh, each of whose links carries little
   std::uint32_t back_to_source_at_once = 1;     // tokens of a task
   std::uint32_t back_to_source_count = 200;     // how many peers of a task are sent to the origin at most
   std::uint32_t origin_tokens = 200;            // tokens of all tasks of one origin
@@ -235,6 +236,7 @@ class Brain {
     const PeerRecord& child;
     TaskRecord& task;
     std::uint32_t site;  // of the child
+    float uplink;        // of its host
     Among among;
     bool mesh;  // the child is one of a mesh
     TimePoint now;
@@ -362,6 +364,7 @@ class Brain {
   std::size_t download_bytes_ = 0;  // of all tasks' downloads
   std::size_t source_pieces_ = 0;   // remembered of all tasks
   double usual_rate_ = 0;           // bytes per second per piece, smoothed over all hosts
+  float usual_uplink_ = 0;          // as of hosts, smoothed over all but seeds
   TimePoint next_clean_{};
   std::uint32_t clean_peer_ = 0, clean_host_ = 0, clean_task_ = 0;
 };

@@ -11,6 +11,11 @@ constexpr std::size_t kSampleHere = 24;       // open parents looked at in the c
 constexpr std::size_t kSampleElsewhere = 12;  // and in all others together
 constexpr std::size_t kSampleHard = 512;      // of all usable ones, when soft limits no longer count
 
+// One is slow whose uplink is less than the usual by this power of two; and the part of a root that such ones
+// may take of it before others.
+constexpr float kSlow = 2;
+constexpr std::uint32_t kSlowChildren = 5;
+
 // How far apart two different sites are: 1 to 4, the less of the location in common the more.
 double distance(const Site& a, const Site& b) {
   int common = 0;
@@ -76,6 +81,9 @@ double Brain::score(const Choice& choice, const PeerRecord& parent, const HostRe
     points -= std::clamp(std::log2(host.health.rate() / usual_rate_), -3.0, 1.0);
   }
   if (host.health.state(choice.now) == HostHealth::State::kProbation) points += 2;
+  // Like with like: what goes by way of a slow one is late for everybody behind it.
+  if (choice.mesh && !parent.counted_root && host.uplink > 0 && choice.uplink > 0)
+    points += std::min(0.75 * std::abs(host.uplink - choice.uplink), 3.0);
   return points + static_cast<double>(random() >> 40) / static_cast<double>(1 << 24) * 0.25;
 }
 
@@ -168,7 +176,8 @@ std::uint32_t Brain::look_around(const Choice& choice) {
   consider_sample(choice);
   const std::size_t local = candidates_.size();
   const bool alone = local == 0 && (choice.among == Among::kOpen || here.open.empty());
-  const auto left = options_.cross_site_budget - std::min(here.inbound, options_.cross_site_budget);
+  const auto budget = choice.mesh ? options_.mesh_cross_site_budget : options_.cross_site_budget;
+  const auto left = budget - std::min(here.inbound, budget);
   // Without anybody here take all from elsewhere; else one, for pieces that the site does not have yet.
   const auto from_elsewhere = std::min(left, alone ? options_.candidate_parents : 1);
   if (task.sites.size() < 2 || from_elsewhere == 0) return from_elsewhere;
@@ -186,7 +195,8 @@ std::uint32_t Brain::look_around(const Choice& choice) {
 ParentList Brain::choose(PeerHandle handle, std::size_t wanted, Among among, TimePoint now) {
   const auto& child = *peers_.find(handle);
   auto& task = *tasks_.find(child.task);
-  Choice choice{child, task, hosts_.find(child.host)->site, among, child.takes_offers && roots_are_rare(task),
+  const auto& host = *hosts_.find(child.host);
+  Choice choice{child, task, host.site, host.uplink, among, child.takes_offers && roots_are_rare(task),
                 now,   {}};
   bool has_root = false;
   for (const auto& edge : child.progress->parents) {
@@ -222,9 +232,14 @@ ParentList Brain::choose(PeerHandle handle, std::size_t wanted, Among among, Tim
   };
   std::size_t next = 0;
   if (wants_root) {
-    for (; next < candidates_.size() && chosen.empty(); ++next) {
-      if (!peers_.at(candidates_[next].position).counted_root) break;
-      take(candidates_[next]);
+    const auto root = [&](const Candidate& c) { return peers_.at(c.position).counted_root; };
+    // Roots are for those who pass on what they get; slow ones have the others.
+    const bool slow = host.uplink > 0 && host.uplink + kSlow <= usual_uplink_ &&
+                      !std::all_of(candidates_.begin(), candidates_.end(), root);
+    for (; next < candidates_.size() && chosen.empty() && root(candidates_[next]); ++next) {
+      const auto& parent = peers_.at(candidates_[next].position);
+      const bool busy = parent.children_units * kSlowChildren >= soft_limit(*hosts_.find(parent.host));
+      if (!slow || !busy) take(candidates_[next]);
     }
     wanted += chosen.size();
   }

@@ -13,6 +13,9 @@ constexpr Duration kSoon = std::chrono::milliseconds(30);
 // One whose child has this part of the content more than it has nothing to get from it for long.
 constexpr std::uint32_t kAhead = 8;
 
+// One whose uplink is slower by this power of two is no parent for it.
+constexpr float kSlower = 2;
+
 }  // namespace
 
 // Neighbours of one in a mesh; who was told to give few parents makes no meshes.
@@ -72,6 +75,8 @@ void Brain::link_back(PeerHandle handle, TimePoint now) {
     if (count >= kMaxParents || progress.offers >= options_.offers) continue;
     if (parent.waiting && count == 0) continue;  // it is not being answered now
     if (has_parent_on(parent, child.host)) continue;
+    const auto uplink = hosts_.find(parent.host)->uplink;
+    if (uplink > 0 && host.uplink > 0 && host.uplink + kSlower <= uplink) continue;
     const auto units = edge_units(parent, child, count + 1);
     if (child.children_units + units > soft_limit(host) || host.used_units + units > hard_limit(host)) return;
     reserve(neighbour, handle, units);

@@ -72,9 +72,10 @@ struct HostRecord {
   HostHealth health;
   std::uint32_t site = 0;
   std::uint32_t used_units = 0;  // by children of all its peers
+  float uplink = 0;              // logarithm to base 2 of what it says of it in bits/s; 0: it does not say
+  HostFacts facts;
   std::uint32_t first_peer = kNowhere;
   std::uint32_t peers = 0;
-  HostFacts facts;
   std::string prefix;  // "<ip>-<hostname>-", what its peers' ids begin with
   TimePoint created{}, updated{};
   TimePoint unreachable_until{};  // as a seed: nobody answered there

@@ -63,9 +63,24 @@ Duration ParentSet::time_to_deliver(const Parent& parent, std::uint64_t length, 
   return from_seconds(static_cast<double>(parent.on_the_way + length) / std::max(rate, 1.0));
 }
 
+bool ParentSet::lags(Id id) const {
+  const auto& parent = parents_[id];
+  if (parent.capacity <= 0) return false;
+  // What counts in the end is what somebody delivers, not what he says of himself.
+  const auto least = parent.rate > 0 ? parent.rate : parent.capacity / policy_.usual_share;
+  std::size_t known = 0, faster = 0;
+  for (const auto& other : parents_) {
+    if (other.gone || other.banned || other.capacity <= 0) continue;
+    ++known;
+    if (other.capacity >= policy_.lag * parent.capacity && (other.rate == 0 || other.rate >= least)) ++faster;
+  }
+  return known >= policy_.lag_among && faster * 2 >= known;
+}
+
 bool ParentSet::usable(Id id, std::uint64_t length, TimePoint now, bool arriving, bool dealt) const {
   const auto& parent = parents_[id];
   if (parent.gone || parent.banned || now < parent.rests_until) return false;
+  if (on_their_way_ > 0 && lags(id)) return false;
   if (parent.in_flight > 0 && on_their_way_ >= policy_.spread && !dealt) return false;
   return parent.in_flight < (arriving ? policy_.window_arriving : window(parent, length));
 }

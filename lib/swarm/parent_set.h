@@ -45,6 +45,12 @@ struct ParentPolicy {
   // that rest is at least `hedge_worth`.
   Duration stall = std::chrono::seconds(2), hedge_worth = std::chrono::milliseconds(150);
   double hedge_gain = 2.5;
+  // A parent lags if half of at least so many have uplinks that are so many times faster, by their own words,
+  // and deliver as much as it does. It is asked only while nothing is on the way: a piece that comes from it
+  // is late for all those as well who wait for it here.
+  std::size_t lag_among = 4;
+  double lag = 4;
+  double usual_share = 8;  // a child's part of an uplink, where nothing has been measured
 };
 
 class ParentSet {
@@ -61,6 +67,9 @@ class ParentSet {
   // What the parent says it could send us, in bytes/s (SyncHost, or the scheduler's word); 0: it does not
   // say. Believed as an upper bound, and only until the parent was measured.
   void hint(Id id, double rate) { parents_[id].hint = rate; }
+
+  // The parent's whole uplink in bytes/s, as it says; 0: it does not say.
+  void capacity(Id id, double rate) { parents_[id].capacity = rate; }
 
   const std::string& peer_id(Id id) const { return parents_[id].peer_id; }
   const std::string& host_id(Id id) const { return parents_[id].host_id; }
@@ -104,8 +113,9 @@ class ParentSet {
  private:
   struct Parent {
     std::string peer_id, host_id;
-    double rate = 0;  // bytes/s, weighted towards the last seconds
-    double hint = 0;  // bytes/s
+    double rate = 0;      // bytes/s, weighted towards the last seconds
+    double hint = 0;      // bytes/s
+    double capacity = 0;  // bytes/s
     std::uint32_t in_flight = 0;
     std::uint64_t on_the_way = 0;  // bytes asked for that have not arrived
     std::uint64_t counted = 0;     // bytes since counting_from
@@ -116,6 +126,7 @@ class ParentSet {
   };
 
   double failures(const Parent& parent, TimePoint now) const;
+  bool lags(Id id) const;
   double expected_rate(const Parent& parent) const;
   std::uint32_t window(const Parent& parent, std::uint64_t length) const;
   Duration time_to_deliver(const Parent& parent, std::uint64_t length, TimePoint now) const;

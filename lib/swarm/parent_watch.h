@@ -88,6 +88,8 @@ class ParentWatch {
   // What the parent could send now in bits/s as Dragonfly's peers reckon it, from SyncHost or else the
   // scheduler's word; 0: nobody says. d7y parents are not asked: their pieces tell.
   std::uint64_t idle_tx() const;
+  // And its whole uplink.
+  std::uint64_t max_tx() const { return parent_.max_tx; }
 
   // Notified when state, availability or facts changed.
   Signal& changed() { return changed_; }

@@ -3,6 +3,7 @@
 
 #include <doctest/doctest.h>
 
+#include <algorithm>
 #include <map>
 #include <optional>
 #include <set>
@@ -14,6 +15,14 @@
 namespace d7y::scheduler {
 
 using namespace std::chrono_literals;
+
+inline bool has(const std::vector<std::string>& list, const std::string& what) {
+  return std::find(list.begin(), list.end(), what) != list.end();
+}
+// The peer that Script::add("h<i>") registers.
+inline std::string peer_of(int i) { return "h" + std::to_string(i) + "-p"; }
+// For Script::add(): as d7y's clients register.
+inline void listens(Registration& r) { r.takes_offers = true; }
 
 class Script {
  public:
@@ -36,6 +45,14 @@ class Script {
     facts.location = location;
     facts.interval = 300s;
     ids[name] = facts.id;
+    brain.announce_host(facts, now);
+    settle();
+  }
+  // One that says how fast its uplink is, in bits per second.
+  void host_with_uplink(const std::string& name, std::uint64_t uplink) {
+    host(name);
+    auto facts = host_record(name).facts;
+    facts.max_tx_bandwidth = uplink;
     brain.announce_host(facts, now);
     settle();
   }

@@ -136,6 +136,36 @@ TEST_CASE("a parent ten times as fast gets most of the work") {
   CHECK(pieces[1] < 60);
 }
 
+TEST_CASE(
+    "a parent that is much slower than half of the others is asked when there is nothing else to wait for") {
+  Play play(5);
+  for (int i = 0; i < 5; ++i) play.set.capacity(play.all[i], i == 0 ? 12.5e6 : 125e6);
+  CHECK(play.set.usable(0, kPiece, play.now));
+  play.set.asked(1, kPiece, play.now);
+  CHECK_FALSE(play.set.usable(0, kPiece, play.now));
+  CHECK_FALSE(play.set.usable(0, kPiece, play.now, true, true));
+  CHECK(play.set.usable(2, kPiece, play.now));
+  play.set.finished(1, play.now);
+  CHECK(play.set.usable(0, kPiece, play.now));
+}
+
+TEST_CASE("nobody is slow by what others say of themselves and do not deliver") {
+  Play play(5);
+  for (int i = 0; i < 5; ++i) play.set.capacity(play.all[i], i == 0 ? 125e6 : 125e9);
+  for (int i = 1; i < 5; ++i) play.deliver(play.all[i], 60s);  // 70 kB/s
+  play.set.asked(1, kPiece, play.now);
+  CHECK(play.set.usable(0, kPiece, play.now));
+  // Nor by those who say nothing, nor by a few.
+  Play silent(5);
+  silent.set.capacity(0, 1e6);
+  silent.set.asked(1, kPiece, silent.now);
+  CHECK(silent.set.usable(0, kPiece, silent.now));
+  Play few(5);
+  for (int i = 0; i < 5; ++i) few.set.capacity(few.all[i], i < 3 ? 125e6 : 1.25e9);
+  few.set.asked(3, kPiece, few.now);
+  CHECK(few.set.usable(0, kPiece, few.now));
+}
+
 TEST_CASE("wrong bytes and broken protocol ban a parent for good") {
   Play play(3);
   play.set.asked(0, kPiece, play.now);

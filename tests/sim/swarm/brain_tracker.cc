@@ -41,6 +41,7 @@ class BrainTracker final : public Tracker {
     facts.id = fmt::format("10.0.0.1-h{}", host);
     facts.port = 4000;
     facts.seed = spec.seed;
+    facts.max_tx_bandwidth = static_cast<std::uint64_t>(spec.up * 8);
     facts.idc = fmt::format("site-{}", spec.site);
     facts.interval = std::chrono::hours(10000);
     const auto handle = brain_.announce_host(facts, at(now));

@@ -55,6 +55,7 @@ class OwnClient final : public ClientModel {
       slot.gone = engine_.peer(number).status >= PeerStatus::kFailed;
       const auto name = std::to_string(number);
       slot.id = peer.set->add(name, name, time_point(engine_.now()));
+      peer.set->capacity(slot.id, engine_.uplink(number));
       peer.parents.push_back(slot);
       engine_.follow(self, number);
     }
@@ -168,6 +169,12 @@ class OwnClient final : public ClientModel {
     return kNone;
   }
 
+  bool all_given(const Peer& parent) const {
+    std::uint32_t given = 0;
+    for (const auto word : parent.given) given += static_cast<std::uint32_t>(std::popcount(word));
+    return given >= engine_.pieces();
+  }
+
   // Whether `parent` gets the piece from `self`, by however many hops.
   bool circular(PeerNumber self, PeerNumber parent, std::uint32_t piece) {
     for (int hops = 0; hops < 64; ++hops) {
@@ -212,6 +219,7 @@ class OwnClient final : public ClientModel {
       if (piece == kNone && share.count > 1 && parent.have_count == engine_.pieces() &&
           peer.set->in_flight(slot.id) == 0) {
         piece = pick(peer, parent.have, {}, &parent.given);
+        if (piece == kNone && all_given(parent)) piece = pick(peer, parent.have, {});
       }
       if (piece == kNone && manner_.cut_through && !parent.rust) {
         piece = pick(peer, parent.taken, share);

@@ -86,6 +86,8 @@ class Engine final : public Answers {
   Peer& peer(PeerNumber number) { return peers_[number]; }
   Random& random() { return random_; }
   Links& links() { return links_; }
+  // Bytes per second that the peer can send.
+  double uplink(PeerNumber number) const { return links_.uplink(host_of(number)); }
   std::uint32_t pieces() const { return task_.pieces; }
   double piece_bytes(std::uint32_t piece) const;
   void fetch(PeerNumber child, PeerNumber parent, std::uint32_t piece, bool rival);

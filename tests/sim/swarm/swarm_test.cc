@@ -60,6 +60,29 @@ TEST_CASE("our own clients share the work") {
   CHECK(run(scenario, 1).makespan <= 1.3 * result.bound);
 }
 
+TEST_CASE("slow hosts do not hold up the fast ones") {
+  auto scenario = small(Client::kD7y);
+  scenario.check = false;
+  scenario.peers = 200;
+  scenario.bytes = 10 * kGiB;
+  const auto equal = run(scenario, 1);
+  scenario.slow_share = 1.0 / 3;
+  const auto mixed = run(scenario, 1);
+  CHECK(mixed.done == 200);
+  CHECK(mixed.fast_makespan <= 1.25 * equal.makespan);
+}
+
+TEST_CASE("sites share the work, and each reads the content little more than once") {
+  auto scenario = small(Client::kD7y);
+  scenario.check = false;
+  scenario.peers = 400;
+  scenario.bytes = 10 * kGiB;
+  scenario.sites = 4;
+  const auto result = run(scenario, 1);
+  CHECK(result.makespan <= 1.4 * result.bound);
+  CHECK(result.cross_site_bytes <= 1.3 * 4 * scenario.bytes);
+}
+
 TEST_CASE("the same seed gives the same run") {
   const auto first = run(small(Client::kD7y), 7), second = run(small(Client::kD7y), 7);
   CHECK(first.makespan == second.makespan);
