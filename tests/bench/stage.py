@@ -18,8 +18,11 @@ from measure import read_through
 # What a workload may need beside d7y, and the Debian package that brings it (the set `bench` of .ci/dependencies).
 PROGRAMS = {'nginx': 'nginx-light', 'curl': 'curl', 'wget2': 'wget2', 'aria2c': 'aria2', 'openssl': 'openssl',
             'docker-registry': 'docker-registry', 'umoci': 'umoci', 'skopeo': 'skopeo', 'containerd': 'containerd',
-            'unshare': 'util-linux', 'tc': 'iproute2', 'strace': 'strace', 'libtorrent': 'python3-libtorrent'}
+            'unshare': 'util-linux', 'tc': 'iproute2', 'strace': 'strace', 'libtorrent': 'python3-libtorrent',
+            'grpc++': 'libgrpc++-dev', 'grpc_cpp_plugin': 'protobuf-compiler-grpc'}
 SYSTEM_PYTHON = '/usr/bin/python3'  # the one that Debian's packages of Python modules are for
+# Those of PROGRAMS that are no programs, and what succeeds where they are.
+PROBES = {'libtorrent': (SYSTEM_PYTHON, '-c', 'import libtorrent'), 'grpc++': ('pkg-config', '--exists', 'grpc++')}
 
 WORKLOADS = {}
 
@@ -45,8 +48,8 @@ def missing(needs):
     """The Debian packages that are missing for what a workload needs."""
     absent = []
     for need in needs:
-        if need == 'libtorrent':
-            there = subprocess.run([SYSTEM_PYTHON, '-c', 'import libtorrent'], capture_output=True, check=False).returncode == 0
+        if need in PROBES:
+            there = subprocess.run(PROBES[need], capture_output=True, check=False).returncode == 0
         else:
             there = shutil.which(need, path='/usr/local/bin:/usr/bin:/bin:/usr/sbin:/sbin')
         if not there:

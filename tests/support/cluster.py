@@ -371,17 +371,19 @@ http {{
         answers = self.origin_answers()
         return sum(answer[0] for answer in answers), len(answers)
 
-    def start_scheduler(self, dynconfig=None):
-        """`dynconfig`: contents of dynconfig.yaml, the settings of the scheduler's cluster."""
+    def start_scheduler(self, dynconfig=None, config=None):
+        """`dynconfig`: contents of dynconfig.yaml, the settings of the scheduler's cluster. `config` is laid over the
+        configuration that every scheduler gets."""
         port = free_port(SCHEDULER_IP)
         folder = self.place / 'd7ysched'
         folder.mkdir(parents=True, exist_ok=True)
-        config = folder / 'scheduler.yaml'
-        config.write_text(f'server:\n  listenIP: {SCHEDULER_IP}\n  advertiseIP: {SCHEDULER_IP}\n  port: {port}\n'
-                          f'  dataDir: {folder / "data"}\n')
+        settings = {'server': {'listenIP': SCHEDULER_IP, 'advertiseIP': SCHEDULER_IP, 'port': port,
+                               'dataDir': str(folder / 'data')}}
+        path = folder / 'scheduler.yaml'
+        path.write_text(json.dumps(laid_over(settings, config or {}), indent=2))
         if dynconfig:
             (folder / 'dynconfig.yaml').write_text(json.dumps(dynconfig, indent=2))
-        self.processes.start('d7ysched', [self.tool('d7ysched'), '--config', config], self.logs / 'd7ysched.log')
+        self.processes.start('d7ysched', [self.tool('d7ysched'), '--config', path], self.logs / 'd7ysched.log')
         self.ready('d7ysched', f'{SCHEDULER_IP}:{port}', lambda: accepts(SCHEDULER_IP, port))
         self.scheduler = f'{SCHEDULER_IP}:{port}'
 

@@ -1,3 +1,3 @@
 """The workloads, in the order in which they are listed and run."""
 
-from . import one_peer, many_peers, footprint, growth, images  # noqa: F401
+from . import one_peer, many_peers, footprint, growth, images, scheduler  # noqa: F401
