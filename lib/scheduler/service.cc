@@ -11,17 +11,20 @@ constexpr std::size_t kLongestId = 512;      // bytes
 constexpr std::size_t kBiggestHost = 16384;  // bytes of an announcement
 
 // A handler that answers at once, when the service is ready.
-template <class Request, class Response>
+template <class Response, class Parameter>
 void answer(grpc::Server& server, std::string_view path, Service& service,
-            Result<Response> (Service::*method)(const Request&)) {
+            Result<Response> (Service::*method)(Parameter)) {
+  using Request = std::remove_cvref_t<Parameter>;
   using Handler = std::function<Task<Result<Response>>(grpc::ServerCall&, Request)>;
   struct Run {
-    static Task<Result<Response>> now(Service& on, Result<Response> (Service::*what)(const Request&),
+    static Task<Result<Response>> now(Service& on, Result<Response> (Service::*what)(Parameter),
                                       Request request) {
       CO_OK(api::validate(request));
-      auto waiting = on.ready();
-      co_await waiting;
-      co_return (on.*what)(request);
+      if (!on.is_ready()) {
+        auto waiting = on.ready();
+        co_await waiting;
+      }
+      co_return (on.*what)(static_cast<Parameter>(request));
     }
   };
   Handler handler = [&service, method](grpc::ServerCall&, Request request) {
@@ -188,15 +191,13 @@ void Service::pump() {
   if (brain_.next_wakeup() < sleeping_until_) wake_.notify_all();
 }
 
-Result<api::Empty> Service::announce_host(const api::scheduler::AnnounceHostRequest& request) {
+Result<api::Empty> Service::announce_host(api::scheduler::AnnounceHostRequest&& request) {
   metrics_.call("announce_host", true);
   if (request.host().id().size() > kLongestId || request.host().ByteSizeLong() > kBiggestHost) {
     return error(ErrorCode::kInvalid, "invalid AnnounceHostRequest.Host: longer than {} bytes", kBiggestHost);
   }
+  request.mutable_host()->set_scheduler_cluster_id(options_.scheduler_cluster_id);
   auto facts = host_facts(request);
-  api::common::Host shown = request.host();
-  shown.set_scheduler_cluster_id(options_.scheduler_cluster_id);
-  facts.announcement = shown.SerializeAsString();
   const auto* known = brain_.host(brain_.find_host(facts.id));
   if (known == nullptr && brain_.hosts().size() >= options_.most_hosts) {
     return error(ErrorCode::kExhausted, "{} hosts are known here, no more are taken", options_.most_hosts);

@@ -75,6 +75,7 @@ class Service {
 
   // Waits until load() is done.
   Task<void> ready();
+  bool is_ready() const { return loaded_; }
 
   Brain& brain() { return brain_; }
   Jobs& jobs() { return jobs_; }
@@ -90,7 +91,7 @@ class Service {
   Task<Result<void>> announce_peer(grpc::ServerCall& call, grpc::Reader<AnnounceRequest>& in,
                                    grpc::Writer<AnnounceResponse>& out);
   // service.cc
-  Result<api::Empty> announce_host(const api::scheduler::AnnounceHostRequest& request);
+  Result<api::Empty> announce_host(api::scheduler::AnnounceHostRequest&& request);
   Result<api::Empty> delete_host(const api::scheduler::DeleteHostRequest& request);
   Result<api::scheduler::ListHostsResponse> list_hosts(const api::scheduler::ListHostsRequest& request);
   Result<api::common::Peer> stat_peer(const api::scheduler::StatPeerRequest& request);

@@ -2,6 +2,8 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
+
 namespace d7y::scheduler {
 namespace {
 
@@ -44,19 +46,29 @@ ServiceMetrics::ServiceMetrics(Metrics& metrics)
                                   "From a peer's request for parents to the answer.", kMilliseconds)) {}
 
 void ServiceMetrics::call(std::string_view name, bool ok) {
-  metrics_.counter(fmt::format("dragonfly_scheduler_{}_total", name), "Calls.").add();
-  if (!ok)
-    metrics_.counter(fmt::format("dragonfly_scheduler_{}_failure_total", name), "Calls that failed.").add();
+  auto& counters = calls_[name];
+  if (counters.calls == nullptr)
+    counters.calls = &metrics_.counter(fmt::format("dragonfly_scheduler_{}_total", name), "Calls.");
+  counters.calls->add();
+  if (ok) return;
+  if (counters.failures == nullptr) {
+    counters.failures = &metrics_.counter(fmt::format("dragonfly_scheduler_{}_failure_total", name),
+                                          "Calls that failed.");
+  }
+  counters.failures->add();
 }
 
 void ServiceMetrics::peer_event(std::string_view name, const PeerRecord& peer, const HostRecord& host,
                                 bool ok) {
-  const Labels labels = {
-      {"priority", std::to_string(peer.priority)}, {"task_type", "standard"}, {"host_type", host_type(host)}};
-  metrics_
-      .counter(fmt::format("dragonfly_scheduler_{}{}_total", name, ok ? "" : "_failure"), "Events of peers.",
-               labels)
-      .add();
+  const auto priority = std::min<std::size_t>(peer.priority, kPriorities - 1);
+  auto*& counter = events_[name][priority * 4 + (host.facts.seed ? 2 : 0) + (ok ? 1 : 0)];
+  if (counter == nullptr) {
+    const Labels labels = {
+        {"priority", std::to_string(priority)}, {"task_type", "standard"}, {"host_type", host_type(host)}};
+    counter = &metrics_.counter(fmt::format("dragonfly_scheduler_{}{}_total", name, ok ? "" : "_failure"),
+                                "Events of peers.", labels);
+  }
+  counter->add();
 }
 
 void ServiceMetrics::piece(bool from_source, std::uint64_t bytes, const HostRecord& host) {
@@ -76,11 +88,14 @@ void ServiceMetrics::piece(bool from_source, std::uint64_t bytes, const HostReco
 }
 
 void ServiceMetrics::peer_duration(const TaskRecord& task, Duration duration) {
-  const Labels labels = {{"task_size_level", std::to_string(task_size_level(task.content_length))}};
-  metrics_
-      .histogram("dragonfly_scheduler_download_peer_duration_milliseconds", "Whole downloads of peers.",
-                 kMilliseconds, labels)
-      .observe(milliseconds(duration));
+  const int level = task_size_level(task.content_length);
+  auto*& histogram = peer_durations_[static_cast<std::size_t>(level)];
+  if (histogram == nullptr) {
+    histogram = &metrics_.histogram("dragonfly_scheduler_download_peer_duration_milliseconds",
+                                    "Whole downloads of peers.", kMilliseconds,
+                                    {{"task_size_level", std::to_string(level)}});
+  }
+  histogram->observe(milliseconds(duration));
 }
 
 void ServiceMetrics::schedule_duration(Duration duration) { schedule_.observe(milliseconds(duration)); }

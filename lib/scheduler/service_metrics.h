@@ -3,6 +3,8 @@
 #pragma once
 
 #include <array>
+#include <string_view>
+#include <unordered_map>
 
 #include "base/metrics.h"
 #include "scheduler/brain.h"
@@ -13,6 +15,7 @@ class ServiceMetrics {
  public:
   explicit ServiceMetrics(Metrics& metrics);
 
+  // `name` lives for ever in all of these: what it counts is found once.
   // "dragonfly_scheduler_<name>_total", and its failures.
   void call(std::string_view name, bool ok);
   // The same with priority, task type and host type.
@@ -29,12 +32,24 @@ class ServiceMetrics {
   Counter& sent_parents;
 
  private:
+  struct CallCounters {
+    Counter* calls = nullptr;
+    Counter* failures = nullptr;
+  };
   struct PieceCounters {
     Counter* pieces = nullptr;
     Counter* bytes = nullptr;
   };
+  static constexpr std::size_t kPriorities = 7;
+  using EventCounters = std::array<Counter*, kPriorities * 4>;  // by priority, kind of host, and ok
+  static constexpr std::size_t kSizeLevels = 21;
+
+  // All of them found when they are first needed.
   Metrics& metrics_;
-  std::array<PieceCounters, 4> pieces_;  // by source and kind of host, found once
+  std::unordered_map<std::string_view, CallCounters> calls_;
+  std::unordered_map<std::string_view, EventCounters> events_;
+  std::array<PieceCounters, 4> pieces_;  // by source and kind of host
+  std::array<Histogram*, kSizeLevels> peer_durations_{};
   Gauge &hosts_, &tasks_, &peers_, &waiting_;
   Histogram& schedule_;
 };

@@ -30,7 +30,7 @@ class Crowd:
         self.metrics = free_port(SCHEDULER_IP)
         # All that calls are is load here; who may make how many of them is measured nowhere.
         stage.cluster.start_scheduler(config={
-            'server': {'requestRateLimit': 100_000_000, 'logLevel': 'warn'},
+            'server': {'requestRateLimit': 100_000_000},
             'metrics': {'enable': True, 'addr': f'{SCHEDULER_IP}:{self.metrics}'}})
         self.addresses = {'d7ysched': stage.cluster.scheduler}
 
