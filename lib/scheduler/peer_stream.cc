@@ -187,23 +187,28 @@ namespace {
 Task<void> read_messages(PeerStream& stream, grpc::Reader<PeerStream::Request>& in) {
   auto preparing = stream.prepare();
   co_await preparing;
+  PeerStream::Request message;
   for (;;) {
-    auto read = in.read();
-    auto message = co_await read;
-    if (!message) {
-      stream.end(std::move(message).error());
+    auto taken = in.take(message);
+    if (taken && !*taken) {
+      auto waiting = in.wait();
+      taken = co_await waiting;
+      if (taken && *taken) continue;
+      if (taken) {  // half-closed: nothing more will be said
+        stream.end(std::nullopt);
+        co_return;
+      }
+    }
+    if (!taken) {
+      stream.end(std::move(taken).error());
       co_return;
     }
-    if (!*message) {  // half-closed: nothing more will be said
-      stream.end(std::nullopt);
-      co_return;
-    }
-    if ((*message)->has_register_peer_request()) {
-      auto recalling = stream.recall((*message)->task_id());
+    if (message.has_register_peer_request()) {
+      auto recalling = stream.recall(message.task_id());
       co_await recalling;
     }
-    if (auto taken = stream.take(**message); !taken) {
-      stream.end(std::move(taken).error());
+    if (auto accepted = stream.take(message); !accepted) {
+      stream.end(std::move(accepted).error());
       co_return;
     }
   }

@@ -52,8 +52,8 @@ void ServiceMetrics::call(std::string_view name, bool ok) {
   counters.calls->add();
   if (ok) return;
   if (counters.failures == nullptr) {
-    counters.failures = &metrics_.counter(fmt::format("dragonfly_scheduler_{}_failure_total", name),
-                                          "Calls that failed.");
+    counters.failures =
+        &metrics_.counter(fmt::format("dragonfly_scheduler_{}_failure_total", name), "Calls that failed.");
   }
   counters.failures->add();
 }

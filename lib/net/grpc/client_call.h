@@ -86,12 +86,18 @@ namespace detail {
 Result<std::string> serialize(const google::protobuf::MessageLite& message);
 Error unparsable(std::string_view path_or_what);
 
-template <class Message>
-Result<Message> parse(std::string_view bytes) {
-  Message message;
+// Replaces what `message` held.
+inline Result<void> parse_into(std::string_view bytes, google::protobuf::MessageLite& message) {
   if (bytes.size() > 0x7fffffff || !message.ParseFromArray(bytes.data(), static_cast<int>(bytes.size()))) {
     return unparsable(message.GetTypeName());
   }
+  return {};
+}
+
+template <class Message>
+Result<Message> parse(std::string_view bytes) {
+  Message message;
+  TRY_OK(parse_into(bytes, message));
   return message;
 }
 

@@ -51,6 +51,8 @@ Metadata& ServerCall::trailing_metadata() { return exchange_.trailing_metadata()
 void ServerCall::send_headers() { exchange_.send_headers(); }
 void ServerCall::use_gzip() { exchange_.use_gzip(); }
 Task<Result<std::optional<std::string>>> ServerCall::read_bytes() { return exchange_.read(); }
+std::optional<std::string> ServerCall::take_bytes() { return exchange_.take(); }
+Task<Result<bool>> ServerCall::wait_bytes() { return exchange_.wait(); }
 Task<Result<void>> ServerCall::write_bytes(std::string message) {
   return exchange_.write(std::move(message));
 }

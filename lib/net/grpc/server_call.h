@@ -56,6 +56,10 @@ class ServerCall {
 
   // Serialized messages; Reader and Writer below are what one normally uses.
   Task<Result<std::optional<std::string>>> read_bytes();
+  // The next message if it is here already.
+  std::optional<std::string> take_bytes();
+  // Waits for one: true once it is here, false once the client has half-closed.
+  Task<Result<bool>> wait_bytes();
   Task<Result<void>> write_bytes(std::string message);
 
  private:
@@ -69,6 +73,16 @@ class Reader {
   explicit Reader(ServerCall& call) : call_(call) {}
   // The next message; none once the client has half-closed.
   Task<Result<std::optional<Request>>> read() { return detail::read_message<Request>(call_.read_bytes()); }
+
+  // For handlers of many small messages: the next one into `request`, whose memory is used again; false if
+  // none is here now. Then wait() until one is: true; false once the client has half-closed.
+  Result<bool> take(Request& request) {
+    const auto bytes = call_.take_bytes();
+    if (!bytes) return false;
+    TRY_OK(detail::parse_into(*bytes, request));
+    return true;
+  }
+  Task<Result<bool>> wait() { return call_.wait_bytes(); }
 
  private:
   ServerCall& call_;

@@ -192,12 +192,21 @@ void ServerExchange::on_close(http2::H2Error, bool) {
 }
 
 Task<Result<std::optional<std::string>>> ServerExchange::read() {
-  for (;;) {
-    if (auto message = inbox_.take(*this)) co_return std::move(message);
+  if (inbox_.empty()) {
+    Task<Result<bool>> waiting = wait();
+    CO_TRY(const bool more, co_await waiting);
+    if (!more) co_return std::optional<std::string>();
+  }
+  co_return take();
+}
+
+Task<Result<bool>> ServerExchange::wait() {
+  while (inbox_.empty()) {
     if (done_) co_return Error(ErrorCode::kClosed, "the call has ended");
-    if (in_ended_) co_return std::optional<std::string>();
+    if (in_ended_) co_return false;
     CO_OK(co_await readable_.wait(Deadline::never()));
   }
+  co_return true;
 }
 
 Task<Result<void>> ServerExchange::write(std::string message) {

@@ -45,6 +45,8 @@ class ServerExchange final : public http2::Stream {
   void send_headers();
   void use_gzip() { compress_ = accepts_gzip_ && !headers_sent_; }
   Task<Result<std::optional<std::string>>> read();
+  std::optional<std::string> take() { return inbox_.take(*this); }
+  Task<Result<bool>> wait();
   Task<Result<void>> write(std::string message);
 
   // Destroys the handler's frames, wherever they wait. Not from inside them.

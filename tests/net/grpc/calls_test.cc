@@ -133,6 +133,53 @@ TEST_CASE("a client stream is read to its end and answered once") {
   CHECK(response->count() == 1'000'000);
 }
 
+TEST_CASE(
+    "a handler that takes what is here and waits for more gets every message once, whole and in order") {
+  TwoHosts hosts;
+  // Counts what is not as expected; fields of one message must not be found in the next.
+  struct Takes {
+    static Task<Result<EchoResponse>> all(grpc::Reader<EchoRequest>& in) {
+      EchoResponse response;
+      EchoRequest message;
+      for (std::uint32_t next = 0;;) {
+        CO_TRY(const bool taken, in.take(message));
+        if (taken) {
+          const bool right = message.repeat() == next && message.payload().empty() == (next % 2 == 1);
+          response.set_count(response.count() + (right ? 1 : 0));
+          ++next;
+          continue;
+        }
+        Task<Result<bool>> waiting = in.wait();
+        CO_TRY(const bool more, co_await waiting);
+        if (!more) co_return response;
+      }
+    }
+  };
+  hosts.server->client_stream<EchoRequest, EchoResponse>(
+      "/d7y.test.Echo/Takes", [](ServerCall&, grpc::Reader<EchoRequest>& in) { return Takes::all(in); });
+  auto script = [](Channel& channel, sim::Host& host) -> Task<Result<EchoResponse>> {
+    auto call = channel.client_stream<EchoRequest, EchoResponse>("/d7y.test.Echo/Takes");
+    for (std::uint32_t i = 0; i < 200; ++i) {
+      EchoRequest message;
+      message.set_repeat(i);
+      if (i % 2 == 0) message.set_payload(std::string(i == 100 ? 300'000 : 10, 'x'));
+      CO_OK(co_await call.write(message));
+      if (i % 10 == 0) co_await sleep_until(host.now() + 50ms);
+    }
+    co_return co_await call.finish();
+  };
+  auto response = hosts.run(script(hosts.channel, hosts.client));
+  REQUIRE(response.ok());
+  CHECK(response->count() == 200);
+
+  auto broken = [](Channel& channel) -> Task<Result<void>> {
+    auto call = channel.start("/d7y.test.Echo/Takes");
+    CO_OK(co_await call.write(std::string("\x0a\xff", 2)));
+    co_return co_await call.finish();
+  };
+  CHECK(hosts.run(broken(hosts.channel)).failed_with(ErrorCode::kInternal));
+}
+
 TEST_CASE("a server that refuses a client stream in its middle ends it with its status") {
   TwoHosts hosts;
   auto script = [](Channel& channel) -> Task<Result<EchoResponse>> {
