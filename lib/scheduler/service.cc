@@ -10,27 +10,31 @@ namespace {
 constexpr std::size_t kLongestId = 512;      // bytes
 constexpr std::size_t kBiggestHost = 16384;  // bytes of an announcement
 
-// A handler that answers at once, when the service is ready.
+// A method that answers at once, when the service is ready.
 template <class Response, class Parameter>
 void answer(grpc::Server& server, std::string_view path, Service& service,
             Result<Response> (Service::*method)(Parameter)) {
   using Request = std::remove_cvref_t<Parameter>;
+  using Prompt = std::function<std::optional<Result<Response>>(grpc::ServerCall&, Request&)>;
   using Handler = std::function<Task<Result<Response>>(grpc::ServerCall&, Request)>;
   struct Run {
-    static Task<Result<Response>> now(Service& on, Result<Response> (Service::*what)(Parameter),
-                                      Request request) {
+    static Task<Result<Response>> later(Service& on, Result<Response> (Service::*what)(Parameter),
+                                        Request request) {
       CO_OK(api::validate(request));
-      if (!on.is_ready()) {
-        auto waiting = on.ready();
-        co_await waiting;
-      }
+      auto waiting = on.ready();
+      co_await waiting;
       co_return (on.*what)(static_cast<Parameter>(request));
     }
   };
-  Handler handler = [&service, method](grpc::ServerCall&, Request request) {
-    return Run::now(service, method, std::move(request));
+  Prompt prompt = [&service, method](grpc::ServerCall&, Request& request) -> std::optional<Result<Response>> {
+    if (!service.is_ready()) return std::nullopt;
+    TRY_OK(api::validate(request));
+    return (service.*method)(static_cast<Parameter>(request));
   };
-  server.unary<Request, Response>(std::string(path), std::move(handler));
+  Handler handler = [&service, method](grpc::ServerCall&, Request request) {
+    return Run::later(service, method, std::move(request));
+  };
+  server.unary<Request, Response>(std::string(path), std::move(prompt), std::move(handler));
 }
 
 }  // namespace

@@ -13,12 +13,18 @@ Server::Server(Server&&) noexcept = default;
 Server& Server::operator=(Server&&) noexcept = default;
 
 void Server::method(std::string path, MethodKind kind, Handler handler, MethodOptions options) {
-  core_->add(std::make_unique<Method>(Method{std::move(path), kind, std::move(handler), nullptr, options}));
+  core_->add(
+      std::make_unique<Method>(Method{std::move(path), kind, std::move(handler), nullptr, nullptr, options}));
 }
 
 void Server::unary_bytes(std::string path, UnaryHandler handler, MethodOptions options) {
+  unary_bytes(std::move(path), nullptr, std::move(handler), options);
+}
+
+void Server::unary_bytes(std::string path, PromptHandler prompt, UnaryHandler handler,
+                         MethodOptions options) {
   core_->add(std::make_unique<Method>(
-      Method{std::move(path), MethodKind::kUnary, nullptr, std::move(handler), options}));
+      Method{std::move(path), MethodKind::kUnary, nullptr, std::move(prompt), std::move(handler), options}));
 }
 
 std::vector<std::string> Server::services() const { return core_->services(); }

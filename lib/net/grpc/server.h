@@ -18,9 +18,15 @@
 // reuse_port.
 #pragma once
 
+#include <google/protobuf/arena.h>
+
+#include <array>
+#include <cstddef>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "base/log.h"
@@ -86,6 +92,8 @@ class Server {
  public:
   using Handler = std::function<Task<Result<void>>(ServerCall&)>;
   using UnaryHandler = std::function<Task<Result<std::string>>(ServerCall&, std::string)>;
+  // Answers without waiting, or has no answer now.
+  using PromptHandler = std::function<std::optional<Result<std::string>>(ServerCall&, std::string_view)>;
 
   explicit Server(world::World& world, ServerOptions options = ServerOptions(), Log log = Log());
   // Cancels all calls and closes all connections. Not from inside a handler.
@@ -96,6 +104,13 @@ class Server {
   // Registration: before or after listen(); a second handler for a path replaces the first.
   template <class Request, class Response>
   void unary(std::string path, std::function<Task<Result<Response>>(ServerCall&, Request)> handler,
+             MethodOptions options = MethodOptions());
+  // The same for what mostly needs no waiting: `prompt` is asked first, which costs no task, and `handler`
+  // runs where it has no answer. The request's memory ends with prompt(), which may change it and must leave
+  // no tasks in the call's scope.
+  template <class Request, class Response>
+  void unary(std::string path, std::function<std::optional<Result<Response>>(ServerCall&, Request&)> prompt,
+             std::function<Task<Result<Response>>(ServerCall&, Request)> handler,
              MethodOptions options = MethodOptions());
   template <class Request, class Response>
   void server_stream(std::string path,
@@ -112,6 +127,8 @@ class Server {
   // The same in serialized messages: one in and one out, or as many as the handler moves with
   // call.read_bytes() and call.write_bytes().
   void unary_bytes(std::string path, UnaryHandler handler, MethodOptions options = MethodOptions());
+  void unary_bytes(std::string path, PromptHandler prompt, UnaryHandler handler,
+                   MethodOptions options = MethodOptions());
   void method(std::string path, MethodKind kind, Handler handler, MethodOptions options = MethodOptions());
 
   // Names of the services that have methods, sorted.
@@ -145,6 +162,33 @@ Task<Result<std::string>> serialize_later(Task<Result<Response>> work) {
   co_return serialize(*response);
 }
 Task<Result<std::string>> no_reply(Error error);
+
+// The request with all its parts in one piece of memory, most of the time on the stack.
+template <class Request, class Response>
+std::optional<Result<std::string>> answer_promptly(
+    ServerCall& call, std::string_view bytes,
+    const std::function<std::optional<Result<Response>>(ServerCall&, Request&)>& prompt) {
+  alignas(std::max_align_t) std::array<char, 4096> memory;
+  google::protobuf::ArenaOptions options;
+  options.initial_block = memory.data();
+  options.initial_block_size = memory.size();
+  google::protobuf::Arena arena(options);
+  auto* request = google::protobuf::Arena::CreateMessage<Request>(&arena);
+  if (auto parsed = parse_into(bytes, *request); !parsed) return std::move(parsed).error();
+  auto response = prompt(call, *request);
+  if (!response) return std::nullopt;
+  if (!*response) return std::move(*response).error();
+  return serialize(**response);
+}
+
+template <class Request, class Response>
+Server::UnaryHandler parsing(std::function<Task<Result<Response>>(ServerCall&, Request)> handler) {
+  return [handler = std::move(handler)](ServerCall& call, const std::string& bytes) {
+    auto request = parse<Request>(bytes);
+    if (!request) return no_reply(std::move(request).error());
+    return serialize_later<Response>(handler(call, std::move(*request)));
+  };
+}
 
 template <class Request, class Response>
 Task<Result<void>> run_server_stream(
@@ -183,14 +227,20 @@ Task<Result<void>> run_bidi(
 template <class Request, class Response>
 void Server::unary(std::string path, std::function<Task<Result<Response>>(ServerCall&, Request)> handler,
                    MethodOptions options) {
+  unary_bytes(std::move(path), detail::parsing<Request, Response>(std::move(handler)), options);
+}
+
+template <class Request, class Response>
+void Server::unary(std::string path,
+                   std::function<std::optional<Result<Response>>(ServerCall&, Request&)> prompt,
+                   std::function<Task<Result<Response>>(ServerCall&, Request)> handler,
+                   MethodOptions options) {
   unary_bytes(
       std::move(path),
-      [handler = std::move(handler)](ServerCall& call, const std::string& bytes) {
-        auto request = detail::parse<Request>(bytes);
-        if (!request) return detail::no_reply(std::move(request).error());
-        return detail::serialize_later<Response>(handler(call, std::move(*request)));
+      [prompt = std::move(prompt)](ServerCall& call, std::string_view bytes) {
+        return detail::answer_promptly<Request, Response>(call, bytes, prompt);
       },
-      options);
+      detail::parsing<Request, Response>(std::move(handler)), options);
 }
 
 template <class Request, class Response>

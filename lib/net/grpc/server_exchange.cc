@@ -60,7 +60,7 @@ ServerExchange::ServerExchange(ServerConnection& connection)
       arrived_(connection.core().world.now()),
       inbox_(connection.core().options.max_receive_message),
       alarm_(*this),
-      headers_event_(*this) {
+      turn_(*this) {
   ++connection.core().open_calls;
 }
 
@@ -131,9 +131,14 @@ Result<void> ServerExchange::accept() {
 
 void ServerExchange::start() {
   if (std::exchange(started_, true)) return;
-  scope().spawn(method_->unary_handler ? run_unary() : run());
-  if (method_->kind != MethodKind::kUnary && method_->options.headers_at_once)
-    loop().make_ready(headers_event_);
+  if (method_->unary_handler) return loop().make_ready(turn_);
+  scope().spawn(run());
+  if (method_->kind != MethodKind::kUnary && method_->options.headers_at_once) loop().make_ready(turn_);
+}
+
+void ServerExchange::take_turn() {
+  if (method_->unary_handler) return answer();
+  send_headers();
 }
 
 Task<void> ServerExchange::run() {
@@ -143,21 +148,30 @@ Task<void> ServerExchange::run() {
   finish(std::move(result));
 }
 
-Task<void> ServerExchange::run_unary() {
+void ServerExchange::answer() {
   auto request = inbox_.take(*this);
   if (!request) {
-    finish(status_error(Code::kUnimplemented, fmt::format("{} takes one request message; none came", path_)));
-    co_return;
+    return finish(
+        status_error(Code::kUnimplemented, fmt::format("{} takes one request message; none came", path_)));
   }
-  Task<Result<std::string>> work = method_->unary_handler(call_, std::move(*request));
-  auto reply = co_await work;
+  if (method_->prompt_handler) {
+    if (auto message = method_->prompt_handler(call_, *request)) return reply(std::move(*message));
+  }
+  scope().spawn(run_unary(std::move(*request)));
+}
+
+Task<void> ServerExchange::run_unary(std::string request) {
+  Task<Result<std::string>> work = method_->unary_handler(call_, std::move(request));
+  auto message = co_await work;
   if (scope_->size() > 1) scope_->cancel();
-  if (!reply) {
-    finish(std::move(reply).error());
-  } else if (!done_) {
-    queue(std::move(*reply));
-    finish(Result<void>{});
-  }
+  reply(std::move(message));
+}
+
+void ServerExchange::reply(Result<std::string> message) {
+  if (!message) return finish(std::move(message).error());
+  if (done_) return;
+  queue(std::move(*message));
+  finish(Result<void>{});
 }
 
 void ServerExchange::on_data(Bytes bytes) {
@@ -187,7 +201,7 @@ void ServerExchange::on_progress() {
 void ServerExchange::on_close(http2::H2Error, bool) {
   done_ = true;
   alarm_.cancel();
-  headers_event_.unqueue();
+  turn_.unqueue();
   connection_.sweep_later(*this);
 }
 
@@ -255,7 +269,7 @@ void ServerExchange::refuse_http(std::string_view status) {
 void ServerExchange::finish(Result<void> result) {
   if (std::exchange(done_, true)) return;
   alarm_.cancel();
-  headers_event_.unqueue();
+  turn_.unqueue();
   inbox_.clear(*this);
   if (!attached()) return;
   if (headers_sent_ && result.ok() && trailing_metadata_.empty()) {

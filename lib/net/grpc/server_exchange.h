@@ -19,7 +19,8 @@ class ServerConnection;
 struct Method {
   std::string path;
   MethodKind kind = MethodKind::kUnary;
-  Server::Handler handler;  // one of the two
+  Server::Handler handler;               // this one, or the next two
+  Server::PromptHandler prompt_handler;  // may be none
   Server::UnaryHandler unary_handler;
   MethodOptions options;
 };
@@ -59,9 +60,10 @@ class ServerExchange final : public http2::Stream {
     void fire() override { exchange.time_out(); }
     ServerExchange& exchange;
   };
-  struct HeadersEvent final : Event {
-    explicit HeadersEvent(ServerExchange& exchange) : exchange(exchange) {}
-    void fire() override { exchange.send_headers(); }
+  // The request of a unary handler is here; otherwise the headers are due.
+  struct Turn final : Event {
+    explicit Turn(ServerExchange& exchange) : exchange(exchange) {}
+    void fire() override { exchange.take_turn(); }
     ServerExchange& exchange;
   };
 
@@ -76,7 +78,10 @@ class ServerExchange final : public http2::Stream {
   Result<void> accept();
   void start();
   Task<void> run();
-  Task<void> run_unary();
+  void take_turn();
+  void answer();
+  Task<void> run_unary(std::string request);
+  void reply(Result<std::string> message);
   void queue(std::string message);
   void refuse_http(std::string_view status);
   // Ends the call with `result`, once.
@@ -96,7 +101,7 @@ class ServerExchange final : public http2::Stream {
   std::optional<Scope> scope_;
   Signal readable_, writable_;
   Alarm alarm_;
-  HeadersEvent headers_event_;
+  Turn turn_;
   bool is_post_ = false, is_grpc_ = false, bad_timeout_ = false, bad_encoding_ = false;
   bool accepts_gzip_ = false, compress_ = false;
   bool started_ = false;

@@ -74,6 +74,50 @@ TEST_CASE("every gRPC code arrives as itself") {
   }
 }
 
+TEST_CASE("a prompt answer needs no task, and where there is none the other handler answers") {
+  TwoHosts hosts;
+  struct Later {
+    static Task<Result<EchoResponse>> answer(EchoRequest request) {
+      co_await sleep_for(1s);
+      EchoResponse response;
+      response.set_text("later " + request.text());
+      co_return response;
+    }
+  };
+  hosts.server->unary<EchoRequest, EchoResponse>(
+      "/d7y.test.Echo/Prompt",
+      [](ServerCall& call, EchoRequest& request) -> std::optional<Result<EchoResponse>> {
+        if (request.text() == "wait") return std::nullopt;
+        if (request.text() == "fail") return Error(ErrorCode::kNotFound, "nothing here");
+        call.trailing_metadata().add("t-seen", "yes");
+        EchoResponse response;
+        response.set_text(request.text());
+        response.set_payload(request.payload());
+        return response;
+      },
+      [](ServerCall&, EchoRequest request) { return Later::answer(std::move(request)); });
+  const auto ask = [&](std::string text, CallOptions options = {}) {
+    return hosts.run(hosts.channel.unary<EchoResponse>("/d7y.test.Echo/Prompt", request(std::move(text)),
+                                                       std::move(options)));
+  };
+  CHECK(ask("now")->text() == "now");
+  CHECK(ask("fail").failed_with(ErrorCode::kNotFound));
+  CHECK(ask("wait")->text() == "later wait");
+  CallOptions impatient;
+  impatient.deadline = Deadline::in(500ms, hosts.client.now());
+  CHECK(ask("wait", impatient).failed_with(ErrorCode::kTimeout));
+  auto big = request("big");
+  big.set_payload(std::string(100'000, 'x'));  // more than lies on the stack
+  auto reply =
+      hosts.run(hosts.channel.unary_with_metadata("/d7y.test.Echo/Prompt", grpc::detail::serialize(big), {}));
+  REQUIRE(reply.message.ok());
+  CHECK(grpc::detail::parse<EchoResponse>(*reply.message)->payload() == big.payload());
+  CHECK(reply.trailers.get("t-seen") == "yes");
+  CHECK(hosts.run(hosts.channel.unary_bytes("/d7y.test.Echo/Prompt", std::string("\x0a\xff", 2)))
+            .failed_with(ErrorCode::kInternal));
+  CHECK(hosts.server->open_calls() == 0);
+}
+
 TEST_CASE("a server stream brings all messages in order and then its end") {
   TwoHosts hosts;
   auto wanted = request("m");
