@@ -74,6 +74,11 @@ PieceReport piece_report(const api::common::Piece& piece) {
   report.offset = piece.offset();
   report.length = piece.length();
   report.cost = api::duration_of(piece.cost());
+  return report;
+}
+
+PieceReport source_piece_report(const api::common::Piece& piece) {
+  auto report = piece_report(piece);
   if (const auto digest = Digest::parse(piece.digest()); digest && digest->kind() == HashKind::kCrc32) {
     report.crc32 = static_cast<std::uint32_t>(std::stoul(digest->encoded()));
   }

@@ -24,6 +24,8 @@ struct RegistrationParts {
 void fill_registration(const api::scheduler::AnnouncePeerRequest& request, std::uint8_t priority,
                        bool takes_offers, RegistrationParts& out);
 
+// With the digest, which only pieces of the origin are asked for.
+PieceReport source_piece_report(const api::common::Piece& piece);
 PieceReport piece_report(const api::common::Piece& piece);
 
 // A host as others see it. `brief`: without what only the scheduler can use (cpu, memory, disk).

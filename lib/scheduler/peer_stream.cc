@@ -74,7 +74,7 @@ Result<void> PeerStream::take(const Request& request) {
     case Request::kDownloadPieceBackToSourceFinishedRequest: {
       const auto& piece = request.download_piece_back_to_source_finished_request().piece();
       service_.metrics_.piece(true, piece.length(), host);
-      brain.back_to_source_piece_finished(peer_, piece_report(piece), now);
+      brain.back_to_source_piece_finished(peer_, source_piece_report(piece), now);
       break;
     }
     case Request::kDownloadPieceFailedRequest: {

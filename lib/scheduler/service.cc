@@ -197,11 +197,11 @@ void Service::pump() {
 
 Result<api::Empty> Service::announce_host(api::scheduler::AnnounceHostRequest&& request) {
   metrics_.call("announce_host", true);
-  if (request.host().id().size() > kLongestId || request.host().ByteSizeLong() > kBiggestHost) {
-    return error(ErrorCode::kInvalid, "invalid AnnounceHostRequest.Host: longer than {} bytes", kBiggestHost);
-  }
   request.mutable_host()->set_scheduler_cluster_id(options_.scheduler_cluster_id);
   auto facts = host_facts(request);
+  if (facts.id.size() > kLongestId || facts.announcement.size() > kBiggestHost) {
+    return error(ErrorCode::kInvalid, "invalid AnnounceHostRequest.Host: longer than {} bytes", kBiggestHost);
+  }
   const auto* known = brain_.host(brain_.find_host(facts.id));
   if (known == nullptr && brain_.hosts().size() >= options_.most_hosts) {
     return error(ErrorCode::kExhausted, "{} hosts are known here, no more are taken", options_.most_hosts);

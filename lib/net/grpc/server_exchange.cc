@@ -81,7 +81,8 @@ void ServerExchange::on_field(std::string_view name, std::string_view value) {
   if (started_ || method_ != nullptr) return;  // trailers of the request mean nothing here
   if (name.front() == ':') {
     if (name == ":path") {
-      path_.assign(value);
+      asked_ = connection_.core().find(value);
+      if (asked_ == nullptr) path_.assign(value);
     } else if (name == ":method") {
       is_post_ = value == "POST";
     }
@@ -116,15 +117,14 @@ Result<void> ServerExchange::accept() {
     return status_error(Code::kResourceExhausted, fmt::format("the request's header list is over {} bytes",
                                                               core.options.max_header_list));
   }
-  const Method* method = core.find(path_);
-  if (method == nullptr) return status_error(Code::kUnimplemented, fmt::format("no method {} here", path_));
+  if (asked_ == nullptr) return status_error(Code::kUnimplemented, fmt::format("no method {} here", path_));
   if (bad_timeout_) return status_error(Code::kInvalidArgument, "grpc-timeout is not a number and a unit");
   if (bad_encoding_) {
     return status_error(Code::kUnimplemented, "grpc-encoding is neither identity nor gzip");
   }
-  if (core.options.admit && !method->options.always_admit) TRY_OK(core.options.admit(call_));
-  method_ = method;
-  bool streams = method->kind == MethodKind::kServerStream || method->kind == MethodKind::kBidi;
+  if (core.options.admit && !asked_->options.always_admit) TRY_OK(core.options.admit(call_));
+  method_ = asked_;
+  bool streams = method_->kind == MethodKind::kServerStream || method_->kind == MethodKind::kBidi;
   if (timeout_ && !streams) alarm_.set(loop(), deadline().when());
   return {};
 }
@@ -152,7 +152,7 @@ void ServerExchange::answer() {
   auto request = inbox_.take(*this);
   if (!request) {
     return finish(
-        status_error(Code::kUnimplemented, fmt::format("{} takes one request message; none came", path_)));
+        status_error(Code::kUnimplemented, fmt::format("{} takes one request message; none came", path())));
   }
   if (method_->prompt_handler) {
     if (auto message = method_->prompt_handler(call_, *request)) return reply(std::move(*message));
@@ -308,7 +308,7 @@ void ServerExchange::fail(Error error) {
 }
 
 void ServerExchange::time_out() {
-  finish(status_error(Code::kDeadlineExceeded, fmt::format("the deadline of {} has passed", path_)));
+  finish(status_error(Code::kDeadlineExceeded, fmt::format("the deadline of {} has passed", path())));
   cancel();
 }
 

@@ -34,7 +34,7 @@ class ServerExchange final : public http2::Stream {
   ~ServerExchange() override;
 
   // For ServerCall.
-  std::string_view path() const { return path_; }
+  std::string_view path() const { return asked_ != nullptr ? asked_->path : path_; }
   const Metadata& metadata() const { return metadata_; }
   ServerConnection& connection() const { return connection_; }
   Loop& loop() const;
@@ -92,8 +92,9 @@ class ServerExchange final : public http2::Stream {
 
   ServerConnection& connection_;
   ServerCall call_;
-  const Method* method_ = nullptr;
-  std::string path_;
+  const Method* asked_ = nullptr;   // what the path names
+  const Method* method_ = nullptr;  // the same, once the call is accepted
+  std::string path_;                // one that names nothing
   Metadata metadata_, initial_metadata_, trailing_metadata_;
   std::optional<Duration> timeout_;
   TimePoint arrived_;
