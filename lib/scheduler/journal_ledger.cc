@@ -15,7 +15,8 @@ constexpr std::string_view kMagic = "d7y scheduler journal 1\n";  // 24 bytes
 constexpr std::size_t kHead = 12;                                 // of a record: length, then checksum
 constexpr std::size_t kBiggestRecord = 1 << 20;                   // bytes
 constexpr std::size_t kSlice = 1 << 20;                           // bytes read in one go
-constexpr std::size_t kMostPending = 16 << 20;                    // bytes that wait for a disk that is full
+constexpr std::size_t kTurn = 32 << 10;         // bytes looked at before others have their turn
+constexpr std::size_t kMostPending = 16 << 20;  // bytes that wait for a disk that is full
 constexpr std::size_t kFlushAt = 256 << 10;
 constexpr std::uint64_t kSmall = 16 << 20;  // bytes; not worth writing anew
 constexpr Duration kCollect = std::chrono::milliseconds(100);
@@ -113,8 +114,12 @@ Task<Result<std::uint64_t>> JournalLedger::walk(std::uint64_t from, std::uint64_
   while (at < to) {
     buffer.resize(std::min<std::uint64_t>(kSlice + kBiggestRecord, to - at));
     CO_TRY(const std::size_t got, file_->read_at(at, as_mutable_bytes(buffer)));
-    std::size_t used = 0;
+    std::size_t used = 0, pause_at = kTurn;
     while (used + kHead <= got && used < kSlice) {
+      if (used >= pause_at) {
+        pause_at = used + kTurn;
+        co_await sleep_until(world_.now());
+      }
       const std::size_t length = get_integer<std::uint32_t>(buffer.data() + used);
       if (length > kBiggestRecord || used + kHead + length > got) break;
       const std::string_view body(buffer.data() + used + kHead, length);
@@ -128,7 +133,7 @@ Task<Result<std::uint64_t>> JournalLedger::walk(std::uint64_t from, std::uint64_
     }
     if (used == 0) break;
     at += used;
-    co_await sleep_until(world_.now());  // others have their turn
+    co_await sleep_until(world_.now());
   }
   co_return at;
 }

@@ -98,6 +98,34 @@ SCHEDULER_TEST("the journal gives back what was put, in the order that is needed
   CHECK(JournalLedger::open(machine, "/data", machine.log(), metrics).failed_with(ErrorCode::kExists));
 }
 
+SCHEDULER_TEST("whoever goes through the journal lets others have their turn every few dozen records") {
+  auto& machine = sim.add_host({});
+  Metrics metrics;
+  auto ledger = open(machine, metrics);
+  constexpr std::size_t kRecords = 5000, kBytes = 400;
+  for (std::size_t i = 0; i < kRecords; ++i)
+    ledger->put({"g", "n" + std::to_string(i), std::string(kBytes, 'v')});
+  auto settling = settle(*ledger);
+  co_await settling;
+  struct Others {
+    static Task<void> count(std::size_t& turns) {
+      for (;; ++turns) co_await next_turn();
+    }
+  };
+  std::size_t turns = 0, seen_in = 0, burst = 0, longest = 0, seen = 0;
+  Loop& loop = co_await this_loop();
+  Scope others(loop);
+  others.spawn(Others::count(turns));
+  auto loading = ledger->load([&](const LedgerEntry&) {
+    burst = std::exchange(seen_in, turns) == turns ? burst + 1 : 1;
+    longest = std::max(longest, burst);
+    ++seen;
+  });
+  DONE(std::move(loading));
+  CHECK(seen == kRecords);
+  CHECK(longest * kBytes < 64 << 10);
+}
+
 SCHEDULER_TEST("a journal torn or damaged anywhere gives what stands before, and is written on") {
   auto& machine = sim.add_host({});
   Metrics metrics;
