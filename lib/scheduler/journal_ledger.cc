@@ -302,7 +302,7 @@ Task<Result<void>> JournalLedger::compact() {
   };
   const auto until = end_;
   auto surveying = survey(until);
-  CO_TRY(const Survey found, co_await surveying);
+  CO_TRY(Survey found, co_await surveying);
   auto walking =
       walk(kMagic.size(), until, [&](const Record& record, std::uint64_t offset, std::string_view raw) {
         if (!lives(found, record, offset)) return;
@@ -331,12 +331,22 @@ Task<Result<void>> JournalLedger::compact() {
     end += more;
   }
   CO_OK(world_.files().rename(fresh_path, path_));
-  file_ = std::move(fresh);
+  struct Remains {
+    std::shared_ptr<world::File> file;
+    Survey survey;
+  };
+  auto remains = std::make_shared<Remains>();
+  remains->file = std::exchange(file_, std::move(fresh));
+  remains->survey = std::move(found);
   end_ = end;
   compacted_at_ = end;
   ++written_;
   log_.info("{} was written anew: {} bytes instead of {}", path_, end, before);
   bytes_.set(static_cast<std::int64_t>(end_));
+  // The last one to close it waits until the system has given up its pages; and the survey has a node for
+  // each name.
+  auto letting_go = world_.offload([remains = std::move(remains)]() mutable { remains.reset(); });
+  co_await letting_go;
   co_return Result<void>{};
 }
 
