@@ -4,6 +4,7 @@
 
 #include "base/ids.h"
 #include "base/url.h"
+#include "proxy/registries.h"
 
 namespace d7y::proxy {
 namespace {
@@ -11,12 +12,15 @@ namespace {
 constexpr std::size_t kShownBytes = 2048;
 
 // Error codes of the registry API by status (OCI distribution specification).
-std::string_view registry_code(int status) {
+std::string_view registry_code(std::string_view target, int status) {
   switch (status) {
     case 401:
     case 407: return "UNAUTHORIZED";
     case 403: return "DENIED";
-    case 404: return "NAME_UNKNOWN";
+    case 404:
+      if (target.find("/blobs/") != std::string_view::npos) return "BLOB_UNKNOWN";
+      if (target.find("/manifests/") != std::string_view::npos) return "MANIFEST_UNKNOWN";
+      return "NAME_UNKNOWN";
     case 405:
     case 501: return "UNSUPPORTED";
     case 416: return "RANGE_INVALID";
@@ -89,10 +93,10 @@ Fault fault_of(const Error& why) {
   }
 }
 
-Explanation explain(bool registry, int status, std::string_view message) {
-  if (!registry) return {"text/plain; charset=utf-8", std::string(message) + "\n"};
+Explanation explain(std::string_view target, int status, std::string_view message) {
+  if (!is_registry_path(target)) return {"text/plain; charset=utf-8", std::string(message) + "\n"};
   nlohmann::json entry;
-  entry["code"] = registry_code(status);
+  entry["code"] = registry_code(target, status);
   entry["message"] = message;
   nlohmann::json all;
   all["errors"] = nlohmann::json::array({std::move(entry)});
@@ -110,7 +114,7 @@ Task<void> refuse(Exchange& exchange, int status, Fault fault, const Error& why,
   exchange.status = status;
   http::ResponseHead head;
   head.status = status;
-  auto explanation = explain(exchange.registry, status, why.message());
+  auto explanation = explain(exchange.request.path(), status, why.message());
   head.headers.add("Content-Type", explanation.content_type);
   head.headers.add("X-Dragonfly-Error-Type", std::string(name_of(fault)));
   add_origin_headers(why.details(), head.headers);

@@ -17,7 +17,6 @@ struct Exchange {
   http::Responder& responder;
   std::string shown;      // target as sent, secrets left out: http.url
   std::string inside_of;  // "https://host[:port]" of the tunnel it came through; empty: none
-  bool registry = false;  // of the registry API: errors are told in its form
   // Filled in on the way, for the log.
   int status = 0;
   std::uint64_t sent = 0;          // bytes of the body
@@ -40,11 +39,11 @@ Task<void> refuse(Exchange& exchange, int status, Fault fault, const Error& why)
 Task<void> refuse(Exchange& exchange, int status, Fault fault, const Error& why, http::Headers more);
 Task<void> refuse(Exchange& exchange, const Error& why);
 
-// The body of a refusal.
+// The body of a refusal of a request for `target`.
 struct Explanation {
   std::string content_type, body;
 };
-Explanation explain(bool registry, int status, std::string_view message);
+Explanation explain(std::string_view target, int status, std::string_view message);
 
 // A request target for the log: values of query parameters that authorise are left out, and what is too long.
 std::string shown_target(std::string_view target);

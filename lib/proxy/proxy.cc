@@ -109,7 +109,7 @@ std::string Proxy::refusal(std::string_view target, const Error& why, const Addr
   if (numbers_) numbers_->failures.add();
   parts_.log.info("http.url=\"{}\" http.status_code={} via=proxy client={} error=\"{}\"",
                   shown_target(target), why.status(), client.ip(), why.message());
-  auto explanation = explain(is_registry_path(target), why.status(), why.message());
+  auto explanation = explain(target, why.status(), why.message());
   headers.set("Content-Type", std::move(explanation.content_type));
   headers.set("X-Dragonfly-Error-Type", "proxy");
   return std::move(explanation.body);
@@ -144,7 +144,6 @@ Task<void> Proxy::handle_at(http::ServerRequest& request, http::Responder& respo
   if (numbers_) numbers_->requests.add();
   Exchange exchange{.request = request, .responder = responder, .shown = shown_target(request.head().target)};
   exchange.inside_of = std::move(inside_of);
-  exchange.registry = is_registry_path(request.path());
   {
     End end;
     Scope scope(parts_.world.loop());

@@ -243,7 +243,7 @@ Task<Result<void>> Proxy::send_content(Exchange& exchange, fetch::Download& down
     http::ContentRange all;
     all.total = download.task()->content_length();
     head.headers.add("Content-Range", http::to_string(all));
-    auto explanation = explain(exchange.registry, 416, started.error().message());
+    auto explanation = explain(exchange.request.path(), 416, started.error().message());
     head.headers.add("Content-Type", explanation.content_type);
     exchange.sent = explanation.body.size();
     co_return co_await responder.send(std::move(head), std::move(explanation.body));

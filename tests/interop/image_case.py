@@ -66,7 +66,7 @@ class Case(unittest.TestCase):
         cls.addClassCleanup(cls.cluster.tidy)
         cls.registries, listed = {}, []
         for i, (name, arguments) in enumerate(cls.REGISTRIES.items()):
-            cls.registries[name] = Registry(f'127.0.0.{6 + i}', **arguments)
+            cls.registries[name] = cls.open_registry(f'127.0.0.{6 + i}', **arguments)
             cls.addClassCleanup(cls.registries[name].stop)
             listed.append({'name': name, 'addr': cls.registries[name].url})
         mirror = {'addr': listed[0]['addr'], 'registries': listed} if listed else {}
@@ -81,6 +81,11 @@ class Case(unittest.TestCase):
             node.start(cls.registries.values())
         for node in cls.nodes:
             node.wait()
+
+    @classmethod
+    def open_registry(cls, ip, **arguments):
+        """Something with an address, a URL and an end."""
+        return Registry(ip, **arguments)
 
     @classmethod
     def config_of_peer(cls, _number, config):

@@ -1,9 +1,9 @@
 #!/usr/bin/env python3
-"""More runtimes through d7yd, set up by d7yd itself: Podman, its service, and containerd as Kubernetes asks it.
+"""More runtimes through d7yd, set up by d7yd itself: Podman, its service, containerd as Kubernetes asks it, Docker.
 
     tests/interop/runtimes_test.py build-dev [Runtimes.test_name]
 
-Needs root.
+Needs root. Docker (Debian's docker.io) is not among what .ci/dependencies installs; its tests run where it is there.
 """
 
 import base64
@@ -11,10 +11,11 @@ import json
 import os
 import pathlib
 import subprocess
+import unittest
 from urllib.parse import quote
 
 import image_case
-from image_case import MIB, Containerd, free_port
+from image_case import MIB, Containerd, free_port, missing_programs
 from registry import Image, Layer, digest_of, random_layer
 
 CRI_PULL = pathlib.Path(__file__).with_name('cri_pull.py')
@@ -123,6 +124,68 @@ class Runtimes(image_case.Case):
         self.run_tool('/usr/bin/python3', CRI_PULL, node.socket, name, code=1)
         self.run_tool('/usr/bin/python3', CRI_PULL, node.socket, name, 'me:secret')
         self.processes.stop(node.name)
+
+
+@unittest.skipIf(missing_programs(['dockerd']), 'dockerd: not installed here')
+class Docker(image_case.Case):
+    """Its daemon, which asks mirrors for Docker Hub's images only: here the proxies' registry is in the Hub's place."""
+    REGISTRIES = {'hub.test': {}}
+
+    @classmethod
+    def setUpClass(cls):
+        super().setUpClass()
+        cls.hub, = cls.registries.values()
+        cls.node = Containerd(cls.cluster, cls.peers[0])
+        cls.node.start(cls.registries.values())
+        cls.node.wait()
+        # Two of them, each set up by d7yd for the proxy of another peer.
+        cls.docker = []
+        for number, peer in enumerate(cls.peers):
+            cls.docker.append(cls.start_docker(f'dockerd-{number}', f'http://{peer.ip}:{peer.ports["proxy"]}'))
+
+    @classmethod
+    def start_docker(cls, name, proxy):
+        root = cls.place / name
+        config = root / 'etc' / 'docker' / 'daemon.json'
+        config.parent.mkdir(parents=True)
+        config.write_text('{"log-level": "warn"}')
+        log = cls.cluster.logs / f'{name}.log'
+        said = cls.processes.run('d7yd runtime', [cls.cluster.tool('d7yd'), 'runtime', 'configure', 'docker', '--root', root,
+                                                  '--proxy', proxy], log)
+        assert said, log.read_text()
+        socket = cls.cluster.sockets / f'{name}.sock'
+        # Nothing of the machine's network or firewall is touched, and its mounts are gone with it.
+        cls.processes.start(name, [
+            'unshare', '--mount', 'dockerd', '--config-file', config, '--host', f'unix://{socket}', '--containerd', cls.node.socket,
+            '--containerd-namespace', name, '--data-root', root / 'lib', '--exec-root', cls.cluster.sockets / f'{name}-run',
+            '--pidfile', root / 'pid', '--storage-driver', 'vfs', '--bridge', 'none', '--iptables=false', '--ip6tables=false'], log)
+        cls.cluster.ready(name, socket, lambda: not subprocess.run(
+            ['curl', '-sf', '--unix-socket', socket, 'http://docker/_ping'], capture_output=True, check=False).returncode)
+        return socket
+
+    def ask(self, docker, method, path):
+        return self.run_tool('curl', '-sS', '--fail', '-X', method, '--unix-socket', docker, f'http://docker{path}')
+
+    def pull(self, docker, image):
+        said = self.ask(docker, 'POST', f'/images/create?fromImage={image}&tag=v1')
+        self.assertNotIn('errorDetail', said)
+        return [image['RepoTags'] for image in json.loads(self.ask(docker, 'GET', '/images/json'))]
+
+    def test_docker_on_two_nodes_takes_each_layer_once(self):
+        image = Image([random_layer(f'file-{i}', 5 * MIB) for i in range(3)])
+        self.put(self.hub, image)
+        name = f'demo/{self.name()}'
+        for peer, docker in enumerate(self.docker):
+            served = self.via_task(peer)
+            self.assertIn([f'{name}:v1'], self.pull(docker, name))
+            self.assertGreaterEqual(self.via_task(peer), served + 3)
+        self.crossed_once(self.hub, image)
+
+    def test_an_official_image_by_its_short_name(self):
+        image = Image([random_layer('file', MIB)])
+        self.hub.put('library/demo', 'v1', image)
+        self.assertIn(['demo:v1'], self.pull(self.docker[0], 'demo'))
+        self.crossed_once(self.hub, image)
 
 
 if __name__ == '__main__':

@@ -75,10 +75,12 @@ TEST_CASE("the log shows targets as they came, without what authorises") {
 }
 
 TEST_CASE("errors are told in the form of the API that was asked") {
-  auto json = proxy::explain(true, 404, "no \"such\" thing");
+  auto json = proxy::explain("/v2/app/tags/list", 404, "no \"such\" thing");
   CHECK(json.content_type == "application/json");
   CHECK(json.body == "{\"errors\":[{\"code\":\"NAME_UNKNOWN\",\"message\":\"no \\\"such\\\" thing\"}]}\n");
-  CHECK(proxy::explain(false, 404, "no such thing").body == "no such thing\n");
+  CHECK(proxy::explain("/v2/app/blobs/sha256:1", 404, "no").body.find("BLOB_UNKNOWN") != std::string::npos);
+  CHECK(proxy::explain("/v2/app/manifests/v1", 404, "no").body.find("MANIFEST_UNKNOWN") != std::string::npos);
+  CHECK(proxy::explain("/files/blobs/1", 404, "no such thing").body == "no such thing\n");
   CHECK(proxy::status_of(error(ErrorCode::kTimeout, "")) == 504);
   CHECK(proxy::status_of(error(ErrorCode::kRefused, "")) == 502);
   CHECK(proxy::status_of(error(ErrorCode::kUnauthenticated, "").with_status(401)) == 401);
