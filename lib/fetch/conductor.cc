@@ -26,11 +26,12 @@ constexpr std::uint64_t kUnknownPieceLength = kMinPieceLength;
 }  // namespace
 
 Conductor::Conductor(const EngineParts& parts, const EngineOptions& options, Suspects& suspects,
-                     SharedStat& shared_stat, std::string task_id, const Wish& wish)
+                     SharedStat& shared_stat, OriginReaders& readers, std::string task_id, const Wish& wish)
     : parts_(parts),
       options_(options),
       suspects_(suspects),
       shared_stat_(shared_stat),
+      origin_readers_(readers),
       task_id_(std::move(task_id)),
       wish_(wish),
       accesses_({wish.message.url(), wish.private_headers}),
@@ -78,6 +79,7 @@ Task<Result<void>> Conductor::work() {
     if (task_->has_everything()) CO_OK(co_await finish());
     if (std::exchange(unannounced_, false) && task_->finished()) co_await announce_complete();
     while (done()) {
+      reading_ = {};
       working_ = false;
       settled_.notify_all();
       CO_OK(co_await wanted_.wait(Deadline::never()));  // ends with the last download
@@ -186,6 +188,7 @@ Task<Result<void>> Conductor::learn_from_source(bool begun) {
     } else {
       source::Span first{0, options_.first_request};
       source::Version any;
+      reading_ = origin_readers_.enter();
       auto body = co_await parts_.sources.read(request, first, any, deadline);
       if (body.failed_with(ErrorCode::kUnsupported) || body.failed_with(ErrorCode::kPrecondition)) {
         ranges_ = false;
@@ -503,6 +506,7 @@ Task<Result<void>> Conductor::round_with_scheduler() {
     std::string reason = "the scheduler offers no parents";
     if (verdict.kind == swarm::Verdict::Kind::kParents) {
       first_body_.reset();  // somebody else has it after all
+      reading_ = {};
       if (!parents) parents.emplace(*this);
       parents->offer(verdict.parents);
       session->started();
@@ -539,10 +543,12 @@ Task<Result<void>> Conductor::round_with_scheduler() {
 }
 
 Task<Result<void>> Conductor::from_source(swarm::AnnounceSession* session) {
+  if (!reading_) reading_ = origin_readers_.enter();
   SourcePhase source(*this);
   Result<void> fetched;
   if (learned_from_peers_) fetched = co_await compare_with_source();
   if (fetched) fetched = co_await source.run();
+  reading_ = {};
   if (!fetched && session != nullptr) {
     auto piece = task_->pieces().first_clear(0, std::max(1U, plan_.pieces())).value_or(0);
     session->source_piece_failed(piece, fetched.error());

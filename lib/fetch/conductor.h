@@ -19,6 +19,7 @@
 #include "base/piece.h"
 #include "base/scope.h"
 #include "fetch/access.h"
+#include "fetch/origin_lanes.h"
 #include "fetch/pacer.h"
 #include "fetch/piece_plan.h"
 #include "fetch/shared_stat.h"
@@ -31,7 +32,7 @@ class Conductor {
  public:
   // `wish` is the first one; its URL, headers and credentials are used for the origin.
   Conductor(const EngineParts& parts, const EngineOptions& options, Suspects& suspects,
-            SharedStat& shared_stat, std::string task_id, const Wish& wish);
+            SharedStat& shared_stat, OriginReaders& readers, std::string task_id, const Wish& wish);
   ~Conductor();
   Conductor(const Conductor&) = delete;
   Conductor& operator=(const Conductor&) = delete;
@@ -140,6 +141,7 @@ class Conductor {
   const EngineOptions& options_;
   Suspects& suspects_;
   SharedStat& shared_stat_;
+  OriginReaders& origin_readers_;
   std::string task_id_, peer_id_;
   Wish wish_;
   Accesses accesses_;
@@ -159,6 +161,7 @@ class Conductor {
   bool ranges_ = true;                         // the origin can send parts
   source::Version version_;
   std::unique_ptr<source::Body> first_body_;  // of the first request, still to be read
+  OriginReaders::Place reading_;              // while the origin is read, or about to be
   std::optional<Error> failure_;
   std::optional<TimePoint> first_byte_at_;
   TimePoint last_byte_at_{};

@@ -12,6 +12,7 @@
 
 #include "fetch/conductor.h"
 #include "fetch/download.h"
+#include "fetch/origin_lanes.h"
 #include "fetch/shared_stat.h"
 #include "fetch/suspects.h"
 #include "fetch/wish.h"
@@ -67,6 +68,7 @@ class Engine {
   EngineOptions options_;
   Suspects suspects_;
   SharedStat shared_stat_;
+  OriginReaders origin_readers_;
   std::map<std::string, Entry> entries_;
   std::size_t downloads_ = 0;
   bool closed_ = false;

@@ -151,7 +151,8 @@ std::optional<PiecePlan::Run> PiecePlan::next_run(std::uint32_t lanes, std::uint
   auto first = urgent(nullptr, {}, nullptr);
   if (!first) first = open_.first_set(0, pieces_);
   if (!first) return std::nullopt;
-  auto fair = std::max(1U, open_.count() / (2 * std::max(1U, lanes)));
+  // One by itself has nobody to wait for at the end.
+  auto fair = lanes < 2 ? open_.count() : std::max(1U, open_.count() / (2 * lanes));
   Run run{*first, *first + 1};
   auto most = std::min(longest, fair);
   while (run.end < pieces_ && run.end - run.first < most && open_.test(run.end)) ++run.end;

@@ -15,17 +15,21 @@ constexpr auto kLook = std::chrono::milliseconds(100);
 
 }  // namespace
 
-SourcePhase::SourcePhase(Conductor& conductor) : conductor_(conductor) {}
+SourcePhase::SourcePhase(Conductor& conductor)
+    : conductor_(conductor),
+      lanes_(conductor.origin_readers_, conductor.options_.source_lanes, conductor.parts_.world.now()) {}
 
 Task<Result<void>> SourcePhase::run() {
   auto& task = conductor_.task_;
   if (!task->content_length() || !conductor_.ranges_) co_return co_await stream_all();
   auto& loop = conductor_.parts_.world.loop();
   while (!conductor_.done()) {
-    lanes_ = std::clamp<std::uint32_t>(conductor_.plan_.open(), 1, conductor_.options_.source_lanes);
+    running_ = 0;
     {
-      Scope lanes(loop);
-      for (std::uint32_t i = 0; i < lanes_; ++i) lanes.spawn(lane());
+      Scope lanes(loop), watching(loop);
+      ++running_;
+      lanes.spawn(lane());
+      watching.spawn(watch(lanes));
       CO_OK(co_await lanes.idle(Deadline::never()));  // each lane's waits are bounded
     }
     if (failure_) co_return std::move(*failure_);
@@ -34,13 +38,34 @@ Task<Result<void>> SourcePhase::run() {
   co_return Result<void>{};
 }
 
+void SourcePhase::add_lanes(Scope& lanes) {
+  if (running_ == 0) return;  // all is done
+  const auto wanted = std::min(lanes_.wanted(), running_ + conductor_.plan_.open());
+  for (; running_ < wanted; ++running_) lanes.spawn(lane());
+}
+
+Task<void> SourcePhase::watch(Scope& lanes) {
+  auto& world = conductor_.parts_.world;
+  co_await sleep_for(OriginLanes::kOthersCome);
+  for (;;) {
+    add_lanes(lanes);
+    co_await sleep_for(OriginLanes::kLook);
+    lanes_.look(running_, world.now());
+  }
+}
+
 Task<void> SourcePhase::lane() {
+  struct Running {
+    ~Running() { --count; }
+    std::uint32_t& count;
+  } running{running_};
   source::Retry retry(conductor_.options_.retry);
-  while (!failure_ && conductor_.ranges_ && !conductor_.done()) {
+  while (running_ <= lanes_.wanted() && !failure_ && conductor_.ranges_ && !conductor_.done()) {
     auto longest =
         std::max<std::uint64_t>(1, conductor_.options_.source_run / conductor_.task_->piece_length());
     auto run = first_run();
-    if (!run) run = conductor_.plan_.next_run(lanes_, static_cast<std::uint32_t>(longest));
+    lanes_.look(running_, conductor_.parts_.world.now());
+    if (!run) run = conductor_.plan_.next_run(lanes_.sharing(), static_cast<std::uint32_t>(longest));
     if (!run) co_return;  // the rest is in other lanes' hands
     auto before = conductor_.plan_.missing();
     const auto turn = conductor_.accesses_.turn();
@@ -155,6 +180,7 @@ Task<Result<std::size_t>> SourcePhase::read_paced(source::Body& body, MutableByt
   auto moved = got ? *got : 0;
   if (moved < granted) pacer.give_back(granted - moved);
   if (moved > 0) conductor_.bytes_arrived(moved);
+  lanes_.arrived(moved);
   co_return got;
 }
 
@@ -193,7 +219,7 @@ Task<Result<void>> SourcePhase::fill_once(store::PieceClaim& claim, Stream& stre
     }
     CO_OK(claim.publish());
     // One lane by itself is better off here, with its writes on another thread.
-    if (stream.fast && lanes_ > 1 && conductor_.source_pacer_.unlimited()) {
+    if (stream.fast && running_ > 1 && conductor_.source_pacer_.unlimited()) {
       auto bare = stream.body->bare();
       auto most = std::min({bare.left, stream.end - stream.at, claim.remaining()});
       auto receiving = bare.stream != nullptr ? claim.lend(*bare.stream, most) : nullptr;
@@ -230,6 +256,7 @@ Task<void> SourcePhase::follow(store::PieceClaim& claim, Stream& stream,
       stream.at += fresh;
       stream.body->took(fresh);
       conductor_.bytes_arrived(fresh);
+      lanes_.arrived(fresh);
     }
     if (state.ended) {
       stream.fast = counted == ordered && world.receiver()->terms().fast(ordered, world.now() - began);

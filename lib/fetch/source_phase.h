@@ -1,12 +1,13 @@
 // Fetches what is wanted and missing from the origin.
 //
-// Several lanes, each a kept connection with ranged requests over runs of pieces; or one stream
-// from the start where the origin knows no ranges or no length. A request that breaks is taken up
+// Several lanes (origin_lanes.h), each a kept connection with ranged requests over runs of pieces; or one
+// stream from the start where the origin knows no ranges or no length. A request that breaks is taken up
 // again at the byte it broke at, with back-off; all of them are pinned to one version.
 #pragma once
 
 #include "base/scope.h"
 #include "fetch/conductor.h"
+#include "fetch/origin_lanes.h"
 
 namespace d7y::fetch {
 
@@ -20,6 +21,9 @@ class SourcePhase {
  private:
   using Run = PiecePlan::Run;
   Task<void> lane();
+  // Until there are as many as there should be.
+  void add_lanes(Scope& lanes);
+  Task<void> watch(Scope& lanes);
   Task<Result<void>> fetch_run(Run run, source::Retry& retry);
   // An answer that is being read: content offsets of its next byte and its end.
   struct Stream {
@@ -43,7 +47,8 @@ class SourcePhase {
   Task<bool> try_again(source::Retry& retry, const Error& why, std::uint64_t turn);
 
   Conductor& conductor_;
-  std::uint32_t lanes_ = 1;
+  OriginLanes lanes_;
+  std::uint32_t running_ = 0;  // of them
   std::optional<Error> failure_;
 };
 

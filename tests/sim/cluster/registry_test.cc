@@ -72,8 +72,8 @@ TEST_CASE("so it does when all want it at once") {
 
 namespace {
 
-std::string add_blob(sim::Cluster& cluster, std::uint64_t seed) {
-  auto bytes = sim::random_bytes(8_MiB, seed);
+std::string add_blob(sim::Cluster& cluster, std::uint64_t seed, std::uint64_t size = 8_MiB) {
+  auto bytes = sim::random_bytes(size, seed);
   Hasher hasher(HashKind::kSha256);
   hasher.update(as_bytes(bytes));
   auto path = "/v2/app/blobs/sha256:" + hasher.hex();
@@ -144,4 +144,76 @@ TEST_CASE("a peer sets a seed about a layer before it makes room for it") {
   const auto known = sim.now();
   REQUIRE(sim.run_until([&] { return cluster.origin().requests("GET") == 1; }, 10s));
   CHECK(sim.now() - known < 20ms);
+}
+
+namespace {
+
+// An image's four layers of 48 MiB, pulled at once by one peer.
+struct Image {
+  // `rate`: bytes a second of each answer; 0: of the network. One with an authorization no seed gets.
+  explicit Image(std::uint64_t rate, const std::string& authorization = {}) : cluster(1) {
+    options.authorization = authorization;
+    cluster.add_scheduler();
+    cluster.add_seed();
+    peer = &cluster.add_peer();
+    for (std::uint64_t layer = 0; layer < 4; ++layer) {
+      paths.push_back(add_blob(cluster, layer, 48_MiB));
+      cluster.origin().file(paths.back()).rate = rate;
+      cluster.origin().file(paths.back()).authorization = authorization;
+    }
+    cluster.start();
+    // Faster than a connection has to be.
+    cluster.origin().host().set_bandwidth(0, 0);
+    for (const auto& each : cluster.peers()) each->host().set_bandwidth(0, 0);
+  }
+  // Until the last one is here.
+  Duration pull() {
+    std::vector<sim::FetchPtr> fetches;
+    for (const auto& path : paths) fetches.push_back(peer->fetch(path, options));
+    REQUIRE(cluster.wait(fetches, 120s));
+    Duration took{};
+    for (auto& fetch : fetches) {
+      CHECK_MESSAGE(fetch->right(), fetch->verdict());
+      took = std::max(took, fetch->ended - fetch->began);
+    }
+    CHECK(cluster.origin().body_bytes() == 4 * 48_MiB);
+    return took;
+  }
+
+  sim::Cluster cluster;
+  sim::Peer* peer = nullptr;
+  sim::FetchOptions options;
+  std::vector<std::string> paths;
+};
+
+}  // namespace
+
+TEST_CASE("layers that are pulled at once share the connections that one of them would have") {
+  for (auto* authorization : {"", "Bearer right"}) {
+    CAPTURE(authorization);
+    Image image(0, authorization);
+    image.pull();
+    // Four for bytes, and those by which the peer asked what each layer is.
+    CHECK(image.cluster.origin().most_connections() <= 4 + 4);
+    // What begins a layer is asked for by itself; then there are few requests for much.
+    CHECK(image.cluster.origin().requests("GET") <= 4 * 3);
+  }
+}
+
+TEST_CASE(
+    "each layer has all connections where the registry is slow, by its own doing or by being far away") {
+  // Four connections bring 16 MiB/s; what is begun before that is known takes a little longer.
+  for (auto* authorization : {"", "Bearer right"}) {
+    CAPTURE(authorization);
+    Image throttled(4_MiB, authorization);
+    CHECK(throttled.pull() < 4s);
+    CHECK(throttled.cluster.origin().most_connections() >= 16);
+
+    Image far(0, authorization);
+    for (const auto& each : far.cluster.peers())
+      far.cluster.sim().fabric().set_link(each->host(), far.cluster.origin().host(), {.latency = 100ms});
+    // 2.80 s with all of them from the beginning, which is known a look later.
+    CHECK(far.pull() < 2900ms);
+    CHECK(far.cluster.origin().most_connections() >= 16);
+  }
 }

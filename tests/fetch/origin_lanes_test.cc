@@ -1,0 +1,83 @@
+#include "fetch/origin_lanes.h"
+
+#include <doctest/doctest.h>
+
+using namespace d7y;
+using namespace d7y::fetch;
+using namespace std::chrono_literals;
+
+namespace {
+constexpr TimePoint kStart{};
+constexpr std::uint64_t kFastLook = OriginLanes::kFast / 20;  // a fast lane's bytes between two looks
+static_assert(OriginLanes::kLook == 50ms);
+}  // namespace
+
+TEST_CASE("a task alone has all connections, several share them, and each has one") {
+  OriginReaders readers;
+  auto first = readers.enter();
+  OriginLanes lanes(readers, 4, kStart);
+  CHECK(lanes.wanted() == 4);
+  {
+    auto second = readers.enter();
+    CHECK(lanes.wanted() == 2);
+    auto third = std::move(second);
+    CHECK(lanes.wanted() == 2);
+    auto fourth = readers.enter(), fifth = readers.enter(), sixth = readers.enter();
+    CHECK(readers.tasks() == 5);
+    CHECK(lanes.wanted() == 1);
+    third = {};
+    CHECK(readers.tasks() == 4);
+  }
+  CHECK(lanes.wanted() == 4);
+}
+
+TEST_CASE("where each connection is slow, a task has all of them in spite of others") {
+  OriginReaders readers;
+  auto mine = readers.enter(), a = readers.enter(), b = readers.enter(), c = readers.enter();
+  OriginLanes lanes(readers, 4, kStart);
+  CHECK(lanes.wanted() == 1);
+  lanes.arrived(kFastLook + 1);
+  lanes.look(1, kStart + 50ms);
+  CHECK(lanes.wanted() == 1);
+  lanes.arrived(kFastLook / 2);
+  lanes.look(1, kStart + 100ms);
+  CHECK(lanes.wanted() == 4);
+  // More of them bring more, but each as little as before.
+  lanes.arrived(kFastLook * 2);
+  lanes.look(4, kStart + 150ms);
+  CHECK(lanes.wanted() == 4);
+  lanes.arrived(kFastLook * 4 + 1);
+  lanes.look(4, kStart + 200ms);
+  CHECK(lanes.wanted() == 1);
+  // Nothing at all is slow as well.
+  lanes.look(1, kStart + 250ms);
+  CHECK(lanes.wanted() == 4);
+}
+
+TEST_CASE("what is asked for leaves something to all connections, until it is known that fewer are enough") {
+  OriginReaders readers;
+  auto mine = readers.enter(), other = readers.enter();
+  OriginLanes lanes(readers, 4, kStart);
+  CHECK(lanes.sharing() == 4);
+  // Too early to say anything.
+  lanes.arrived(kFastLook / 2);
+  lanes.look(1, kStart + 10ms);
+  CHECK(lanes.sharing() == 4);
+  // So much in so little time.
+  lanes.arrived(kFastLook);
+  lanes.look(1, kStart + 12ms);
+  CHECK(lanes.sharing() == 2);
+  CHECK(lanes.wanted() == 2);
+  lanes.look(2, kStart + 20ms);
+  CHECK(lanes.sharing() == 2);
+  lanes.look(2, kStart + 62ms);
+  CHECK(lanes.sharing() == 4);
+}
+
+TEST_CASE("there is always one connection") {
+  OriginReaders readers;
+  OriginLanes lanes(readers, 0, kStart);
+  CHECK(lanes.wanted() == 1);
+  lanes.look(0, kStart + 50ms);
+  CHECK(lanes.wanted() == 1);
+}
