@@ -132,8 +132,8 @@ class Images(Case):
         self.pull(name)
         self.assertEqual(self.plain.break_after[digest], [])
         self.has(0, digest)
-        # What had arrived was not fetched again, but for the piece that was cut.
-        self.assertLess(self.plain.sent(digest), len(image.layers[0].data) + 5 * MIB)
+        # What had arrived was not fetched again, not even of the piece that was cut.
+        self.crossed_once(self.plain, image)
 
     def test_a_registry_that_dies_in_the_middle_of_a_layer_and_comes_back(self):
         image = Image([random_layer('file', 9 * MIB)])
@@ -149,7 +149,9 @@ class Images(Case):
         self.pull(name)
         self.assertEqual(self.plain.break_after[digest], [])
         self.assertLess(self.plain.dead, 2)
-        self.assertLess(self.plain.sent(digest), len(image.layers[0].data) + 5 * MIB)
+        # Where the seed gave up, the peer has the piece that was cut anew: an origin does not vouch for bytes of a peer.
+        again = self.plain.sent(digest) - len(image.layers[0].data)
+        self.assertIn(again, (0, 2 * MIB + 5))
         self.pull(name, node=1)
         self.has(1, digest)
 
@@ -163,8 +165,18 @@ class Images(Case):
         self.pull(name, '--user', 'me:secret')
         self.assertEqual(self.wary.break_after[digest], [])
         self.has(0, digest)
-        # Pieces under way beside the one that was cut may have been refused in the middle, too.
-        self.assertLess(self.wary.sent(digest), len(image.layers[0].data) + 7 * MIB)
+        # containerd 1.6 keeps a token for a host as long as a pull lasts. So it gets a new one only where it goes next: the
+        # registry itself, for what it does not have.
+        size = len(image.layers[0].data)
+        self.assertIn([part for part in self.wary.parts(digest) if not part[2]], ([], [(2 * MIB + 5, size, False)]))
+        # The next one has what is here from here, and the rest from the byte on where it broke.
+        self.run_tool(*self.nodes[0].command('image', 'rm', '--sync', name))
+        self.pull(name, '--user', 'me:secret')
+        ends = [0]
+        for begin, end, _ in sorted(part for part in self.wary.parts(digest) if part[2]):
+            self.assertEqual(begin, ends[-1])
+            ends.append(end)
+        self.assertEqual(ends[-1], size)
 
     def test_a_token_that_has_expired_since_the_layer_was_cached(self):
         image = Image([random_layer('file', 5 * MIB)])

@@ -4,7 +4,7 @@
     image = Image([layer(b'...') for ...])
     registry.put('demo/app', 'v1', image)
     ... 127.0.0.6:PORT/demo/app:v1 ...
-    registry.blob_requests(digest)      # [(bytes sent, whether with credentials)]
+    registry.parts(digest)              # [(begin, end, whether a proxy asked)]
 """
 
 import base64
@@ -82,7 +82,7 @@ class Registry:
     def __init__(self, ip='127.0.0.6', users=None, storage=False):
         self.users, self.storage = users, storage
         self.blobs, self.manifests = {}, {}
-        self.requests = []  # (method, path, status, bytes sent, had Authorization)
+        self.requests = []  # (method, path, status, bytes sent, had Authorization, first byte of the content, Via)
         self.tokens = set()
         self.break_after = {}  # digest: [bytes of the body, after which this and the next answers break off]
         self.at_break = lambda: None  # called when one has broken off
@@ -148,7 +148,12 @@ class Registry:
 
     def sent(self, digest):
         """Bytes of a blob that left this registry, or the storage behind it."""
-        return sum(count for method, path, _, count, _ in self.requests if method == 'GET' and digest in path)
+        return sum(end - begin for begin, end, _ in self.parts(digest))
+
+    def parts(self, digest):
+        """[(begin, end, whether a proxy asked)] of a blob's bytes that left, in the order of the requests."""
+        return [(begin, begin + count, bool(via)) for method, path, status, count, _, begin, via in self.requests
+                if method == 'GET' and digest in path and status in (200, 206)]
 
     def expire(self):
         """No token that was given out so far is good any more."""
@@ -156,9 +161,10 @@ class Registry:
 
     # ---- answering
 
-    def answer(self, request, status, body=b'', headers=None, break_after=None):
+    def answer(self, request, status, body=b'', headers=None, break_after=None, begin=0):
         with self.lock:
-            self.requests.append([request.command, request.path, status, 0, 'Authorization' in request.headers])
+            self.requests.append([request.command, request.path, status, 0, 'Authorization' in request.headers, begin,
+                                  request.headers.get('Via')])
             entry = self.requests[-1]
         request.send_response(status)
         for name, value in (headers or {}).items():
@@ -259,7 +265,7 @@ class Registry:
             if begin >= len(data):
                 return self.answer(request, 416, b'', {'Content-Range': f'bytes */{len(data)}'})
             headers['Content-Range'] = f'bytes {begin}-{end}/{len(data)}'
-            return self.answer(request, 206, data[begin:end + 1], headers, cut)
+            return self.answer(request, 206, data[begin:end + 1], headers, cut, begin)
         return self.answer(request, 200, data, headers, cut)
 
 
