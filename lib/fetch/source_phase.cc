@@ -164,7 +164,11 @@ Task<Result<void>> SourcePhase::fetch_run(Run run, source::Retry& retry) {
     claim.from_origin();
     claim.skip_already();
     CO_OK(co_await fill(claim, stream, run_end, retry));
-    CO_OK(co_await complete(std::move(claim), began));
+    auto completed = co_await complete(std::move(claim), began);
+    // What a peer had left of it was wrong, and is thrown away now.
+    if (completed.failed_with(ErrorCode::kCorrupt) && contradicted_.insert(number).second)
+      co_return Result<void>{};
+    CO_OK(completed);
     hold.done_with(number);
   }
   co_return Result<void>{};

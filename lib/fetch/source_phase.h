@@ -5,6 +5,8 @@
 // again at the byte it broke at, with back-off; all of them are pinned to one version.
 #pragma once
 
+#include <set>
+
 #include "base/scope.h"
 #include "fetch/conductor.h"
 #include "fetch/origin_lanes.h"
@@ -48,7 +50,8 @@ class SourcePhase {
 
   Conductor& conductor_;
   OriginLanes lanes_;
-  std::uint32_t running_ = 0;  // of them
+  std::uint32_t running_ = 0;             // of them
+  std::set<std::uint32_t> contradicted_;  // pieces whose stored bytes were not the origin's
   std::optional<Error> failure_;
 };
 

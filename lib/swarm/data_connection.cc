@@ -374,6 +374,9 @@ Result<void> DataConnection::handle(const vortex::Answer& answer) {
     } else if (request.claim->remaining() > 0) {
       request.failure =
           error(ErrorCode::kProtocol, "the parent ended it {} bytes early", request.claim->remaining());
+    } else if (end->digest.empty()) {
+      // Every piece that a d7y peer has was summed up; only Dragonfly's may come without.
+      request.failure = error(ErrorCode::kProtocol, "the parent does not say the digest of it");
     }
     request.digest = end->digest;
     request.ended = true;

@@ -74,6 +74,17 @@ TEST_CASE("content that a peer forged is fetched anew from the origin, and the p
   }
 }
 
+TEST_CASE("pieces whose sum a peer does not say are not taken from it") {
+  Street street(1, 2);
+  street.cluster.origin().serve("/plain", sim::random_bytes(kSize, 1));
+  street.cluster.start();
+  REQUIRE(street.fetch(0, "/plain")->right());
+  street.cluster.sim().fabric().rewrite(street.peers[0]->host(), 4005, [] { return sim::silent_liar(); });
+  auto fetch = street.fetch(1, "/plain");
+  CHECK_MESSAGE(fetch->right(), fetch->verdict());
+  CHECK(street.from_others(fetch) == 0);
+}
+
 TEST_CASE("who has read forged bytes is cut off before the last one, and gets the right ones next time") {
   for (auto seed : sim::seeds(3)) {
     CAPTURE(seed);

@@ -137,6 +137,9 @@ class Liar {
 
 class ConsistentLiar {
  public:
+  // `says_sums`: those of the bytes that it sends; else none.
+  explicit ConsistentLiar(bool says_sums) : says_sums_(says_sums) {}
+
   std::string rewrite(Bytes bytes) {
     std::string out;
     while (!bytes.empty()) {
@@ -177,10 +180,11 @@ class ConsistentLiar {
     if (auto* start = std::get_if<vortex::PieceStart>(&answer)) pieces_[start->request] = {};
     if (auto* chunk = std::get_if<vortex::PieceChunk>(&answer)) now_ = &pieces_[chunk->request];
     if (auto* end = std::get_if<vortex::PieceEnd>(&answer); end != nullptr && end->code == vortex::Code::kOk)
-      end->digest = fmt::format("crc32:{}", pieces_[end->request].crc);
+      end->digest = says_sums_ ? fmt::format("crc32:{}", pieces_[end->request].crc) : std::string();
     out += write(answer);
   }
 
+  bool says_sums_;
   vortex::AnswerReader reader_;
   std::map<std::uint32_t, Piece> pieces_;  // by request
   Piece whole_;
@@ -190,7 +194,12 @@ class ConsistentLiar {
 }  // namespace
 
 Fabric::Rewrite consistent_liar() {
-  auto who = std::make_shared<ConsistentLiar>();
+  auto who = std::make_shared<ConsistentLiar>(true);
+  return [who](Bytes bytes) { return who->rewrite(bytes); };
+}
+
+Fabric::Rewrite silent_liar() {
+  auto who = std::make_shared<ConsistentLiar>(false);
   return [who](Bytes bytes) { return who->rewrite(bytes); };
 }
 

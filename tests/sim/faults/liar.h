@@ -17,6 +17,8 @@ Fabric::Rewrite liar(std::uint64_t seed, double share);
 // Keeps to the protocol and to what it says: the first byte of each piece is another, and the piece's sum is
 // that of the bytes sent. Only the digest of the whole content shows it.
 Fabric::Rewrite consistent_liar();
+// Gives other bytes as well, and no sum of its pieces.
+Fabric::Rewrite silent_liar();
 // Flips bits: about one in `one_in` bytes, whatever is said.
 Fabric::Rewrite bit_flipper(std::uint64_t seed, std::uint64_t one_in);
 
