@@ -274,7 +274,7 @@ Result<Duration> parse_duration(std::string_view text) {
   for (auto rest = text; !rest.empty();) {
     double number = 0;
     auto [end, failed] = std::from_chars(rest.data(), rest.data() + rest.size(), number);
-    if (failed != std::errc{} || number < 0) return wrong();
+    if (failed != std::errc{} || !std::isfinite(number) || number < 0) return wrong();
     rest.remove_prefix(static_cast<std::size_t>(end - rest.data()));
     auto letters =
         std::find_if(rest.begin(), rest.end(), [](char c) { return (c >= '0' && c <= '9') || c == '.'; });
@@ -284,8 +284,9 @@ Result<Duration> parse_duration(std::string_view text) {
         std::find_if(std::begin(kUnits), std::end(kUnits), [&](const Unit& u) { return u.name == name; });
     if (unit == std::end(kUnits)) {
       if (name.empty() && number == 0 && total == 0) return Duration::zero();
-      if (name.empty() && total == 0 && rest.empty()) return Duration(static_cast<Duration::rep>(number));
-      return wrong();
+      if (!name.empty() || total != 0 || !rest.empty()) return wrong();
+      total = number;
+      break;
     }
     total += number * unit->nanoseconds;
     rest.remove_prefix(static_cast<std::size_t>(letters - rest.begin()));
@@ -301,7 +302,7 @@ Result<std::uint64_t> parse_size(std::string_view text) {
   };
   double number = 0;
   auto [end, failed] = std::from_chars(text.data(), text.data() + text.size(), number);
-  if (failed != std::errc{} || number < 0) return wrong();
+  if (failed != std::errc{} || !std::isfinite(number) || number < 0) return wrong();
   std::string unit(end, text.data() + text.size());
   std::erase(unit, ' ');
   std::transform(unit.begin(), unit.end(), unit.begin(),

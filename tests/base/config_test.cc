@@ -48,6 +48,14 @@ TEST_CASE("durations and sizes are read with their units") {
   CHECK(*parse_duration("0") == 0s);
   CHECK(!parse_duration("soon"));
   CHECK(!parse_duration("5 parsecs"));
+  CHECK(*parse_duration("1500") == 1500ns);
+  // More than a duration holds, and what is no number.
+  CHECK(!parse_duration("1e96"));
+  CHECK(!parse_duration("1e300w"));
+  CHECK(!parse_duration("nan"));
+  CHECK(!parse_duration("infs"));
+  CHECK(!parse_size("inf"));
+  CHECK(!parse_size("nanKiB"));
   CHECK(*parse_size("4MiB") == 4_MiB);
   CHECK(*parse_size("50GB") == 50'000'000'000);
   CHECK(*parse_size("1024") == 1024);
