@@ -110,6 +110,12 @@ void ParentPhase::count_copies() {
   }
 }
 
+void ParentPhase::compare() {
+  const auto all = conductor_.plan_.pieces();
+  for (const auto& parent : parents_) set_.parent_has(parent.id, parent.watch->complete().count(), all);
+  set_.we_have(conductor_.plan_.here(), all);
+}
+
 // `why`: kBeyondShare ignores how the parent deals its pieces.
 bool ParentPhase::assign_open(Parent& parent, Why why, swarm::AnnounceSession& session) {
   auto& world = conductor_.parts_.world;
@@ -142,6 +148,7 @@ bool ParentPhase::assign_open(Parent& parent, Why why, swarm::AnnounceSession& s
 
 void ParentPhase::assign(swarm::AnnounceSession& session) {
   count_copies();
+  compare();
   // Whoever held these outside of this download may be done with them.
   for (auto piece : std::exchange(busy_, {})) conductor_.plan_.released(piece);
   // In turns, so that work is spread before anybody's window is full.
@@ -229,8 +236,9 @@ void ParentPhase::start(Parent& parent, std::uint32_t piece, Why why, swarm::Ann
   auto claim = std::move(*claimed->claim);
   auto length = claim.length();
   if (!rival) plan.taken(piece);
-  set_.asked(parent.id, length, now);
   auto& record = fetches_.emplace_back();
+  record.urgent = set_.urgent(parent.id);
+  set_.asked(parent.id, length, now);
   record.parent = &parent;
   record.piece = piece;
   record.why = why;
@@ -246,6 +254,7 @@ Task<void> ParentPhase::fetch(Fetch& record, store::PieceClaim claim, swarm::Ann
   how.deadline = Deadline::in(conductor_.options_.piece_timeout, world.now());
   how.stall_timeout = conductor_.options_.idle_timeout;
   how.peer_id = parent.watch->parent().peer_id;
+  how.apart = record.urgent;
   how.limit = conductor_.own_limit_.unlimited() ? nullptr : &conductor_.own_limit_;
   how.received = [this, &record](std::size_t bytes) {
     auto now = conductor_.parts_.world.now();

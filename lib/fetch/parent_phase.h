@@ -51,6 +51,7 @@ class ParentPhase {
     std::uint32_t piece = 0;
     swarm::ParentSet::Running running;
     Why why = Why::kOpen;
+    bool urgent = false;  // beside another from that parent, because we are behind our neighbours
   };
 
   void assign(swarm::AnnounceSession& session);
@@ -61,6 +62,8 @@ class ParentPhase {
   Task<void> fetch(Fetch& fetch, store::PieceClaim claim, swarm::AnnounceSession& session);
   Task<void> follow(Parent& parent);
   Task<void> listen(swarm::AnnounceSession& session);
+  // Whether we are behind our neighbours.
+  void compare();
   // Brings copies_ up to what the watches say now; costs a look at each word of bits that may have changed.
   void count_copies();
   bool exhausted() const;

@@ -34,6 +34,7 @@ class PiecePlan {
   // The content turned out to end here; later pieces are forgotten.
   void shorten(std::uint32_t pieces);
   std::uint32_t pieces() const { return pieces_; }
+  std::uint32_t here() const { return here_.count(); }
 
   WantId want(Run run);
   void forget(WantId id);

@@ -55,7 +55,8 @@ Task<Result<store::PieceInfo>> ParentLink::fetch(store::PieceClaim claim, const 
 
 Task<Result<store::PieceInfo>> ParentLink::fetch_shared(store::PieceClaim claim,
                                                         const FetchOptions& options) {
-  CO_TRY(std::shared_ptr<DataConnection> connection, co_await acquire(options.limit, options.deadline));
+  CO_TRY(std::shared_ptr<DataConnection> connection,
+         co_await acquire(options.limit, options.deadline, options.apart));
   Task<Result<store::PieceInfo>> fetching = connection->fetch(std::move(claim), options);
   auto fetched = co_await fetching;
   if (!fetched && connection->broken() && !connection->proven()) {
@@ -70,7 +71,9 @@ void ParentLink::prune() {
   std::erase_if(connections_, [](const auto& connection) { return connection->broken(); });
 }
 
-Task<Result<std::shared_ptr<DataConnection>>> ParentLink::acquire(TokenBucket* limit, Deadline deadline) {
+Task<Result<std::shared_ptr<DataConnection>>> ParentLink::acquire(TokenBucket* limit, Deadline deadline,
+                                                                  bool apart) {
+  const auto busy = apart ? 1 : kBusy;
   for (;;) {
     prune();
     std::shared_ptr<DataConnection> best;
@@ -81,7 +84,7 @@ Task<Result<std::shared_ptr<DataConnection>>> ParentLink::acquire(TokenBucket* l
       if (!best || connection->in_flight() < best->in_flight()) best = connection;
     }
     bool enough =
-        best && (best->in_flight() < kBusy || count >= pool_.options().connections_per_parent || opening_);
+        best && (best->in_flight() < busy || count >= pool_.options().connections_per_parent || opening_);
     if (enough) co_return best;
     if (opening_) {
       CO_OK(co_await opened_.wait(deadline));

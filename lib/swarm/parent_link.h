@@ -21,7 +21,9 @@ class ParentLink : public std::enable_shared_from_this<ParentLink> {
   Task<Result<store::PieceInfo>> fetch(store::PieceClaim claim, const FetchOptions& options);
 
   // A connection that can carry extensions, for one that is known to understand them; opened if needed.
-  Task<Result<std::shared_ptr<DataConnection>>> acquire(TokenBucket* limit, Deadline deadline);
+  // `apart`: one that carries nothing, if there may be one more.
+  Task<Result<std::shared_ptr<DataConnection>>> acquire(TokenBucket* limit, Deadline deadline,
+                                                        bool apart = false);
 
   // It is known to be d7y, from elsewhere or from its answers.
   bool d7y() const { return d7y_; }

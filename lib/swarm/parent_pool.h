@@ -61,6 +61,9 @@ struct FetchOptions {
   std::string peer_id;
   // This download's own limit; may be null. A limited download does not share its connections.
   TokenBucket* limit = nullptr;
+  // Beside a request that is on its way, on a connection of its own if the parent may have one more: a parent
+  // divides its uplink among connections.
+  bool apart = false;
   // Called for all bytes that arrive, as they do; what it refers to must outlive the fetch.
   std::function<void(std::size_t)> received;
 };

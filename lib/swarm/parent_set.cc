@@ -81,8 +81,32 @@ bool ParentSet::usable(Id id, std::uint64_t length, TimePoint now, bool arriving
   const auto& parent = parents_[id];
   if (parent.gone || parent.banned || now < parent.rests_until) return false;
   if (on_their_way_ > 0 && lags(id)) return false;
-  if (parent.in_flight > 0 && on_their_way_ >= policy_.spread && !dealt) return false;
+  const bool spread = parent.in_flight == 0 || on_their_way_ < policy_.spread || dealt;
+  if (!spread && on_their_way_ - busy_ >= urgent_) return false;
   return parent.in_flight < (arriving ? policy_.window_arriving : window(parent, length));
+}
+
+void ParentSet::parent_has(Id id, std::uint32_t pieces, std::uint32_t all) {
+  auto& parent = parents_[id];
+  parent.pieces = pieces;
+  parent.equal |= pieces < all;
+}
+
+void ParentSet::we_have(std::uint32_t pieces, std::uint32_t all) {
+  double theirs = 0;
+  std::size_t equals = 0;
+  for (const auto& parent : parents_) {
+    if (!parent.equal || parent.gone || parent.banned) continue;
+    theirs += parent.pieces;
+    ++equals;
+  }
+  const auto behind = equals == 0 ? 0 : theirs / static_cast<double>(equals) - pieces;
+  const auto steps = std::floor(behind / std::max(policy_.behind_pieces, policy_.behind_part * all));
+  urgent_ = static_cast<std::uint32_t>(std::clamp(steps, 0.0, static_cast<double>(policy_.urgent_max)));
+}
+
+bool ParentSet::urgent(Id id) const {
+  return urgent_ > 0 && parents_[id].in_flight > 0 && on_their_way_ >= policy_.spread;
 }
 
 std::optional<ParentSet::Id> ParentSet::pick(std::span<const Id> having, std::uint64_t length,
@@ -118,6 +142,7 @@ void ParentSet::asked(Id id, std::uint64_t length, TimePoint now) {
   auto& parent = parents_[id];
   ++on_their_way_;
   if (parent.in_flight++ == 0) {
+    ++busy_;
     parent.counting_from = now;
     parent.counted = 0;
   }
@@ -146,8 +171,8 @@ void ParentSet::measure(Parent& parent, TimePoint now, bool pause) {
 
 void ParentSet::ended(Parent& parent, std::uint64_t left, TimePoint now) {
   if (parent.in_flight > 0) {
-    --parent.in_flight;
     --on_their_way_;
+    if (--parent.in_flight == 0) --busy_;
   }
   parent.on_the_way = parent.in_flight == 0 ? 0 : parent.on_the_way - std::min(parent.on_the_way, left);
   measure(parent, now, parent.in_flight == 0);

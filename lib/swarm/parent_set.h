@@ -51,6 +51,11 @@ struct ParentPolicy {
   std::size_t lag_among = 4;
   double lag = 4;
   double usual_share = 8;  // a child's part of an uplink, where nothing has been measured
+  // Whoever is behind those he shares with by so many pieces and this part of the content asks for a piece
+  // more, and for a second one when it is twice as much. For a parent divides its uplink evenly among
+  // requests, and who has parents with many children would get less than others to the end.
+  double behind_pieces = 3, behind_part = 0.01;
+  std::uint32_t urgent_max = 2;
 };
 
 class ParentSet {
@@ -67,6 +72,13 @@ class ParentSet {
   // What the parent says it could send us, in bytes/s (SyncHost, or the scheduler's word); 0: it does not
   // say. Believed as an upper bound, and only until the parent was measured.
   void hint(Id id, double rate) { parents_[id].hint = rate; }
+
+  // How many of all pieces the parent has, and then how many we have ourselves: who is behind may ask for
+  // more. Those that had everything when they came are no measure.
+  void parent_has(Id id, std::uint32_t pieces, std::uint32_t all);
+  void we_have(std::uint32_t pieces, std::uint32_t all);
+  // Whether a request to this parent would be one of those that only somebody makes who is behind.
+  bool urgent(Id id) const;
 
   // The parent's whole uplink in bytes/s, as it says; 0: it does not say.
   void capacity(Id id, double rate) { parents_[id].capacity = rate; }
@@ -113,9 +125,11 @@ class ParentSet {
  private:
   struct Parent {
     std::string peer_id, host_id;
-    double rate = 0;      // bytes/s, weighted towards the last seconds
-    double hint = 0;      // bytes/s
-    double capacity = 0;  // bytes/s
+    double rate = 0;           // bytes/s, weighted towards the last seconds
+    double hint = 0;           // bytes/s
+    double capacity = 0;       // bytes/s
+    std::uint32_t pieces = 0;  // that it has
+    bool equal = false;        // it had not everything when it came
     std::uint32_t in_flight = 0;
     std::uint64_t on_the_way = 0;  // bytes asked for that have not arrived
     std::uint64_t counted = 0;     // bytes since counting_from
@@ -136,6 +150,8 @@ class ParentSet {
   ParentPolicy policy_;
   std::vector<Parent> parents_;
   std::uint32_t on_their_way_ = 0;  // requests to all parents
+  std::uint32_t busy_ = 0;          // parents with any
+  std::uint32_t urgent_ = 0;        // requests that may be made beside those, being behind
 };
 
 }  // namespace d7y::swarm

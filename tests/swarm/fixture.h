@@ -66,9 +66,11 @@ inline FetchOptions patient(world::World& world, std::string peer_id = "parent-1
 }
 
 inline Task<Result<store::PieceInfo>> fetch_piece(TestPeer& child, DataAddress parent, store::TaskHandle task,
-                                                  std::uint32_t number) {
+                                                  std::uint32_t number, bool apart = false) {
   auto claim = store::claim_of(*task, number);
-  auto fetching = child.pool->fetch(parent, std::move(claim), patient(child.world));
+  auto how = patient(child.world);
+  how.apart = apart;
+  auto fetching = child.pool->fetch(parent, std::move(claim), std::move(how));
   co_return co_await fetching;
 }
 

@@ -92,6 +92,47 @@ TEST_CASE("among many parents nobody is asked for a second piece while enough is
   CHECK(play.set.usable(0, kPiece, play.now));
 }
 
+TEST_CASE("one that is behind its neighbours may ask some of them for a second piece") {
+  Play play(10);
+  for (ParentSet::Id id = 0; id < 10; ++id) play.set.asked(id, kPiece, play.now);
+  const auto usable = [&] { return play.set.usable(3, kPiece, play.now, true); };
+  const auto everyone_has = [&](std::uint32_t pieces) {
+    for (ParentSet::Id id = 1; id < 10; ++id) play.set.parent_has(id, pieces, 1000);
+  };
+  // The seed had everything from the start, and is no measure.
+  play.set.parent_has(0, 1000, 1000);
+  play.set.we_have(500, 1000);
+  CHECK(!usable());
+  everyone_has(500);
+  play.set.we_have(491, 1000);
+  CHECK(!usable());
+  play.set.we_have(490, 1000);
+  CHECK(usable());
+  CHECK(play.set.urgent(3));
+  play.set.asked(3, kPiece, play.now);
+  CHECK(!play.set.usable(4, kPiece, play.now, true));
+  // Far behind: one more, and not more than that.
+  play.set.we_have(100, 1000);
+  CHECK(play.set.usable(4, kPiece, play.now, true));
+  play.set.asked(4, kPiece, play.now);
+  CHECK(!play.set.usable(5, kPiece, play.now, true));
+  play.set.finished(3, play.now);
+  play.set.finished(4, play.now);
+  // A neighbour that has become complete counts on.
+  everyone_has(1000);
+  play.set.we_have(970, 1000);
+  CHECK(usable());
+  play.set.we_have(1000, 1000);
+  CHECK(!usable());
+  // A piece or two are chance where they are a large part.
+  play.set.parent_has(0, 10, 30);
+  for (ParentSet::Id id = 1; id < 10; ++id) play.set.parent_has(id, 10, 30);
+  play.set.we_have(8, 30);
+  CHECK(!usable());
+  play.set.we_have(7, 30);
+  CHECK(usable());
+}
+
 TEST_CASE("a fast parent gets a wider window, so that its pipe never runs dry") {
   Play play(1);
   for (int i = 0; i < 20; ++i) play.deliver(0, 5ms);

@@ -12,8 +12,8 @@ constexpr std::uint64_t kPiece = 512 * 1024;
 const std::string kTask = an_id(1);
 
 Task<void> fetch_into(TestPeer& child, DataAddress parent, store::TaskHandle task, std::uint32_t number,
-                      std::vector<Result<store::PieceInfo>>& out) {
-  auto fetching = fetch_piece(child, parent, task, number);
+                      std::vector<Result<store::PieceInfo>>& out, bool apart = false) {
+  auto fetching = fetch_piece(child, parent, task, number, apart);
   auto fetched = co_await fetching;
   out.push_back(std::move(fetched));
 }
@@ -227,6 +227,33 @@ SWARM_TEST("a d7y parent is recognised by its first answer, and its connection k
   // The first one, perhaps a spare of it, and one more because eight requests are many.
   CHECK(peer->pool->stats().connections_opened <= 3);
   CHECK(parent->server->stats().pieces == 9);
+}
+
+SWARM_TEST("an urgent request goes beside another on a connection of its own") {
+  auto& parent_host = sim.add_host();
+  auto& host = sim.add_host();
+  auto content = made_up(3 * kPiece);
+  auto making_parent = make_peer(parent_host, parent_host.address(4005));
+  auto parent = co_await making_parent;
+  auto stocking = stock(*parent, kTask, content, kPiece);
+  auto theirs = co_await stocking;
+  auto making = make_peer(host, host.address(4005));
+  auto peer = co_await making;
+  auto creating = store::make_task(*peer->store, facts_of(kTask, content.size(), kPiece));
+  auto task = co_await creating;
+  const DataAddress from{parent->data, vortex::kOurAbilities};
+  std::vector<Result<store::PieceInfo>> results;
+  Scope scope(sim.loop());
+  scope.spawn(fetch_into(*peer, from, task, 0, results));
+  scope.spawn(fetch_into(*peer, from, task, 1, results));
+  co_await sleep_for(1ms);
+  CHECK(peer->pool->stats().connections_opened == 1);
+  scope.spawn(fetch_into(*peer, from, task, 2, results, true));
+  must(co_await scope.idle(Deadline::never()));
+  CHECK(results.size() == 3);
+  for (auto& result : results) CHECK(result.ok());
+  CHECK(peer->pool->stats().connections_opened == 2);
+  CHECK(store::stored_bytes(*task, 0, content.size()) == content);
 }
 
 SWARM_TEST("requests to a d7y parent are pipelined: many pieces cost few round trips") {

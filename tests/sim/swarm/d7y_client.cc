@@ -189,6 +189,15 @@ class OwnClient final : public ClientModel {
     return true;
   }
 
+  // As real peers tell each other with each piece.
+  void compare(Peer& peer) {
+    const auto all = engine_.pieces();
+    for (const auto& slot : peer.parents) {
+      if (!slot.gone) peer.set->parent_has(slot.id, engine_.peer(slot.peer).have_count, all);
+    }
+    peer.set->we_have(peer.have_count, all);
+  }
+
   std::uint32_t open_pieces(const Peer& peer) const {
     std::uint32_t open = engine_.pieces() - peer.have_count;
     for (const auto word : peer.taken) open -= static_cast<std::uint32_t>(std::popcount(word));
@@ -203,6 +212,7 @@ class OwnClient final : public ClientModel {
     auto open = open_pieces(peer);
     peer.hungry = false;
     if (open > 0) count_copies(peer);
+    compare(peer);
     bool dealt = false;
     const auto try_parent = [&](const ParentSlot& slot, bool beyond) {
       auto& parent = engine_.peer(slot.peer);
