@@ -3,6 +3,8 @@
 
 #include <doctest/doctest.h>
 
+#include "sim/swarm/report.h"
+
 using namespace d7y::sim::swarm;
 
 namespace {
@@ -108,4 +110,32 @@ TEST_CASE("whoever lives finishes when a fifth of the hosts crash") {
     CHECK(result.crashed > 0);
     CHECK(result.unfinished == 0);
   }
+}
+
+TEST_CASE("a report tells the median run, its range, and what went wrong") {
+  Case one{"d7ysched & all", small(Client::kD7y), {}};
+  for (const double makespan : {30.0, 22.0, 25.0}) {
+    Result result;
+    result.bound = 20;
+    result.makespan = makespan;
+    result.median = 21;
+    result.p99 = 22;
+    result.origin_bytes = one.scenario.bytes;
+    result.use = {0, 0.5, 1};
+    result.finish_times = {10, 20, static_cast<float>(makespan)};
+    result.unfinished = makespan == 25 ? 57 : 0;
+    one.results.push_back(result);
+  }
+  CHECK(headline(one).find("60 peers, 256 MiB, links of 1 Gbit/s") != std::string::npos);
+  const auto line = table({one});
+  CHECK(line.find("25.0 s") != std::string::npos);
+  CHECK(line.find("1.250 (1.10-1.50)") != std::string::npos);
+  CHECK(line.find("57 did not finish") != std::string::npos);
+  const auto rows = plot(one);
+  CHECK(rows.find("0.05") != std::string::npos);
+  CHECK(rows.find(" 50 %") != std::string::npos);
+  const auto picture = svg({one});
+  CHECK(picture.starts_with("<svg"));
+  CHECK(picture.ends_with("</svg>\n"));
+  CHECK(picture.find("d7ysched &amp; all") != std::string::npos);
 }
