@@ -11,6 +11,32 @@ namespace {
 constexpr std::uint64_t kPiece = 512 * 1024;
 const std::string kTask = an_id(1);
 
+// A peer with its task: a parent that has all of the content, a child that has nothing.
+struct PeerWithTask {
+  std::unique_ptr<TestPeer> peer;
+  store::TaskHandle task;
+};
+
+Task<PeerWithTask> make_parent(sim::Host& host, std::string content,
+                               VortexServerOptions serving = VortexServerOptions()) {
+  PeerWithTask made;
+  auto making = make_peer(host, host.address(4005), std::move(serving));
+  made.peer = co_await making;
+  auto stocking = stock(*made.peer, kTask, std::move(content), kPiece);
+  made.task = co_await stocking;
+  co_return made;
+}
+
+Task<PeerWithTask> make_child(sim::Host& host, std::uint64_t length,
+                              ParentPoolOptions asking = ParentPoolOptions()) {
+  PeerWithTask made;
+  auto making = make_peer(host, host.address(4005), VortexServerOptions(), std::move(asking));
+  made.peer = co_await making;
+  auto creating = store::make_task(*made.peer->store, facts_of(kTask, length, kPiece));
+  made.task = co_await creating;
+  co_return made;
+}
+
 Task<void> fetch_into(TestPeer& child, DataAddress parent, store::TaskHandle task, std::uint32_t number,
                       std::vector<Result<store::PieceInfo>>& out, bool apart = false) {
   auto fetching = fetch_piece(child, parent, task, number, apart);
@@ -175,10 +201,8 @@ SWARM_TEST("all pieces come from a Rust parent, one connection each, opened ahea
   auto& host = sim.add_host();
   auto content = made_up(8 * kPiece - 77);
   RustParent parent(parent_host, parent_host.address(4005), kTask, content, kPiece);
-  auto making = make_peer(host, host.address(4005));
-  auto peer = co_await making;
-  auto creating = store::make_task(*peer->store, facts_of(kTask, content.size(), kPiece));
-  auto task = co_await creating;
+  auto making = make_child(host, content.size());
+  auto [peer, task] = co_await making;
 
   std::vector<Result<store::PieceInfo>> results;
   Scope scope(sim.loop());
@@ -205,14 +229,10 @@ SWARM_TEST("a d7y parent is recognised by its first answer, and its connection k
   auto& parent_host = sim.add_host();
   auto& host = sim.add_host();
   auto content = made_up(9 * kPiece);
-  auto making_parent = make_peer(parent_host, parent_host.address(4005));
-  auto parent = co_await making_parent;
-  auto stocking = stock(*parent, kTask, content, kPiece);
-  auto theirs = co_await stocking;
-  auto making = make_peer(host, host.address(4005));
-  auto peer = co_await making;
-  auto creating = store::make_task(*peer->store, facts_of(kTask, content.size(), kPiece));
-  auto task = co_await creating;
+  auto making_parent = make_parent(parent_host, content);
+  auto [parent, theirs] = co_await making_parent;
+  auto making = make_child(host, content.size());
+  auto [peer, task] = co_await making;
 
   auto fetching = fetch_piece(*peer, {parent->data, 0}, task, 0);
   must(co_await fetching);
@@ -233,14 +253,10 @@ SWARM_TEST("an urgent request goes beside another on a connection of its own") {
   auto& parent_host = sim.add_host();
   auto& host = sim.add_host();
   auto content = made_up(3 * kPiece);
-  auto making_parent = make_peer(parent_host, parent_host.address(4005));
-  auto parent = co_await making_parent;
-  auto stocking = stock(*parent, kTask, content, kPiece);
-  auto theirs = co_await stocking;
-  auto making = make_peer(host, host.address(4005));
-  auto peer = co_await making;
-  auto creating = store::make_task(*peer->store, facts_of(kTask, content.size(), kPiece));
-  auto task = co_await creating;
+  auto making_parent = make_parent(parent_host, content);
+  auto [parent, theirs] = co_await making_parent;
+  auto making = make_child(host, content.size());
+  auto [peer, task] = co_await making;
   const DataAddress from{parent->data, vortex::kOurAbilities};
   std::vector<Result<store::PieceInfo>> results;
   Scope scope(sim.loop());
@@ -289,14 +305,10 @@ SWARM_TEST("a parent whose extensions are off is used like a Rust one") {
   auto content = made_up(3 * kPiece);
   VortexServerOptions plain;
   plain.extensions = false;
-  auto making_parent = make_peer(parent_host, parent_host.address(4005), plain);
-  auto parent = co_await making_parent;
-  auto stocking = stock(*parent, kTask, content, kPiece);
-  auto theirs = co_await stocking;
-  auto making = make_peer(host, host.address(4005));
-  auto peer = co_await making;
-  auto creating = store::make_task(*peer->store, facts_of(kTask, content.size(), kPiece));
-  auto task = co_await creating;
+  auto making_parent = make_parent(parent_host, content, plain);
+  auto [parent, theirs] = co_await making_parent;
+  auto making = make_child(host, content.size());
+  auto [peer, task] = co_await making;
   for (std::uint32_t number = 0; number < 3; ++number) {
     auto fetching = fetch_piece(*peer, {parent->data, 0}, task, number);
     must(co_await fetching);
@@ -309,10 +321,8 @@ SWARM_TEST("a parent taken for d7y that is Rust by now costs one failure, then w
   auto& host = sim.add_host();
   auto content = made_up(2 * kPiece);
   RustParent parent(parent_host, parent_host.address(4005), kTask, content, kPiece);
-  auto making = make_peer(host, host.address(4005));
-  auto peer = co_await making;
-  auto creating = store::make_task(*peer->store, facts_of(kTask, content.size(), kPiece));
-  auto task = co_await creating;
+  auto making = make_child(host, content.size());
+  auto [peer, task] = co_await making;
   auto first = fetch_piece(*peer, {parent.address(), vortex::kOurAbilities}, task, 0);
   auto failed = co_await first;
   CHECK(!failed.ok());
@@ -326,10 +336,8 @@ SWARM_TEST("wrong bytes are found out and not kept") {
   auto& host = sim.add_host();
   auto content = made_up(2 * kPiece);
   RustParent parent(parent_host, parent_host.address(4005), kTask, content, kPiece);
-  auto making = make_peer(host, host.address(4005));
-  auto peer = co_await making;
-  auto creating = store::make_task(*peer->store, facts_of(kTask, content.size(), kPiece));
-  auto task = co_await creating;
+  auto making = make_child(host, content.size());
+  auto [peer, task] = co_await making;
   parent.flip_a_bit = true;
   auto first = fetch_piece(*peer, {parent.address(), 0}, task, 0);
   CHECK((co_await first).failed_with(ErrorCode::kCorrupt));
@@ -349,10 +357,8 @@ SWARM_TEST("a parent that contradicts the task's geometry is not believed") {
   auto& host = sim.add_host();
   auto content = made_up(2 * kPiece);
   RustParent parent(parent_host, parent_host.address(4005), kTask, content, kPiece);
-  auto making = make_peer(host, host.address(4005));
-  auto peer = co_await making;
-  auto creating = store::make_task(*peer->store, facts_of(kTask, content.size(), kPiece));
-  auto task = co_await creating;
+  auto making = make_child(host, content.size());
+  auto [peer, task] = co_await making;
   parent.wrong_length = true;
   auto first = fetch_piece(*peer, {parent.address(), 0}, task, 0);
   CHECK((co_await first).failed_with(ErrorCode::kProtocol));
@@ -376,10 +382,8 @@ SWARM_TEST("a parent that stalls or breaks off is given up in time") {
   auto& host = sim.add_host();
   auto content = made_up(2 * kPiece);
   RustParent parent(parent_host, parent_host.address(4005), kTask, content, kPiece);
-  auto making = make_peer(host, host.address(4005));
-  auto peer = co_await making;
-  auto creating = store::make_task(*peer->store, facts_of(kTask, content.size(), kPiece));
-  auto task = co_await creating;
+  auto making = make_child(host, content.size());
+  auto [peer, task] = co_await making;
   parent.stall_after = 100'000;
   auto began = sim.now();
   auto first = fetch_piece(*peer, {parent.address(), 0}, task, 0);
@@ -402,16 +406,12 @@ SWARM_TEST("a cancelled request gives its connection back to the others") {
   auto& host = sim.add_host();
   parent_host.set_bandwidth(1'000'000, 0);
   auto content = made_up(4 * kPiece);
-  auto making_parent = make_peer(parent_host, parent_host.address(4005));
-  auto parent = co_await making_parent;
-  auto stocking = stock(*parent, kTask, content, kPiece);
-  auto theirs = co_await stocking;
+  auto making_parent = make_parent(parent_host, content);
+  auto [parent, theirs] = co_await making_parent;
   ParentPoolOptions one;
   one.connections_per_parent = 1;
-  auto making = make_peer(host, host.address(4005), {}, one);
-  auto peer = co_await making;
-  auto creating = store::make_task(*peer->store, facts_of(kTask, content.size(), kPiece));
-  auto task = co_await creating;
+  auto making = make_child(host, content.size(), one);
+  auto [peer, task] = co_await making;
   DataAddress from{parent->data, vortex::kOurAbilities};
   std::vector<Result<store::PieceInfo>> given_up, results;
   {
@@ -583,17 +583,13 @@ SWARM_TEST("downloads keep to the limit of their own and of all") {
   auto& parent_host = sim.add_host();
   auto& host = sim.add_host();
   auto content = made_up(8 * kPiece);
-  auto making_parent = make_peer(parent_host, parent_host.address(4005));
-  auto parent = co_await making_parent;
-  auto stocking = stock(*parent, kTask, content, kPiece);
-  auto theirs = co_await stocking;
+  auto making_parent = make_parent(parent_host, content);
+  auto [parent, theirs] = co_await making_parent;
   TokenBucket all(4'000'000, 0, sim.now()), own(1'000'000, 0, sim.now());
   ParentPoolOptions options;
   options.limit = &all;
-  auto making = make_peer(host, host.address(4005), {}, options);
-  auto peer = co_await making;
-  auto creating = store::make_task(*peer->store, facts_of(kTask, content.size(), kPiece));
-  auto task = co_await creating;
+  auto making = make_child(host, content.size(), options);
+  auto [peer, task] = co_await making;
   DataAddress from{parent->data, vortex::kOurAbilities};
 
   auto how = patient(host);
@@ -637,10 +633,8 @@ SWARM_TEST("rivals for one piece: the faster parent wins, the other is taken bac
   auto fast = co_await making_fast;
   auto stocking_fast = stock(*fast, kTask, content, kPiece);
   auto fast_task = co_await stocking_fast;
-  auto making = make_peer(host, host.address(4005));
-  auto peer = co_await making;
-  auto creating = store::make_task(*peer->store, facts_of(kTask, content.size(), kPiece));
-  auto task = co_await creating;
+  auto making = make_child(host, content.size());
+  auto [peer, task] = co_await making;
 
   std::vector<Result<store::PieceInfo>> first;
   Scope scope(sim.loop());
