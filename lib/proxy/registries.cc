@@ -103,6 +103,9 @@ const RegistryOptions* Registries::known_as(std::string_view name) const {
 
 Result<Registries::Target> Registries::find(std::string_view target, std::string_view header,
                                             std::string_view port_name) const {
+  // Else it could go on where the registry's name ends.
+  if (!target.starts_with('/'))
+    return error(ErrorCode::kInvalid, "the target of a request to a mirror begins with a slash");
   auto mark = target.find('?');
   auto path = target.substr(0, mark);
   auto query = take_ns(mark == std::string_view::npos ? std::string_view{} : target.substr(mark + 1));

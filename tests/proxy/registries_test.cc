@@ -90,3 +90,9 @@ TEST_CASE("targets of the registry API are known as paths and as URLs") {
        {"", "/", "/v2", "/v1/a", "http://reg.test", "http://v2/", "/x?u=http://y/v2/", "host:443", "v2/"})
     CHECK_MESSAGE(!proxy::is_registry_path(no), no);
 }
+
+TEST_CASE("a target without a slash does not become part of the registry's name") {
+  auto all = make();
+  for (const char* target : {"@evil.test/v2/", ".evil.test/v2/", ":81/v2/", "", "v2/"})
+    CHECK(found(all, target).starts_with("error: "));
+}
