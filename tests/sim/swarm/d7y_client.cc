@@ -55,7 +55,7 @@ class OwnClient final : public ClientModel {
       slot.gone = engine_.peer(number).status >= PeerStatus::kFailed;
       const auto name = std::to_string(number);
       slot.id = peer.set->add(name, name, time_point(engine_.now()));
-      peer.set->capacity(slot.id, engine_.uplink(number));
+      if (engine_.scenario().says_uplink) peer.set->capacity(slot.id, engine_.uplink(number));
       peer.parents.push_back(slot);
       engine_.follow(self, number);
     }

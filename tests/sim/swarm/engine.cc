@@ -115,7 +115,8 @@ void Engine::build() {
     links_.add_host(rate, rate);
     (peer.seed ? seed_up : all_up) += rate;
     slowest = std::min(slowest, rate);
-    tracker_->add_host(number, {peer.seed, peer.site, rate, rate}, now_);
+    const double said = scenario_.says_uplink ? rate : 0;
+    tracker_->add_host(number, {peer.seed, peer.site, said, said}, now_);
   }
   bound_ = std::max(
       {task_.bytes / seed_up, task_.bytes / slowest, scenario_.peers * task_.bytes / (seed_up + all_up)});

@@ -54,7 +54,7 @@ struct Options {
   std::string size = "10GiB", piece = "0", svg;
   double gbit = 1, seed_gbit = 0;
   std::string client = "d7y", policy = "d7ysched";
-  bool compare = false, cold = false, rust_seeds = false;
+  bool mute = false, compare = false, cold = false, rust_seeds = false;
   std::uint64_t first_seed = 1;
   std::uint32_t random_seeds = 1;
 };
@@ -91,6 +91,7 @@ void declare(CLI::App& app, Options& options) {
   app.add_option("--site-delay", s.site_delay, "seconds between sites, one way")->capture_default_str();
   app.add_option("--slow", s.slow_share, "share of peers with slow links")->check(share);
   app.add_option("--slow-factor", s.slow_factor, "how many times slower")->capture_default_str();
+  app.add_flag("--mute", options.mute, "hosts do not say how fast their uplink is");
   app.add_option("--crash", s.crash_share, "share of peers that crash on the way")->check(share);
   app.add_flag("--silent", s.silent_crash, "nobody is told of a crash");
   app.add_option("--lying", s.lying_share, "share of peers that send wrong bytes")->check(share);
@@ -119,6 +120,7 @@ std::vector<Case> cases_of(const Options& options) {
   scenario.rate = options.gbit * 1e9 / 8;
   scenario.seed_rate = options.seed_gbit * 1e9 / 8;
   scenario.warm = !options.cold;
+  scenario.says_uplink = !options.mute;
   scenario.deals = !options.rust_seeds;
   std::vector<Case> cases;
   if (options.compare) {

@@ -45,8 +45,9 @@ struct Scenario {
   Seconds site_delay = 0.02;  // between sites
   double slow_share = 0;      // of hosts that are `slow_factor` times slower
   double slow_factor = 10;
-  double lying_share = 0;  // of hosts whose pieces are wrong
-  double crash_share = 0;  // of hosts that vanish, evenly within [crash_from, crash_to] x bound
+  bool says_uplink = true;  // hosts announce how fast their uplink is
+  double lying_share = 0;   // of hosts whose pieces are wrong
+  double crash_share = 0;   // of hosts that vanish, evenly within [crash_from, crash_to] x bound
   double crash_from = 0.3, crash_to = 0.7;
   bool silent_crash = false;  // nobody is told; else connections break
   std::uint32_t degree = 10;  // of the regular graph
