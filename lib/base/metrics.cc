@@ -92,6 +92,12 @@ Histogram& Metrics::histogram(std::string_view name, std::string_view help, cons
   return *slot;
 }
 
+void Metrics::forget_counter(std::string_view name, const Labels& labels) {
+  std::lock_guard guard(mutex_);
+  const auto found = families_.find(name);
+  if (found != families_.end()) found->second.counters.erase(printed(labels));
+}
+
 std::string Metrics::expose() const {
   static constexpr const char* kKinds[] = {"counter", "gauge", "histogram"};
   std::lock_guard guard(mutex_);

@@ -73,6 +73,8 @@ class Metrics {
   // All histograms of one name share the bounds of the first.
   Histogram& histogram(std::string_view name, std::string_view help, const std::vector<double>& bounds,
                        const Labels& labels = {});
+  // For labels that come and go with what they name. Its reference ends here.
+  void forget_counter(std::string_view name, const Labels& labels);
 
   // Text exposition format 0.0.4, families sorted by name. Counters are printed under their
   // registered name, without a "_total" of our own.

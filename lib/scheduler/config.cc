@@ -51,7 +51,6 @@ constexpr std::string_view kWithoutEffect[] = {
     "job.globalWorkerNum",
     "job.schedulerWorkerNum",
     "job.redis",
-    "metrics.enableHost",
 };
 
 }  // namespace

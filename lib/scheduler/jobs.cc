@@ -88,7 +88,6 @@ Jobs::Jobs(world::World& world, const Brain& brain, const DynamicRules& rules, H
       hosts_(hosts),
       options_(std::move(options)),
       log_(log.in("jobs")),
-      metrics_(metrics),
       preheated_(metrics.counter("d7y_scheduler_preheated_total", "Downloads of preheats that ended well.")),
       not_preheated_(
           metrics.counter("d7y_scheduler_preheated_failure_total", "Downloads of preheats that failed.")),
@@ -249,7 +248,6 @@ Result<Jobs::Preheat> Jobs::plan(const Request& request, std::vector<std::string
 // Preheats.
 
 Task<Result<api::Empty>> Jobs::preheat_image(api::scheduler::PreheatImageRequest request) {
-  metrics_.counter("dragonfly_scheduler_preheat_image_total", "Calls.").add();
   CO_OK(api::validate(request));
   CO_OK(admit());
   source::ImageRequest image;
@@ -263,10 +261,7 @@ Task<Result<api::Empty>> Jobs::preheat_image(api::scheduler::PreheatImageRequest
   }
   auto resolving = resolve(std::move(image), Deadline::never());
   auto blobs = co_await resolving;
-  if (!blobs) {
-    metrics_.counter("dragonfly_scheduler_preheat_image_failure_total", "Calls that failed.").add();
-    co_return std::move(blobs).error().in("resolving the image");
-  }
+  if (!blobs) co_return std::move(blobs).error().in("resolving the image");
   CO_TRY(Preheat preheat, plan(request, std::move(blobs->urls)));
   for (const auto& header : blobs->headers) {
     (*preheat.download.mutable_request_header())[header.name] = header.value;
@@ -278,15 +273,11 @@ Task<Result<api::Empty>> Jobs::preheat_image(api::scheduler::PreheatImageRequest
 }
 
 Task<Result<api::Empty>> Jobs::preheat_file(api::scheduler::PreheatFileRequest request) {
-  metrics_.counter("dragonfly_scheduler_preheat_file_total", "Calls.").add();
   CO_OK(api::validate(request));
   CO_OK(admit());
   auto finding = urls_of(request);
   auto urls = co_await finding;
-  if (!urls) {
-    metrics_.counter("dragonfly_scheduler_preheat_file_failure_total", "Calls that failed.").add();
-    co_return std::move(urls).error();
-  }
+  if (!urls) co_return std::move(urls).error();
   CO_TRY(Preheat preheat, plan_file(request, std::move(*urls)));
   scope_.spawn(run(std::move(preheat)));
   co_return api::Empty();
@@ -529,7 +520,6 @@ Task<void> Jobs::ask_host(Found& found, const std::vector<std::string>& task_ids
 }
 
 Task<Result<api::scheduler::StatImageResponse>> Jobs::stat_image(api::scheduler::StatImageRequest request) {
-  metrics_.counter("dragonfly_scheduler_stat_image_total", "Calls.").add();
   CO_OK(api::validate(request));
   CO_OK(admit());
   if (listing_ >= options_.lists_at_once) {
@@ -548,10 +538,7 @@ Task<Result<api::scheduler::StatImageResponse>> Jobs::stat_image(api::scheduler:
   }
   auto resolving = resolve(std::move(image), deadline);
   auto blobs = co_await resolving;
-  if (!blobs) {
-    metrics_.counter("dragonfly_scheduler_stat_image_failure_total", "Calls that failed.").add();
-    co_return std::move(blobs).error().in("resolving the image");
-  }
+  if (!blobs) co_return std::move(blobs).error().in("resolving the image");
   std::vector<std::string> ids;
   api::scheduler::StatImageResponse response;
   for (const auto& url : blobs->urls) {
@@ -580,7 +567,6 @@ Task<Result<api::scheduler::StatImageResponse>> Jobs::stat_image(api::scheduler:
 }
 
 Task<Result<api::scheduler::StatFileResponse>> Jobs::stat_file(api::scheduler::StatFileRequest request) {
-  metrics_.counter("dragonfly_scheduler_stat_file_total", "Calls.").add();
   CO_OK(api::validate(request));
   CO_OK(admit());
   if (listing_ >= options_.lists_at_once) {

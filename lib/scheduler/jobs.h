@@ -133,7 +133,6 @@ class Jobs {
   HostCalls& hosts_;
   JobOptions options_;
   Log log_;
-  Metrics& metrics_;
   Counter &preheated_, &not_preheated_;
   TokenBucket rate_;
   http::Client registry_;

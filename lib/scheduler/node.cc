@@ -8,6 +8,7 @@
 #include "net/grpc/server.h"
 #include "net/http/server.h"
 #include "scheduler/call_limits.h"
+#include "scheduler/call_metrics.h"
 #include "scheduler/connections.h"
 #include "scheduler/job_queue.h"
 #include "scheduler/journal_ledger.h"
@@ -270,6 +271,7 @@ Result<std::unique_ptr<SchedulerNode>> SchedulerNode::open(world::World& world, 
   options.dynamic = config.dynamic;
   options.jobs.own_ip = advertised_ip(world, config);
   options.seed_timeout = config.seed_task_download_timeout;
+  options.each_host_metrics = config.metrics_enable_host;
   if (config.seed_tls.complete()) {
     auto context = net::mutual_tls_client(world.files(), config.seed_tls);
     if (!context) return std::move(context).error().in("seedPeer.tls");
@@ -291,6 +293,10 @@ Result<std::unique_ptr<SchedulerNode>> SchedulerNode::open(world::World& world, 
   server_options.admit = [raw](const grpc::ServerCall& call) {
     return raw->calls->admit(call.path(), call.remote(), raw->world.now());
   };
+  server_options.counters = [&metrics](std::string_view path, grpc::MethodKind kind) {
+    return count_call(metrics, path, kind);
+  };
+  show_version(metrics, D7Y_VERSION);
   parts->server = std::make_unique<grpc::Server>(world, std::move(server_options), log.in("grpc"));
   parts->service->attach(*parts->server);
   parts->health.attach(*parts->server);

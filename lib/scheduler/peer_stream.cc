@@ -31,9 +31,18 @@ PeerStream::~PeerStream() {
   service_.pump();
 }
 
-void PeerStream::note(std::string_view event, bool ok) {
+void PeerStream::note(std::string_view event) {
   const auto* peer = service_.brain_.peer(peer_);
-  if (peer != nullptr) service_.metrics_.peer_event(event, *peer, *service_.brain_.host(peer->host), ok);
+  if (peer != nullptr) service_.metrics_.peer_event(event, *peer, *service_.brain_.host(peer->host));
+}
+
+void PeerStream::note_piece(const HostRecord& host, std::string_view parent_id, std::uint64_t bytes) {
+  service_.metrics_.piece(parent_id.empty(), bytes, host);
+  auto& by_host = service_.metrics_.host_traffic;
+  if (!by_host) return;
+  by_host->add(host, false, bytes);
+  const auto* parent = service_.brain_.peer(service_.brain_.find_peer(parent_id));
+  if (parent != nullptr) by_host->add(*service_.brain_.host(parent->host), true, bytes);
 }
 
 Result<void> PeerStream::take(const Request& request) {
@@ -67,24 +76,26 @@ Result<void> PeerStream::take(const Request& request) {
       break;
     case Request::kDownloadPieceFinishedRequest: {
       const auto& piece = request.download_piece_finished_request().piece();
-      service_.metrics_.piece(false, piece.length(), host);
+      note_piece(host, piece.parent_id(), piece.length());
       brain.piece_finished(peer_, piece.parent_id(), piece_report(piece), now);
       break;
     }
     case Request::kDownloadPieceBackToSourceFinishedRequest: {
       const auto& piece = request.download_piece_back_to_source_finished_request().piece();
-      service_.metrics_.piece(true, piece.length(), host);
+      note_piece(host, "", piece.length());
       brain.back_to_source_piece_finished(peer_, source_piece_report(piece), now);
       break;
     }
     case Request::kDownloadPieceFailedRequest: {
       const auto& failed = request.download_piece_failed_request();
       service_.log_.debug("peer {} got no piece from {}", peer_id_, failed.parent_id());
+      service_.metrics_.piece_failed(false, host);
       brain.piece_failed(peer_, failed.parent_id(), failed.temporary(), now);
       break;
     }
     case Request::kDownloadPieceBackToSourceFailedRequest: {
       const auto& failed = request.download_piece_back_to_source_failed_request();
+      service_.metrics_.piece_failed(true, host);
       const int status = failed.has_backend() ? failed.backend().status_code() : 0;
       origin_refused_ = status >= 400 && status < 500 && status != 408 && status != 429;
       break;
@@ -101,11 +112,13 @@ Result<void> PeerStream::take(const Request& request) {
       break;
     }
     case Request::kDownloadPeerFailedRequest:
-      note("download_peer_finished", false);
+      note("download_peer_finished");
+      note("download_peer_finished_failure");
       brain.failed(peer_, now);
       break;
     case Request::kDownloadPeerBackToSourceFailedRequest:
-      note("download_peer_back_to_source_finished", false);
+      note("download_peer_finished");
+      note("download_peer_back_to_source_finished_failure");
       service_.log_.info("peer {} could not read task {} from its source", peer_id_, task_id_);
       brain.back_to_source_failed(peer_, origin_refused_, now);
       break;
@@ -130,13 +143,11 @@ Result<void> PeerStream::take_register(const Request& request) {
   const auto blocked = service_.rules_.blocked(
       Use::kDownload, seed, {download.url(), download.application(), download.tag(), priority});
   if (blocked) {
-    service_.metrics_.call("announce_peer", false);
     return error(ErrorCode::kPermission, "the download is refused: its {} is on the block list", *blocked);
   }
   RegistrationParts parts;
   fill_registration(request, priority, takes_offers_, parts);
   auto registered = service_.brain_.register_peer(parts.registration, now);
-  service_.metrics_.call("announce_peer", registered.ok());
   if (!registered) return std::move(registered).error();
   peer_ = *registered;
   host_id_ = request.host_id();
@@ -155,7 +166,9 @@ Task<void> PeerStream::recall(std::string task_id) { return service_.recall(std:
 
 void PeerStream::send(Response response) {
   outbox_.push_back(std::move(response));
-  service_.metrics_.schedule_duration(service_.world_.now() - asked_at_);
+  answered_ = true;
+  if (asked_at_) service_.metrics_.schedule_duration(service_.world_.now() - *asked_at_);
+  asked_at_.reset();
   changed_.notify_all();
 }
 
@@ -163,6 +176,7 @@ void PeerStream::end(std::optional<Error> error) {
   if (over_) return;
   over_ = true;
   error_ = std::move(error);
+  if (error_ && !answered_) note("register_peer_failure");
   changed_.notify_all();
 }
 

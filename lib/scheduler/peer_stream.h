@@ -36,11 +36,12 @@ class PeerStream {
   Result<void> outcome();
 
   PeerHandle peer() const { return peer_; }
-  TimePoint asked_at() const { return asked_at_; }
 
  private:
   Result<void> take_register(const Request& request);
-  void note(std::string_view event, bool ok = true);
+  void note(std::string_view event);
+  // `parent_id`: empty: from the source.
+  void note_piece(const HostRecord& host, std::string_view parent_id, std::uint64_t bytes);
 
   Service& service_;
   bool takes_offers_;
@@ -49,8 +50,9 @@ class PeerStream {
   std::deque<Response> outbox_;
   bool over_ = false;
   std::optional<Error> error_;
-  bool origin_refused_ = false;  // the last failed piece says that the origin answered 4xx
-  TimePoint asked_at_{};         // the last request for parents
+  bool origin_refused_ = false;        // the last failed piece says that the origin answered 4xx
+  std::optional<TimePoint> asked_at_;  // a request for parents that has no answer yet
+  bool answered_ = false;
   Signal changed_;
 };
 

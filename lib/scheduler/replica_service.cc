@@ -338,12 +338,6 @@ typename Kind::PeerMessage ReplicaService::peer_message(const ReplicaTask& task,
   return message;
 }
 
-void ReplicaService::count(std::string_view name, bool ok) {
-  metrics_.counter(fmt::format("dragonfly_scheduler_{}_total", name), "Calls.").add();
-  if (!ok)
-    metrics_.counter(fmt::format("dragonfly_scheduler_{}_failure_total", name), "Calls that failed.").add();
-}
-
 // Calls.
 
 template <class Kind>
@@ -363,7 +357,6 @@ Task<Result<api::Empty>> ReplicaService::upload_started(typename Kind::UploadSta
     started = replicas_.upload_started(std::move(facts), request.host_id(), request.peer_id(), 8,
                                        world_.wall_now());
   }
-  count(fmt::format("upload_{}_task_started", Kind::kName), started.ok());
   CO_OK(std::move(started));
   pump();
   co_return api::Empty();
@@ -377,7 +370,6 @@ Task<Result<typename Kind::TaskMessage>> ReplicaService::upload_finished(
   auto preparing = prepare(key);
   co_await preparing;
   auto finished = replicas_.upload_finished(key, request.host_id(), request.peer_id(), world_.wall_now());
-  count(fmt::format("upload_{}_task_finished", Kind::kName), finished.ok());
   CO_OK(std::move(finished));
   auto message = task_message<Kind>(*replicas_.task(key));
   pump();
@@ -399,7 +391,6 @@ Task<Result<api::Empty>> ReplicaService::upload_failed(typename Kind::UploadFail
   auto preparing = prepare(key);
   co_await preparing;
   auto failed = replicas_.upload_failed(key, request.host_id(), request.peer_id(), world_.wall_now());
-  count(fmt::format("upload_{}_task_failed", Kind::kName), failed.ok());
   CO_OK(std::move(failed));
   pump();
   co_return api::Empty();
@@ -412,7 +403,6 @@ Task<Result<typename Kind::TaskMessage>> ReplicaService::stat_task(typename Kind
   auto preparing = prepare(key);
   co_await preparing;
   const auto* task = replicas_.task(key);
-  count(fmt::format("stat_{}_task", Kind::kName), task != nullptr);
   if (task == nullptr || task->expires() <= world_.wall_now()) {
     co_return error(ErrorCode::kNotFound, "task {} is not known here", request.task_id());
   }
@@ -427,7 +417,6 @@ Task<Result<typename Kind::PeerMessage>> ReplicaService::stat_peer(typename Kind
   co_await preparing;
   const auto* task = replicas_.task(key);
   const bool known = task != nullptr && task->peers.contains(request.peer_id());
-  count(fmt::format("stat_{}_peer", Kind::kName), known);
   if (!known) co_return error(ErrorCode::kNotFound, "peer {} is not known here", request.peer_id());
   co_return peer_message<Kind>(*task, request.peer_id(), task->peers.at(request.peer_id()));
 }
@@ -439,7 +428,6 @@ Task<Result<api::Empty>> ReplicaService::delete_task(typename Kind::DeleteTask r
   auto preparing = prepare(key);
   co_await preparing;
   const bool known = replicas_.delete_task(key, world_.wall_now());
-  count(fmt::format("delete_{}_task", Kind::kName), known);
   if (!known) co_return error(ErrorCode::kNotFound, "task {} is not known here", request.task_id());
   pump();
   co_return api::Empty();
@@ -452,7 +440,6 @@ Task<Result<api::Empty>> ReplicaService::delete_peer(typename Kind::DeletePeer r
   auto preparing = prepare(key);
   co_await preparing;
   replicas_.delete_peer(key, request.peer_id(), world_.wall_now());
-  count(fmt::format("delete_{}_peer", Kind::kName), true);
   pump();
   co_return api::Empty();
 }
@@ -464,6 +451,11 @@ struct ReplicaStream {
   ReplicaService& service;
   ReplicaKey key{};
   std::string host_id{}, peer_id{};
+  bool seed = false;  // its host
+
+  void note(ReplicaMetrics::Event event, bool ok = true) const {
+    service.metrics_.add(key.kind, event, seed, ok);
+  }
   ~ReplicaStream() {
     if (peer_id.empty()) return;
     service.replicas_.lost(key, peer_id, service.world_.wall_now());
@@ -494,6 +486,7 @@ Task<Result<void>> ReplicaService::announce(grpc::ServerCall& call, grpc::Reader
   call.send_headers();
   ReplicaStream stream{*this};
   using Says = typename Kind::Says;
+  using Event = ReplicaMetrics::Event;
   for (;;) {
     auto reading = in.read();
     CO_TRY(auto message, co_await reading);
@@ -510,24 +503,24 @@ Task<Result<void>> ReplicaService::announce(grpc::ServerCall& call, grpc::Reader
       co_await preparing;
       const auto* known = replicas_.task(registration.key);
       const auto* host = brain_.host(brain_.find_host(registration.host_id));
+      stream.key = registration.key;
+      stream.seed = host != nullptr && host->facts.seed;
       const auto blocked =
           known == nullptr
               ? std::nullopt
-              : rules_.blocked(Kind::kDownload, host != nullptr && host->facts.seed,
+              : rules_.blocked(Kind::kDownload, stream.seed,
                                {known->facts.url, known->facts.application, known->facts.tag, 0});
       if (blocked) {
-        count(fmt::format("announce_{}_peer", Kind::kName), false);
         co_return error(ErrorCode::kPermission, "the download is refused: its {} is on the block list",
                         *blocked);
       }
       auto registered = replicas_.register_peer(registration, world_.wall_now());
-      count(fmt::format("announce_{}_peer", Kind::kName), registered.ok());
+      if (host != nullptr) stream.note(Event::kRegistered, registered.ok());
       if (!registered) {
         // A peer that nobody can serve is not one that was lost.
         pump();
         co_return std::move(registered).error();
       }
-      stream.key = registration.key;
       stream.host_id = registration.host_id;
       stream.peer_id = registration.peer_id;
       CO_TRY(typename Kind::Answer response, answer<Kind>(stream.key, *registered));
@@ -545,7 +538,10 @@ Task<Result<void>> ReplicaService::announce(grpc::ServerCall& call, grpc::Reader
       case Says::kRegister:
         co_return error(ErrorCode::kPrecondition, "peer {} is registered already on this stream",
                         stream.peer_id);
-      case Says::kStarted: replicas_.started(stream.key, stream.peer_id, now); break;
+      case Says::kStarted:
+        stream.note(Event::kStarted);
+        replicas_.started(stream.key, stream.peer_id, now);
+        break;
       case Says::kReschedule: {
         Kind::block_given(*message, [&](const std::string& parent) {
           replicas_.piece_failed(stream.key, stream.peer_id, parent);
@@ -556,18 +552,24 @@ Task<Result<void>> ReplicaService::announce(grpc::ServerCall& call, grpc::Reader
         CO_OK(co_await writing);
         break;
       }
-      case Says::kPieceFinished: replicas_.piece_finished(stream.key, stream.peer_id); break;
+      case Says::kPieceFinished:
+        stream.note(Event::kPiece);
+        replicas_.piece_finished(stream.key, stream.peer_id);
+        break;
       case Says::kPieceFailed:
+        stream.note(Event::kPiece, false);
         replicas_.piece_failed(stream.key, stream.peer_id,
                                message->download_piece_failed_request().parent_id());
         break;
       case Says::kFinished:
         // Before "started" too, as clients do with empty tasks.
+        stream.note(Event::kFinished);
         replicas_.finished(stream.key, stream.peer_id, now);
         pump();
         stream.peer_id.clear();
         co_return Result<void>{};
       case Says::kFailed:
+        stream.note(Event::kFinished, false);
         replicas_.failed(stream.key, stream.peer_id, now);
         pump();
         stream.peer_id.clear();

@@ -22,6 +22,7 @@
 #include "scheduler/dynamic.h"
 #include "scheduler/host_calls.h"
 #include "scheduler/ledger.h"
+#include "scheduler/replica_metrics.h"
 #include "scheduler/replicas.h"
 #include "world/world.h"
 
@@ -80,7 +81,6 @@ class ReplicaService {
   Task<void> make_any(MakeReplica action);
   Task<void> drop(DropReplica action);
   void write(const ReplicaChanged& changed);
-  void count(std::string_view name, bool ok);
 
   friend struct ReplicaStream;
   world::World& world_;
@@ -89,7 +89,7 @@ class ReplicaService {
   HostCalls& hosts_;
   StreamLimit& streams_;
   Log log_;
-  Metrics& metrics_;
+  ReplicaMetrics metrics_;
   Gauge& tasks_;
   Counter &made_, &not_made_;
   Replicas replicas_;

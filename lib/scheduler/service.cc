@@ -43,7 +43,7 @@ Service::Service(world::World& world, ServiceOptions options, Log log, Metrics& 
     : world_(world),
       options_(std::move(options)),
       log_(log.in("scheduler")),
-      metrics_(metrics),
+      metrics_(metrics, options_.each_host_metrics),
       brain_(options_.brain, world.random()),
       hosts_(world, options_.seed_connect, log_),
       jobs_(world, brain_, rules_, hosts_, options_.jobs, log_, metrics),
@@ -182,6 +182,7 @@ void Service::pump() {
       if (copies_) copies_->note(*copy);
     } else if (const auto* gone = std::get_if<HostGone>(&action)) {
       if (copies_) copies_->note(*gone);
+      if (metrics_.host_traffic) metrics_.host_traffic->forget(gone->host_id);
       replica_service_.host_left(gone->host_id);
     } else if (const auto* seed = std::get_if<TriggerSeed>(&action)) {
       const auto* task = brain_.task(seed->task);
@@ -196,7 +197,13 @@ void Service::pump() {
 }
 
 Result<api::Empty> Service::announce_host(api::scheduler::AnnounceHostRequest&& request) {
-  metrics_.call("announce_host", true);
+  auto announced = take_announcement(request);
+  metrics_.announcements.add(request.host(), announced.ok());
+  if (!announced) return std::move(announced).error();
+  return api::Empty();
+}
+
+Result<void> Service::take_announcement(api::scheduler::AnnounceHostRequest& request) {
   request.mutable_host()->set_scheduler_cluster_id(options_.scheduler_cluster_id);
   auto facts = host_facts(request);
   if (facts.id.size() > kLongestId || facts.announcement.size() > kBiggestHost) {
@@ -210,12 +217,11 @@ Result<api::Empty> Service::announce_host(api::scheduler::AnnounceHostRequest&& 
   if (copies_ && (known == nullptr || !same_host(known->facts, facts))) copies_->note_host(facts);
   brain_.announce_host(std::move(facts), world_.now());
   pump();
-  return api::Empty();
+  return {};
 }
 
 Result<api::Empty> Service::delete_host(const api::scheduler::DeleteHostRequest& request) {
   const bool known = brain_.delete_host(request.host_id(), world_.now());
-  metrics_.call("leave_host", known);
   if (!known) return error(ErrorCode::kNotFound, "host {} is not known here", request.host_id());
   log_.info("host {} leaves", request.host_id());
   pump();
@@ -224,7 +230,6 @@ Result<api::Empty> Service::delete_host(const api::scheduler::DeleteHostRequest&
 
 Result<api::scheduler::ListHostsResponse> Service::list_hosts(
     const api::scheduler::ListHostsRequest& request) {
-  metrics_.call("list_hosts", true);
   api::scheduler::ListHostsResponse response;
   const auto& hosts = brain_.hosts();
   for (std::uint32_t at = 0; at < hosts.end(); ++at) {
@@ -238,21 +243,18 @@ Result<api::scheduler::ListHostsResponse> Service::list_hosts(
 
 Result<api::common::Peer> Service::stat_peer(const api::scheduler::StatPeerRequest& request) {
   const auto* peer = brain_.peer(brain_.find_peer(request.peer_id()));
-  metrics_.call("stat_peer", peer != nullptr);
   if (peer == nullptr) return error(ErrorCode::kNotFound, "peer {} is not known here", request.peer_id());
   return peer_message(brain_, *peer, clocks());
 }
 
 Result<api::Empty> Service::delete_peer(const api::scheduler::DeletePeerRequest& request) {
   brain_.delete_peer(request.peer_id(), world_.now());
-  metrics_.call("leave_peer", true);
   pump();
   return api::Empty();
 }
 
 Result<api::common::Task> Service::stat_task(const api::scheduler::StatTaskRequest& request) {
   const auto* task = brain_.task(brain_.find_task(request.task_id()));
-  metrics_.call("stat_task", task != nullptr);
   if (task == nullptr) return error(ErrorCode::kNotFound, "task {} is not known here", request.task_id());
   auto message = task_message(*task, clocks());
   add_source_pieces(*task, clocks(), message);
@@ -261,7 +263,6 @@ Result<api::common::Task> Service::stat_task(const api::scheduler::StatTaskReque
 
 Result<api::Empty> Service::delete_task(const api::scheduler::DeleteTaskRequest& request) {
   const bool known = brain_.delete_task(request.host_id(), request.task_id(), world_.now());
-  metrics_.call("leave_task", known);
   if (!known) return error(ErrorCode::kNotFound, "host {} is not known here", request.host_id());
   pump();
   return api::Empty();

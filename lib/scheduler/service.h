@@ -47,6 +47,7 @@ struct ServiceOptions {
   JobOptions jobs;
   std::uint32_t streams_per_address = 20'000;
   std::uint32_t most_hosts = 200'000;
+  bool each_host_metrics = false;  // count the traffic of each host by itself
 };
 
 class PeerStream;
@@ -92,6 +93,7 @@ class Service {
                                    grpc::Writer<AnnounceResponse>& out);
   // service.cc
   Result<api::Empty> announce_host(api::scheduler::AnnounceHostRequest&& request);
+  Result<void> take_announcement(api::scheduler::AnnounceHostRequest& request);
   Result<api::Empty> delete_host(const api::scheduler::DeleteHostRequest& request);
   Result<api::scheduler::ListHostsResponse> list_hosts(const api::scheduler::ListHostsRequest& request);
   Result<api::common::Peer> stat_peer(const api::scheduler::StatPeerRequest& request);

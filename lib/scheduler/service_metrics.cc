@@ -11,12 +11,11 @@ const std::vector<double> kMilliseconds = {1,   2,    5,    10,   20,    50,    
                                            500, 1000, 2000, 5000, 10000, 30000, 60000, 300000};
 
 double milliseconds(Duration duration) { return std::chrono::duration<double, std::milli>(duration).count(); }
-const char* host_type(const HostRecord& host) { return host.facts.seed ? "super" : "normal"; }
 
 }  // namespace
 
 int task_size_level(std::int64_t length) {
-  if (length < 0) return 0;
+  if (length <= 0) return 0;
   static constexpr std::int64_t kMiB = 1 << 20, kGiB = 1 << 30;
   static constexpr std::int64_t kBounds[] = {kMiB,       4 * kMiB,   8 * kMiB,   16 * kMiB,  32 * kMiB,
                                              64 * kMiB,  128 * kMiB, 256 * kMiB, 512 * kMiB, kGiB,
@@ -30,8 +29,9 @@ int task_size_level(std::int64_t length) {
   return level;
 }
 
-ServiceMetrics::ServiceMetrics(Metrics& metrics)
-    : streams(metrics.gauge("dragonfly_scheduler_concurrent_schedule_total", "Open AnnouncePeer streams.")),
+ServiceMetrics::ServiceMetrics(Metrics& metrics, bool each_host)
+    : announcements(metrics),
+      streams(metrics.gauge("dragonfly_scheduler_concurrent_schedule_total", "Open AnnouncePeer streams.")),
       seed_triggers(
           metrics.counter("d7y_scheduler_seed_triggers_total", "Downloads that seeds were asked for.")),
       seed_failures(metrics.counter("d7y_scheduler_seed_failures_total", "Those that did not end well.")),
@@ -43,48 +43,49 @@ ServiceMetrics::ServiceMetrics(Metrics& metrics)
       peers_(metrics.gauge("d7y_scheduler_peers", "Peers known.")),
       waiting_(metrics.gauge("d7y_scheduler_waiting_peers", "Peers that wait for parents.")),
       schedule_(metrics.histogram("dragonfly_scheduler_schedule_duration_milliseconds",
-                                  "From a peer's request for parents to the answer.", kMilliseconds)) {}
-
-void ServiceMetrics::call(std::string_view name, bool ok) {
-  auto& counters = calls_[name];
-  if (counters.calls == nullptr)
-    counters.calls = &metrics_.counter(fmt::format("dragonfly_scheduler_{}_total", name), "Calls.");
-  counters.calls->add();
-  if (ok) return;
-  if (counters.failures == nullptr) {
-    counters.failures =
-        &metrics_.counter(fmt::format("dragonfly_scheduler_{}_failure_total", name), "Calls that failed.");
-  }
-  counters.failures->add();
+                                  "From a peer's request for parents to the answer.", kMilliseconds)) {
+  if (each_host) host_traffic.emplace(metrics);
 }
 
-void ServiceMetrics::peer_event(std::string_view name, const PeerRecord& peer, const HostRecord& host,
-                                bool ok) {
+void ServiceMetrics::peer_event(std::string_view name, const PeerRecord& peer, const HostRecord& host) {
   const auto priority = std::min<std::size_t>(peer.priority, kPriorities - 1);
-  auto*& counter = events_[name][priority * 4 + (host.facts.seed ? 2 : 0) + (ok ? 1 : 0)];
+  auto*& counter = events_[name][priority * 2 + (host.facts.seed ? 1 : 0)];
   if (counter == nullptr) {
-    const Labels labels = {
-        {"priority", std::to_string(priority)}, {"task_type", "standard"}, {"host_type", host_type(host)}};
-    counter = &metrics_.counter(fmt::format("dragonfly_scheduler_{}{}_total", name, ok ? "" : "_failure"),
-                                "Events of peers.", labels);
+    const Labels labels = {{"priority", fmt::format("LEVEL{}", priority)},
+                           {"task_type", "STANDARD"},
+                           {"host_type", host_type(host.facts.seed)}};
+    counter =
+        &metrics_.counter(fmt::format("dragonfly_scheduler_{}_total", name), "Events of peers.", labels);
   }
   counter->add();
 }
 
-void ServiceMetrics::piece(bool from_source, std::uint64_t bytes, const HostRecord& host) {
+ServiceMetrics::PieceCounters& ServiceMetrics::pieces_of(bool from_source, const HostRecord& host) {
   auto& counters = pieces_[(from_source ? 2 : 0) + (host.facts.seed ? 1 : 0)];
-  if (counters.pieces == nullptr) {
-    const std::string traffic = from_source ? "BACK_TO_SOURCE" : "REMOTE_PEER";
-    const auto labels = [&](const char* name) {
-      return Labels{{name, traffic}, {"task_type", "standard"}, {"host_type", host_type(host)}};
-    };
-    counters.pieces = &metrics_.counter("dragonfly_scheduler_download_piece_finished_total",
-                                        "Pieces that peers reported.", labels("traffic_type"));
-    counters.bytes =
-        &metrics_.counter("dragonfly_scheduler_traffic", "Bytes that peers reported.", labels("type"));
-  }
+  if (counters.pieces != nullptr) return counters;
+  const std::string traffic = from_source ? "BACK_TO_SOURCE" : "REMOTE_PEER";
+  const auto labels = [&](const char* name) {
+    return Labels{{name, traffic}, {"task_type", "STANDARD"}, {"host_type", host_type(host.facts.seed)}};
+  };
+  counters.pieces = &metrics_.counter("dragonfly_scheduler_download_piece_finished_total",
+                                      "Pieces that peers reported, failed ones too.", labels("traffic_type"));
+  counters.failures = &metrics_.counter("dragonfly_scheduler_download_piece_finished_failure_total",
+                                        "Pieces that peers reported as failed.", labels("traffic_type"));
+  counters.bytes =
+      &metrics_.counter("dragonfly_scheduler_traffic", "Bytes that peers reported.", labels("type"));
+  return counters;
+}
+
+void ServiceMetrics::piece(bool from_source, std::uint64_t bytes, const HostRecord& host) {
+  auto& counters = pieces_of(from_source, host);
   counters.pieces->add();
   counters.bytes->add(bytes);
+}
+
+void ServiceMetrics::piece_failed(bool from_source, const HostRecord& host) {
+  auto& counters = pieces_of(from_source, host);
+  counters.pieces->add();
+  counters.failures->add();
 }
 
 void ServiceMetrics::peer_duration(const TaskRecord& task, Duration duration) {
@@ -105,6 +106,24 @@ void ServiceMetrics::show(const Brain& brain) {
   tasks_.set(static_cast<std::int64_t>(brain.tasks().size()));
   peers_.set(static_cast<std::int64_t>(brain.peers().size()));
   waiting_.set(static_cast<std::int64_t>(brain.waiting()));
+}
+
+void show_version(Metrics& metrics, std::string_view version) {
+  const auto major = version.substr(0, version.find('.'));
+  const auto minor = version.substr(major.size() + 1, version.find('.', major.size() + 1) - major.size() - 1);
+  const std::string unknown = "unknown";  // what Dragonfly says where it knows nothing
+  metrics
+      .gauge("dragonfly_scheduler_version", "Version of this scheduler.",
+             {{"major", std::string(major)},
+              {"minor", std::string(minor)},
+              {"git_version", fmt::format("v{}", version)},
+              {"git_commit", unknown},
+              {"platform", "linux/" D7Y_ARCHITECTURE},
+              {"build_time", unknown},
+              {"go_version", unknown},
+              {"go_tags", unknown},
+              {"go_gcflags", unknown}})
+      .set(1);
 }
 
 }  // namespace d7y::scheduler

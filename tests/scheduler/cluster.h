@@ -116,7 +116,7 @@ class Daemon {
         host_id_(machine.addresses().front().ip() + "-" + machine.name() + (seed ? "-seed" : "")),
         channel_(machine, std::move(scheduler), options(ours)) {}
 
-  sim::Host& machine() { return machine_; }
+  sim::Host& machine() const { return machine_; }
   const std::string& host_id() const { return host_id_; }
   grpc::Channel& channel() { return channel_; }
 

@@ -153,7 +153,7 @@ seedPeerClusterConfig:
 
 TEST_CASE("task size levels are Dragonfly's") {
   CHECK(task_size_level(-1) == 0);
-  CHECK(task_size_level(0) == 1);
+  CHECK(task_size_level(0) == 0);
   CHECK(task_size_level((1 << 20) - 1) == 1);
   CHECK(task_size_level(1 << 20) == 2);
   CHECK(task_size_level(100 << 20) == 7);

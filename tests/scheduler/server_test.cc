@@ -500,34 +500,3 @@ SCHEDULER_TEST("limits and priorities follow their file, and a broken file chang
   co_await sleep_for(config.dynconfig_refresh + 1s);
   CHECK(node->service().brain().options().candidate_parents == 3);
 }
-
-TEST_CASE("metrics tell what happened") {
-  sim::Simulation sim(7);
-  struct Run {
-    static Task<void> go(sim::Simulation& sim) {
-      TestCluster cluster(sim);
-      auto making = cluster.daemon("a");
-      auto a = co_await making;
-      MUST(auto stream, a->open(kTask));
-      MUST(auto told, stream->read());
-      DONE(stream->source_started());
-      DONE(stream->piece(0, ""));
-      DONE(stream->source_finished());
-      MUST(auto end, stream->read());
-      const auto text = cluster.metrics().expose();
-      const auto shows = [&](const char* line) {
-        CHECK_MESSAGE(text.find(line) != std::string::npos, line, "\n", text);
-      };
-      shows("dragonfly_scheduler_announce_host_total 1");
-      shows(
-          "dragonfly_scheduler_register_peer_total{priority=\"0\",task_type=\"standard\",host_type="
-          "\"normal\"} 1");
-      shows(
-          "dragonfly_scheduler_traffic{type=\"BACK_TO_SOURCE\",task_type=\"standard\",host_type=\"normal\"} "
-          "4194304");
-      shows("dragonfly_scheduler_download_peer_finished_total");
-      shows("dragonfly_scheduler_download_peer_duration_milliseconds_count{task_size_level=\"7\"} 1");
-    }
-  };
-  CHECK(sim.run(Run::go(sim), 1h));
-}

@@ -30,6 +30,7 @@
 #include <vector>
 
 #include "base/log.h"
+#include "net/grpc/method_counters.h"
 #include "net/grpc/server_call.h"
 #include "world/world.h"
 
@@ -67,6 +68,8 @@ struct ServerOptions {
   // Decides before the handler whether a call may run (rate limits, overload); an error refuses it. Not
   // asked for health checks, which must be answered under load too.
   std::function<Result<void>(const ServerCall&)> admit;
+  // Asked once for each method; what it gives is counted from then on. Calls that `admit` refuses are none.
+  std::function<MethodCounters(std::string_view path, MethodKind kind)> counters;
 };
 
 // How one listener treats new connections.
@@ -76,8 +79,6 @@ struct ListenerOptions {
   // client wants one. A null stream: somebody else took the connection. None: the stream itself.
   std::function<Task<Result<std::unique_ptr<world::Stream>>>(std::unique_ptr<world::Stream>, Deadline)> wrap;
 };
-
-enum class MethodKind : std::uint8_t { kUnary, kServerStream, kClientStream, kBidi };
 
 struct MethodOptions {
   // Not subject to ServerOptions::admit.

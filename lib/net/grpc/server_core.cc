@@ -43,6 +43,7 @@ ServerCore::ServerCore(world::World& world, ServerOptions options, Log log)
 ServerCore::~ServerCore() = default;
 
 void ServerCore::add(std::unique_ptr<Method> method) {
+  if (options.counters) method->counters = options.counters(method->path, method->kind);
   methods_.erase(method->path);
   methods_.emplace(method->path, method.get());
   all_methods_.push_back(std::move(method));

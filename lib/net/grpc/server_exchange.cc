@@ -124,6 +124,7 @@ Result<void> ServerExchange::accept() {
   }
   if (core.options.admit && !asked_->options.always_admit) TRY_OK(core.options.admit(call_));
   method_ = asked_;
+  if (method_->counters) method_->counters->begin();
   bool streams = method_->kind == MethodKind::kServerStream || method_->kind == MethodKind::kBidi;
   if (timeout_ && !streams) alarm_.set(loop(), deadline().when());
   return {};
@@ -149,7 +150,7 @@ Task<void> ServerExchange::run() {
 }
 
 void ServerExchange::answer() {
-  auto request = inbox_.take(*this);
+  auto request = take();
   if (!request) {
     return finish(
         status_error(Code::kUnimplemented, fmt::format("{} takes one request message; none came", path())));
@@ -199,7 +200,7 @@ void ServerExchange::on_progress() {
 }
 
 void ServerExchange::on_close(http2::H2Error, bool) {
-  done_ = true;
+  if (!std::exchange(done_, true)) note_end(Code::kCancelled);
   alarm_.cancel();
   turn_.unqueue();
   connection_.sweep_later(*this);
@@ -212,6 +213,12 @@ Task<Result<std::optional<std::string>>> ServerExchange::read() {
     if (!more) co_return std::optional<std::string>();
   }
   co_return take();
+}
+
+std::optional<std::string> ServerExchange::take() {
+  auto message = inbox_.take(*this);
+  if (message && method_->counters) method_->counters->received->add();
+  return message;
 }
 
 Task<Result<bool>> ServerExchange::wait() {
@@ -232,6 +239,7 @@ Task<Result<void>> ServerExchange::write(std::string message) {
 
 void ServerExchange::queue(std::string message) {
   send_headers();
+  if (method_->counters) method_->counters->sent->add();
   bool compressed = compress_ && !message.empty();
   if (compressed) message = gzip_compress(message);
   auto prefix = message_prefix(message.size(), compressed);
@@ -268,6 +276,7 @@ void ServerExchange::refuse_http(std::string_view status) {
 
 void ServerExchange::finish(Result<void> result) {
   if (std::exchange(done_, true)) return;
+  note_end(result.ok() ? Code::kOk : code_of(result.error()));
   alarm_.cancel();
   turn_.unqueue();
   inbox_.clear(*this);
@@ -300,6 +309,10 @@ void ServerExchange::finish(Result<void> result) {
     headers_sent_ = true;
     session()->respond(*this, fields, false);
   }
+}
+
+void ServerExchange::note_end(Code code) const {
+  if (method_ != nullptr && method_->counters) method_->counters->end(code);
 }
 
 void ServerExchange::fail(Error error) {

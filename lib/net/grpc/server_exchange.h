@@ -23,6 +23,7 @@ struct Method {
   Server::PromptHandler prompt_handler;  // may be none
   Server::UnaryHandler unary_handler;
   MethodOptions options;
+  std::optional<MethodCounters> counters{};
 };
 
 // Made when the client opens the stream; destroyed by its connection once the stream is closed and the
@@ -46,7 +47,7 @@ class ServerExchange final : public http2::Stream {
   void send_headers();
   void use_gzip() { compress_ = accepts_gzip_ && !headers_sent_; }
   Task<Result<std::optional<std::string>>> read();
-  std::optional<std::string> take() { return inbox_.take(*this); }
+  std::optional<std::string> take();
   Task<Result<bool>> wait();
   Task<Result<void>> write(std::string message);
 
@@ -86,6 +87,8 @@ class ServerExchange final : public http2::Stream {
   void refuse_http(std::string_view status);
   // Ends the call with `result`, once.
   void finish(Result<void> result);
+  // Once for each accepted call.
+  void note_end(Code code) const;
   // finish() with an error and cancel the handler, from inside an HTTP/2 event.
   void fail(Error error);
   void time_out();
