@@ -61,8 +61,8 @@ Task<void> Conductor::run() {
     // The stored part is of a version that the origin no longer has: nobody can complete it.
     if (failure_->code() == ErrorCode::kChanged) {
       (void)parts_.store.remove(task_id_);
-      if (heard_) shared_stat_.doubt(task_id_);
       misled_ = misled_ || heard_;
+      if (heard_) shared_stat_.doubt(task_id_, *heard_);
     }
     if (task_) task_->fail(failure_->clone());
   }
@@ -133,7 +133,7 @@ Task<Result<source::Info>> Conductor::ask_origin(source::Request request, Deadli
   }
   auto sharing = shared_stat_.stat(task_id_, std::move(request), deadline);
   CO_TRY(auto stat, co_await sharing);
-  heard_ = stat.heard;
+  heard_ = std::move(stat.heard);
   co_return std::move(stat.info);
 }
 

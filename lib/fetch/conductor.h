@@ -152,7 +152,7 @@ class Conductor {
   bool learned_ = false, working_ = true, source_allowed_ = false;
   bool finishing_ = false;
   bool learned_from_peers_ = false, misled_ = false;
-  bool heard_ = false;             // what the origin has was heard of another peer
+  std::optional<api::origins::OriginStat> heard_;  // what the origin has, if another peer said so
   bool unannounced_ = false;       // fetched without a scheduler's knowing, though it would want to know
   std::uint32_t from_origin_ = 0;  // pieces fetched from there
   std::map<std::string, std::string> hosts_;   // of parents, by peer id

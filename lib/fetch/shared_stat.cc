@@ -19,24 +19,19 @@ constexpr auto kDoubt = std::chrono::seconds(15);
 
 Task<Result<SharedStat::Stat>> SharedStat::stat(std::string task_id, source::Request request,
                                                 Deadline deadline) {
-  const bool alone = doubted(task_id);
-  Heard heard;
-  if (!alone) {
-    auto asking = ask(task_id);
-    heard = co_await asking;
-    if (heard.stat) co_return Stat{source::info_of(*heard.stat, request.url), true};
+  auto asking = ask(task_id);
+  Heard heard = co_await asking;
+  if (heard.stat) {
+    auto info = source::info_of(*heard.stat, request.url);
+    co_return Stat{std::move(info), std::move(heard.stat)};
   }
   auto looking = sources_.stat(request, deadline);
   auto info = co_await looking;
   Request said;
   if (auto found = info ? source::shareable(*info) : std::nullopt) *said.mutable_found() = std::move(*found);
-  if (alone && said.has_found()) {
-    said.set_task_id(task_id);
-    heard.call = open_call(task_id);
-  }
   if (heard.call) scope_.spawn(tell(std::move(heard.call), std::move(said)));
   if (!info) co_return std::move(info).error();
-  co_return Stat{std::move(*info), false};
+  co_return Stat{std::move(*info), std::nullopt};
 }
 
 std::shared_ptr<SharedStat::Call> SharedStat::open_call(const std::string& task_id) {
@@ -53,7 +48,10 @@ Task<SharedStat::Heard> SharedStat::ask(std::string task_id) {
   Heard heard;
   auto call = open_call(task_id);
   if (!call) co_return heard;
-  auto asking = first_answer(call, task_id);
+  Request request;
+  request.set_task_id(task_id);
+  if (const auto* wrong = doubted(task_id)) *request.mutable_doubted() = *wrong;
+  auto asking = first_answer(call, request);
   auto waiting = within(Deadline::in(kPatience, world_.now()), std::move(asking));
   auto answer = co_await waiting;
   if (!answer) {
@@ -67,7 +65,9 @@ Task<SharedStat::Heard> SharedStat::ask(std::string task_id) {
     co_return heard;
   }
   auto good = source::check(answer->known());
-  if (good) {
+  if (good && answer->known().SerializeAsString() == request.doubted().SerializeAsString()) {
+    log_.debug("task {}: the origin is said to have what it has not", task_id);
+  } else if (good) {
     heard.stat = std::move(*answer->mutable_known());
   } else {
     log_.warn("task {}: {} from the scheduler; asking the origin", task_id, good.error().message());
@@ -75,9 +75,7 @@ Task<SharedStat::Heard> SharedStat::ask(std::string task_id) {
   co_return heard;
 }
 
-Task<Result<SharedStat::Response>> SharedStat::first_answer(std::shared_ptr<Call> call, std::string task_id) {
-  Request request;
-  request.set_task_id(task_id);
+Task<Result<SharedStat::Response>> SharedStat::first_answer(std::shared_ptr<Call> call, Request request) {
   auto writing = call->write(request);
   (void)co_await writing;  // should it fail, reading says why
   auto reading = call->read();
@@ -93,15 +91,15 @@ Task<void> SharedStat::tell(std::shared_ptr<Call> call, Request request) {
   (void)co_await within(Deadline::in(kFarewell, world_.now()), std::move(finishing));
 }
 
-void SharedStat::doubt(const std::string& task_id) {
+void SharedStat::doubt(const std::string& task_id, api::origins::OriginStat heard) {
   const auto now = world_.now();
-  std::erase_if(doubted_, [&](const auto& entry) { return entry.second <= now; });
-  doubted_[task_id] = now + kDoubt;
+  std::erase_if(doubted_, [&](const auto& entry) { return entry.second.until <= now; });
+  doubted_[task_id] = {std::move(heard), now + kDoubt};
 }
 
-bool SharedStat::doubted(const std::string& task_id) {
-  auto found = doubted_.find(task_id);
-  return found != doubted_.end() && world_.now() < found->second;
+const api::origins::OriginStat* SharedStat::doubted(const std::string& task_id) const {
+  const auto found = doubted_.find(task_id);
+  return found != doubted_.end() && world_.now() < found->second.until ? &found->second.heard : nullptr;
 }
 
 }  // namespace d7y::fetch

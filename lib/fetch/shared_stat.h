@@ -3,6 +3,7 @@
 //
 //   CO_TRY(auto stat, co_await stats.stat(task_id, request, deadline));
 //   if (stat.heard) ...   // another peer says so; the origin may say otherwise by now
+//   stats.doubt(task_id, *stat.heard);   // it does
 //
 // What is passed on was told to a peer without any credentials, so it is no more than anybody would be told.
 #pragma once
@@ -29,13 +30,14 @@ class SharedStat {
 
   struct Stat {
     source::Info info;
-    bool heard = false;
+    std::optional<api::origins::OriginStat> heard;
   };
   // For requests that carry nothing of the caller's: no credentials, headers, or certificates.
   Task<Result<Stat>> stat(std::string task_id, source::Request request, Deadline deadline);
 
-  // What was heard of this task is wrong: for a while it is asked for here, and others are told.
-  void doubt(const std::string& task_id);
+  // What was heard of this task is wrong: for a while it is not believed again, and whoever looks next tells
+  // others.
+  void doubt(const std::string& task_id, api::origins::OriginStat heard);
 
  private:
   using Request = api::origins::StatOriginRequest;
@@ -48,16 +50,21 @@ class SharedStat {
     std::shared_ptr<Call> call;
   };
   Task<Heard> ask(std::string task_id);
-  Task<Result<Response>> first_answer(std::shared_ptr<Call> call, std::string task_id);
+  Task<Result<Response>> first_answer(std::shared_ptr<Call> call, Request request);
   Task<void> tell(std::shared_ptr<Call> call, Request request);
   std::shared_ptr<Call> open_call(const std::string& task_id);
-  bool doubted(const std::string& task_id);
+  // What is not believed; null: nothing.
+  const api::origins::OriginStat* doubted(const std::string& task_id) const;
 
   world::World& world_;
   source::Sources& sources_;
   swarm::SchedulerSet* schedulers_;
   Log log_;
-  std::map<std::string, TimePoint> doubted_;  // until when
+  struct Doubt {
+    api::origins::OriginStat heard;
+    TimePoint until{};
+  };
+  std::map<std::string, Doubt> doubted_;
   Scope scope_;
 };
 

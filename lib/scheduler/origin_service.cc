@@ -27,23 +27,30 @@ class TurnHold {
 
 }  // namespace
 
+OriginService::OriginService(world::World& world, StreamLimit& streams, Metrics& metrics)
+    : world_(world),
+      streams_(streams),
+      unasked_(metrics.counter("d7y_scheduler_origin_unasked_total",
+                               "Words about origins from peers that were not told to look.")) {}
+
 void OriginService::attach(grpc::Server& server) {
   server.bidi<Request, Response>(std::string(api::method::origins::kStatOrigin),
                                  [this](grpc::ServerCall& call, grpc::Reader<Request>& in,
                                         grpc::Writer<Response>& out) { return stat_origin(call, in, out); });
 }
 
-Task<OriginStats::Answer> OriginService::ask(std::string task) {
+Task<OriginStats::Answer> OriginService::ask(std::string task, std::string doubted) {
   for (;;) {
-    auto answer = stats_.ask(task, world_.now());
+    auto answer = stats_.ask(task, world_.now(), doubted);
     if (answer.what != OriginStats::What::kWait) co_return answer;
     (void)co_await answer.entry->changed.wait(Deadline::at(answer.until));
   }
 }
 
-Result<void> OriginService::note(const std::string& task, const api::origins::OriginStat& stat) {
+Result<void> OriginService::note(const std::string& task, OriginStats::Turn turn,
+                                 const api::origins::OriginStat& stat) {
   TRY_OK(source::check(stat));
-  stats_.found(task, stat.SerializeAsString(), world_.now());
+  stats_.found(task, turn, stat.SerializeAsString(), world_.now());
   return {};
 }
 
@@ -58,9 +65,12 @@ Task<Result<void>> OriginService::stat_origin(grpc::ServerCall& call, grpc::Read
                     kLongestId);
   }
   const std::string task = first->task_id();
-  if (first->has_found()) co_return note(task, first->found());
-
-  auto asking = ask(task);
+  if (first->has_found()) {
+    // Anybody could say anything of any task.
+    unasked_.add();
+    co_return Result<void>{};
+  }
+  auto asking = ask(task, first->has_doubted() ? first->doubted().SerializeAsString() : std::string());
   auto answer = co_await asking;
   Response response;
   if (answer.what == OriginStats::What::kKnown) {
@@ -77,7 +87,7 @@ Task<Result<void>> OriginService::stat_origin(grpc::ServerCall& call, grpc::Read
   if (!second) co_return std::move(second).error();
   if (!*second) co_return Result<void>{};
   if ((*second)->has_found()) {
-    auto noted = note(task, (*second)->found());
+    auto noted = note(task, answer.turn, (*second)->found());
     if (!noted) stats_.gave_up(task, answer.turn, world_.now());
     co_return noted;
   }

@@ -1,10 +1,11 @@
 // d7y.v1.Origins: peers tell each other what an origin has. The hands around OriginStats.
 //
-//   OriginService origins(world, stream_limit);
+//   OriginService origins(world, stream_limit, metrics);
 //   origins.attach(server);
 #pragma once
 
 #include "api/origins.h"
+#include "base/metrics.h"
 #include "net/grpc/server.h"
 #include "scheduler/call_limits.h"
 #include "scheduler/origin_stats.h"
@@ -14,7 +15,7 @@ namespace d7y::scheduler {
 
 class OriginService {
  public:
-  OriginService(world::World& world, StreamLimit& streams) : world_(world), streams_(streams) {}
+  OriginService(world::World& world, StreamLimit& streams, Metrics& metrics);
   OriginService(const OriginService&) = delete;
   OriginService& operator=(const OriginService&) = delete;
 
@@ -26,13 +27,14 @@ class OriginService {
   using Response = api::origins::StatOriginResponse;
   Task<Result<void>> stat_origin(grpc::ServerCall& call, grpc::Reader<Request>& in,
                                  grpc::Writer<Response>& out);
-  // Until it is known or somebody must look.
-  Task<OriginStats::Answer> ask(std::string task);
-  Result<void> note(const std::string& task, const api::origins::OriginStat& stat);
+  // Until it is known or this one must look.
+  Task<OriginStats::Answer> ask(std::string task, std::string doubted);
+  Result<void> note(const std::string& task, OriginStats::Turn turn, const api::origins::OriginStat& stat);
 
   world::World& world_;
   StreamLimit& streams_;
   OriginStats stats_;
+  Counter& unasked_;
 };
 
 }  // namespace d7y::scheduler

@@ -4,22 +4,23 @@
 
 namespace d7y::scheduler {
 
-OriginStats::Answer OriginStats::ask(const std::string& task, TimePoint now) {
+OriginStats::Answer OriginStats::ask(const std::string& task, TimePoint now, std::string_view doubted) {
   clean(now);
   auto entry = entry_for(task, now);
-  if (!entry) return {};
-  if (!entry->stat.empty() && now < entry->at + limits_.fresh) return {.what = What::kKnown, .entry = entry};
-  if (now < entry->open) return {};
+  const bool known = entry && !entry->stat.empty() && now < entry->at + limits_.fresh;
+  if (known && entry->stat != doubted) return {.what = What::kKnown, .entry = entry};
+  if (!entry || now < entry->open) return {.what = What::kLook, .turn = ++turns_};
   if (now < entry->looking) return {.what = What::kWait, .until = entry->looking, .entry = entry};
   entry->looking = now + limits_.patience;
   entry->turn = ++turns_;
   return {.what = What::kLook, .turn = entry->turn};
 }
 
-void OriginStats::found(const std::string& task, std::string stat, TimePoint now) {
+void OriginStats::found(const std::string& task, Turn turn, std::string stat, TimePoint now) {
   clean(now);
   auto entry = entry_for(task, now);
-  if (!entry) return;
+  if (!entry || turn <= entry->told) return;
+  entry->told = turn;
   if (bytes_ - entry->stat.size() + stat.size() > limits_.most_bytes) stat.clear();
   bytes_ += stat.size() - entry->stat.size();
   entry->stat = std::move(stat);
@@ -46,7 +47,7 @@ void OriginStats::lost(const std::string& task, Turn turn) {
 
 OriginStats::Entry* OriginStats::with_turn(const std::string& task, Turn turn) {
   auto found = entries_.find(task);
-  return turn != 0 && found != entries_.end() && found->second->turn == turn ? found->second.get() : nullptr;
+  return found != entries_.end() && found->second->turn == turn ? found->second.get() : nullptr;
 }
 
 // Null: there is no room for one more.

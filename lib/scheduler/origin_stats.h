@@ -4,7 +4,7 @@
 //   switch (stats.ask(task_id, now).what) {
 //     case kKnown: ...   // another one was told this
 //     case kWait: ...    // until `changed` or `until`, then ask again
-//     case kLook: ...    // with found(), gave_up() or lost() afterwards
+//     case kLook: ...    // with found(), gave_up() or lost() afterwards, and the turn that it gave
 //   }
 #pragma once
 
@@ -12,6 +12,7 @@
 #include <deque>
 #include <memory>
 #include <string>
+#include <string_view>
 #include <unordered_map>
 #include <utility>
 
@@ -36,7 +37,7 @@ class OriginStats {
   explicit OriginStats(OriginStatsLimits limits = {}) : limits_(limits) {}
 
   enum class What : std::uint8_t { kKnown, kLook, kWait };
-  // A turn at looking; 0: nobody waits for what is found.
+  // One telling to look, later ones have higher numbers. Only whoever has one may say what was found.
   using Turn = std::uint64_t;
   struct Entry;
   struct Answer {
@@ -50,13 +51,15 @@ class OriginStats {
     TimePoint at{};       // when the origin said it
     TimePoint looking{};  // somebody looks, and is waited for until then
     TimePoint open{};     // until then everybody looks
-    Turn turn = 0;        // the latest
+    Turn turn = 0;        // the latest that others wait for
+    Turn told = 0;        // whose `stat` is
     Signal changed;
   };
 
-  Answer ask(const std::string& task, TimePoint now);
-  // Said by the origin just now.
-  void found(const std::string& task, std::string stat, TimePoint now);
+  // `doubted`: what the one who asks was told and found to be wrong; empty: nothing.
+  Answer ask(const std::string& task, TimePoint now, std::string_view doubted = {});
+  // Said by the origin just now, to the one with that turn. What a later turn found stays.
+  void found(const std::string& task, Turn turn, std::string stat, TimePoint now);
   // The one with that turn was told nothing that is for others; or is gone.
   void gave_up(const std::string& task, Turn turn, TimePoint now);
   void lost(const std::string& task, Turn turn);

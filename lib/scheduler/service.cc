@@ -50,7 +50,7 @@ Service::Service(world::World& world, ServiceOptions options, Log log, Metrics& 
       peer_calls_(world, options_.peer_connect, log_),
       stream_limit_(options_.streams_per_address),
       replica_service_(world, brain_, rules_, peer_calls_, stream_limit_, log_, metrics),
-      origins_(world, stream_limit_),
+      origins_(world, stream_limit_, metrics),
       scope_(world.loop()) {
   set_dynamic(options_.brain, options_.dynamic);
 }
