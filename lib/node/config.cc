@@ -46,14 +46,6 @@ void read_tls(ConfigReader& reader, const std::string& at, net::TlsFiles& out) {
     reader.complain(at, "caCert, cert and key belong together; set all three or none");
 }
 
-void check_tracing(ConfigReader& reader, const DaemonConfig::Tracing& tracing) {
-  if (tracing.protocol.empty() && tracing.endpoint.empty()) return;
-  if (tracing.protocol != "grpc" && tracing.protocol != "http" && tracing.protocol != "https")
-    reader.complain("tracing.protocol", "must be grpc, http or https");
-  if (tracing.endpoint.empty()) reader.complain("tracing.endpoint", "must be the host:port of a collector");
-  if (!tracing.path.starts_with('/')) reader.complain("tracing.path", "must begin with /");
-}
-
 void read_ip(ConfigReader& reader, const std::string& path, std::string& out) {
   reader.read(path, out);
   if (!out.empty() && !Address::parse_ip(out, 0)) {
@@ -245,11 +237,7 @@ Result<DaemonConfig> DaemonConfig::parse(std::string_view text, std::string_view
   read_server(reader, "metrics.server", "port", config.metrics);
   read_server(reader, "stats.server", "port", config.stats);
 
-  reader.read("tracing.protocol", config.tracing.protocol);
-  reader.read("tracing.endpoint", config.tracing.endpoint);
-  reader.read("tracing.path", config.tracing.path);
-  reader.read("tracing.headers", config.tracing.headers);
-  check_tracing(reader, config.tracing);
+  otlp::read_tracing(reader, config.tracing);
 
   reader.read("log.level", config.log.level);
   static constexpr std::string_view kLevels[] = {"trace", "debug", "info", "warn", "error"};

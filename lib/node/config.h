@@ -16,6 +16,7 @@
 
 #include "base/deadline.h"
 #include "base/result.h"
+#include "net/otlp/tracing.h"
 #include "net/tls/tls.h"
 
 namespace d7y::node {
@@ -149,10 +150,7 @@ struct DaemonConfig {
   ServerAddress metrics{"0.0.0.0", 4002};
   ServerAddress stats{"0.0.0.0", 4004};
 
-  struct Tracing {
-    std::string protocol, endpoint, path = "/v1/traces";
-    std::map<std::string, std::string> headers;
-  } tracing;
+  otlp::TracingConfig tracing;
 
   struct LogFile {
     std::string level = "info";

@@ -503,16 +503,8 @@ Result<void> Node::open_proxy() {
 
 // Where spans go (Dragonfly client 10.4): the same resource, so that searches go on working.
 Result<void> Node::open_tracing() {
-  const auto& config = options_.config.tracing;
-  if (config.protocol.empty()) return {};
-  otlp::ExporterOptions options;
-  if (config.protocol == "grpc") {
-    options.endpoint = config.endpoint;
-  } else {
-    options.protocol = otlp::ExporterOptions::Protocol::kHttp;
-    options.endpoint = config.protocol + "://" + config.endpoint + config.path;
-  }
-  for (const auto& [name, value] : config.headers) options.headers.add(name, value);
+  if (!options_.config.tracing.on()) return {};
+  auto options = otlp::exporter_options(options_.config.tracing);
   options.version = kVersion;
   options.resource = {{"service.name", "dfdaemon-" + ip_},
                       {"service.namespace", std::string("dragonfly")},

@@ -31,11 +31,6 @@ constexpr std::string_view kWithoutEffect[] = {
     "console",
     "pprofPort",
     "server.logMaxAge",
-    "tracing.protocol",
-    "tracing.endpoint",
-    "tracing.path",
-    "tracing.service-name",
-    "tracing.headers",
     "server.pluginDir",
     "server.cacheDir",
     "server.workHome",
@@ -119,6 +114,8 @@ Result<SchedulerConfig> SchedulerConfig::parse(std::string_view text, std::strin
   reader.read("metrics.addr", config.metrics_addr);
   reader.read("metrics.enableHost", config.metrics_enable_host);
   reader.read("network.enableIPv6", config.enable_ipv6);
+  otlp::read_tracing(reader, config.tracing);
+  reader.read("tracing.service-name", config.tracing_service_name);
 
   for (const auto key : kWithoutEffect) {
     const auto* value = tree.find(key);

@@ -16,6 +16,7 @@
 
 #include "base/deadline.h"
 #include "base/result.h"
+#include "net/otlp/tracing.h"
 #include "net/tls/tls.h"
 #include "scheduler/brain.h"
 #include "scheduler/dynamic.h"
@@ -73,6 +74,8 @@ struct SchedulerConfig {
   std::string metrics_addr = ":8000";
   bool metrics_enable_host = false;
   bool enable_ipv6 = false;
+  otlp::TracingConfig tracing;
+  std::string tracing_service_name = "scheduler";
   DynamicConfig dynamic;
   // Where `dynamic` is read from, again every dynconfig_refresh; empty: nowhere. It may be missing.
   std::string dynconfig_path;

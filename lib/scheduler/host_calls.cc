@@ -39,9 +39,12 @@ grpc::Channel& HostCalls::channel_to(const Address& at) {
   return *(channels_[at] = std::move(made));
 }
 
-Task<Result<void>> HostCalls::download(Address at, api::dfdaemon::DownloadTaskRequest request) {
+Task<Result<void>> HostCalls::download(Address at, api::dfdaemon::DownloadTaskRequest request,
+                                       const std::string& traceparent) {
+  grpc::CallOptions options;
+  if (!traceparent.empty()) options.metadata.add("traceparent", traceparent);
   return drain<api::dfdaemon::DownloadTaskResponse>(std::move(at), api::method::upload::kDownloadTask,
-                                                    std::move(request));
+                                                    std::move(request), std::move(options));
 }
 
 Task<void> in_parallel(Loop& loop, std::size_t count, std::size_t at_once,

@@ -27,8 +27,9 @@ class HostCalls {
 
   // A server stream that is read to its end; what it says is of no interest.
   template <class Response, class Request>
-  Task<Result<void>> drain(Address at, std::string_view path, Request request) {
-    auto call = channel_to(at).template server_stream<Response>(path, request);
+  Task<Result<void>> drain(Address at, std::string_view path, Request request,
+                           grpc::CallOptions options = grpc::CallOptions()) {
+    auto call = channel_to(at).template server_stream<Response>(path, request, std::move(options));
     for (;;) {
       auto reading = call.read();
       CO_TRY(auto message, co_await reading);
@@ -43,7 +44,9 @@ class HostCalls {
     co_return co_await calling;
   }
 
-  Task<Result<void>> download(Address at, api::dfdaemon::DownloadTaskRequest request);
+  // `traceparent`: the trace that the download belongs to; empty: none.
+  Task<Result<void>> download(Address at, api::dfdaemon::DownloadTaskRequest request,
+                              const std::string& traceparent = std::string());
 
   std::size_t channels() const { return channels_.size(); }
 

@@ -115,12 +115,14 @@ void Jobs::attach(grpc::Server& server) {
   namespace method = api::method::scheduler;
   namespace messages = api::scheduler;
   server.unary<messages::PreheatImageRequest, api::Empty>(
-      std::string(method::kPreheatImage), [this](grpc::ServerCall&, messages::PreheatImageRequest request) {
-        return preheat_image(std::move(request));
+      std::string(method::kPreheatImage),
+      [this](grpc::ServerCall& call, messages::PreheatImageRequest request) {
+        return preheat_image(std::move(request), call.trace());
       });
   server.unary<messages::PreheatFileRequest, api::Empty>(
-      std::string(method::kPreheatFile), [this](grpc::ServerCall&, messages::PreheatFileRequest request) {
-        return preheat_file(std::move(request));
+      std::string(method::kPreheatFile),
+      [this](grpc::ServerCall& call, messages::PreheatFileRequest request) {
+        return preheat_file(std::move(request), call.trace());
       });
   server.unary<messages::StatImageRequest, messages::StatImageResponse>(
       std::string(method::kStatImage), [this](grpc::ServerCall&, messages::StatImageRequest request) {
@@ -247,7 +249,8 @@ Result<Jobs::Preheat> Jobs::plan(const Request& request, std::vector<std::string
 
 // Preheats.
 
-Task<Result<api::Empty>> Jobs::preheat_image(api::scheduler::PreheatImageRequest request) {
+Task<Result<api::Empty>> Jobs::preheat_image(api::scheduler::PreheatImageRequest request,
+                                             std::optional<TraceContext> caller) {
   CO_OK(api::validate(request));
   CO_OK(admit());
   source::ImageRequest image;
@@ -268,17 +271,20 @@ Task<Result<api::Empty>> Jobs::preheat_image(api::scheduler::PreheatImageRequest
   }
   log_.info("preheat of an image with {} blobs, {}, {} hosts", preheat.urls.size(), request.scope(),
             preheat.one_seed ? 1 : preheat.targets.size());
+  begin_span(preheat, request.scope(), caller);
   scope_.spawn(run(std::move(preheat)));
   co_return api::Empty();
 }
 
-Task<Result<api::Empty>> Jobs::preheat_file(api::scheduler::PreheatFileRequest request) {
+Task<Result<api::Empty>> Jobs::preheat_file(api::scheduler::PreheatFileRequest request,
+                                            std::optional<TraceContext> caller) {
   CO_OK(api::validate(request));
   CO_OK(admit());
   auto finding = urls_of(request);
   auto urls = co_await finding;
   if (!urls) co_return std::move(urls).error();
   CO_TRY(Preheat preheat, plan_file(request, std::move(*urls)));
+  begin_span(preheat, request.scope(), caller);
   scope_.spawn(run(std::move(preheat)));
   co_return api::Empty();
 }
@@ -365,6 +371,29 @@ Task<Result<std::vector<std::string>>> Jobs::list_folder(api::scheduler::Preheat
 Task<void> Jobs::run(Preheat preheat) {
   auto running = run_all(preheat);
   co_await running;
+  end_span(preheat);
+}
+
+void Jobs::begin_span(Preheat& preheat, const std::string& scope, const std::optional<TraceContext>& caller) {
+  if (options_.spans == nullptr || !caller) return;
+  auto& span = preheat.span.emplace();
+  span.name = "preheat";
+  span.context = TraceContext::inside(caller, [this] { return world_.random(); });
+  span.began = world_.wall_now();
+  span.attributes = {
+      {"d7y.preheat.scope", scope},
+      {"d7y.preheat.urls", static_cast<std::int64_t>(preheat.urls.size())},
+      {"d7y.preheat.hosts", static_cast<std::int64_t>(preheat.one_seed ? 1 : preheat.targets.size())}};
+}
+
+void Jobs::end_span(Preheat& preheat) {
+  if (!preheat.span) return;
+  auto& span = *preheat.span;
+  span.ended = world_.wall_now();
+  span.attributes.emplace_back("d7y.preheat.done", static_cast<std::int64_t>(preheat.done));
+  span.attributes.emplace_back("d7y.preheat.failed", static_cast<std::int64_t>(preheat.failed));
+  if (preheat.failed > 0) span.failure = fmt::format("{} downloads failed", preheat.failed);
+  options_.spans->take(std::move(span));
 }
 
 Task<void> Jobs::run_all(Preheat& preheat) {
@@ -410,7 +439,8 @@ Task<void> Jobs::preheat_task(Preheat& preheat, std::size_t which) {
 
 Task<void> Jobs::preheat_host(Preheat& preheat, api::dfdaemon::DownloadTaskRequest& request,
                               const Target& target) {
-  auto downloading = hosts_.download(target.at, request);
+  const auto trace = preheat.span ? preheat.span->context.traceparent() : std::string();
+  auto downloading = hosts_.download(target.at, request, trace);
   auto bounded = within(preheat.deadline, std::move(downloading));
   auto ended = co_await bounded;
   if (ended) {

@@ -35,6 +35,7 @@ struct JobOptions {
   Duration stat_timeout = std::chrono::seconds(10);  // of one question to one host
   std::size_t preheats_at_once = 64;                 // running behind their answers
   std::size_t lists_at_once = 8;                     // StatImage and StatFile calls
+  SpanSink* spans = nullptr;                         // of preheats that go on behind their answers
 };
 
 // A host, as reports of jobs name it.
@@ -63,8 +64,10 @@ class Jobs {
   // Calls per second, all kinds together (jobRateLimit).
   void set_rate(std::uint32_t per_second);
 
-  Task<Result<api::Empty>> preheat_image(api::scheduler::PreheatImageRequest request);
-  Task<Result<api::Empty>> preheat_file(api::scheduler::PreheatFileRequest request);
+  Task<Result<api::Empty>> preheat_image(api::scheduler::PreheatImageRequest request,
+                                         std::optional<TraceContext> caller);
+  Task<Result<api::Empty>> preheat_file(api::scheduler::PreheatFileRequest request,
+                                        std::optional<TraceContext> caller);
   Task<Result<api::scheduler::StatImageResponse>> stat_image(api::scheduler::StatImageRequest request);
   Task<Result<api::scheduler::StatFileResponse>> stat_file(api::scheduler::StatFileRequest request);
 
@@ -97,6 +100,7 @@ class Jobs {
     std::size_t done = 0, failed = 0;  // downloads
     std::vector<JobOutcome> failures, successes;
     bool keep_outcomes = false;
+    std::optional<Span> span;  // where spans are wanted
   };
   struct Found {
     Target target;
@@ -104,6 +108,9 @@ class Jobs {
   };
 
   Result<void> admit();
+  // A span inside of the call's that asked for the preheat, if that has one.
+  void begin_span(Preheat& preheat, const std::string& scope, const std::optional<TraceContext>& caller);
+  void end_span(Preheat& preheat);
   Result<std::shared_ptr<net::TlsContext>> trust(const google::protobuf::RepeatedPtrField<std::string>& chain,
                                                  bool insecure);
   Task<Result<source::ImageBlobs>> resolve(source::ImageRequest request, Deadline deadline);

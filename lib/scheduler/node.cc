@@ -6,7 +6,9 @@
 #include "net/grpc/health.h"
 #include "net/grpc/reflection.h"
 #include "net/grpc/server.h"
+#include "net/http/client.h"
 #include "net/http/server.h"
+#include "net/otlp/exporter.h"
 #include "scheduler/call_limits.h"
 #include "scheduler/call_metrics.h"
 #include "scheduler/connections.h"
@@ -106,6 +108,9 @@ bool takes_jobs(const SchedulerConfig& config) {
   return config.jobs_enable && !config.manager_addr.empty() && !config.redis.addrs.empty();
 }
 
+// A collector that is away holds nobody up for long.
+constexpr auto kFlushTime = std::chrono::seconds(3);
+
 constexpr std::size_t kBiggestDynconfig = 4 << 20;  // bytes
 
 // The text of the file; none if there is no such file.
@@ -151,6 +156,8 @@ Task<void> follow_dynconfig(world::World& world, Service& service, SchedulerConf
 struct SchedulerNode::Parts {
   explicit Parts(world::World& w) : world(w), scope(w.loop()) {}
   world::World& world;
+  std::unique_ptr<http::Client> collector_client;
+  std::unique_ptr<otlp::Exporter> spans;
   std::unique_ptr<CallLimits> calls;
   std::unique_ptr<JournalLedger> journal;
   std::unique_ptr<RedisLedger> redis;
@@ -176,6 +183,7 @@ struct SchedulerNode::Parts {
     co_await writing;
   }
   Result<void> open_ledger(SchedulerConfig& config, Log log, Metrics& metrics);
+  Result<void> open_tracing(const SchedulerConfig& config, Log log, Metrics& metrics);
   Result<void> follow_manager(const SchedulerConfig& config, Log log, Metrics& metrics);
   Result<void> take_jobs(const SchedulerConfig& config, Log log, Metrics& metrics);
 };
@@ -200,6 +208,29 @@ Result<void> SchedulerNode::Parts::open_ledger(SchedulerConfig& config, Log log,
   } else if (journal) {
     service->remember_in(*journal);
   }
+  return {};
+}
+
+// The resource is what Dragonfly's scheduler says of itself (Dragonfly scheduler 6.2).
+Result<void> SchedulerNode::Parts::open_tracing(const SchedulerConfig& config, Log log, Metrics& metrics) {
+  if (!config.tracing.on()) return {};
+  http::ClientOptions client;
+  client.tls = [this]() -> Result<std::shared_ptr<net::TlsContext>> {
+    net::TlsClientOptions options;
+    TRY(options.trust_pem, net::load_system_roots(world.files(), net::RootPlaces{}));
+    return net::TlsContext::client(std::move(options));
+  };
+  collector_client = std::make_unique<http::Client>(world, std::move(client), log.in("tracing"));
+  auto options = otlp::exporter_options(config.tracing);
+  options.version = D7Y_VERSION;
+  options.resource = {{"service.name", config.tracing_service_name},
+                      {"service.namespace", std::string("dragonfly")},
+                      {"service.version", std::string(D7Y_VERSION)},
+                      {"host.name", name_for_manager(world, config)},
+                      {"host.ip", advertised_ip(world, config)}};
+  auto made = otlp::Exporter::make(world, std::move(options), *collector_client, &metrics, log.in("tracing"));
+  if (!made) return std::move(made).error().in("tracing");
+  spans = std::move(*made);
   return {};
 }
 
@@ -265,7 +296,10 @@ Result<std::unique_ptr<SchedulerNode>> SchedulerNode::open(world::World& world, 
     dynconfig = text.value_or("");
     TRY(config.dynamic, DynamicConfig::parse(dynconfig, config.dynconfig_path));
   }
+  TRY_OK(parts->open_tracing(config, log, metrics));
   ServiceOptions options;
+  options.spans = parts->spans.get();
+  options.jobs.spans = parts->spans.get();
   options.brain = config.brain_options();
   options.scheduler_cluster_id = config.scheduler_cluster_id;
   options.dynamic = config.dynamic;
@@ -296,6 +330,7 @@ Result<std::unique_ptr<SchedulerNode>> SchedulerNode::open(world::World& world, 
   server_options.counters = [&metrics](std::string_view path, grpc::MethodKind kind) {
     return count_call(metrics, path, kind);
   };
+  server_options.spans = parts->spans.get();
   show_version(metrics, D7Y_VERSION);
   parts->server = std::make_unique<grpc::Server>(world, std::move(server_options), log.in("grpc"));
   parts->service->attach(*parts->server);
@@ -360,6 +395,10 @@ Task<Result<void>> SchedulerNode::drain(Deadline deadline) {
   }
   auto draining = parts_->server->drain(deadline);
   auto drained = co_await draining;
+  if (parts_->spans) {
+    auto flushing = parts_->spans->flush(Deadline::in(kFlushTime, parts_->world.now()));
+    co_await flushing;
+  }
   Ledger* ledger = parts_->journal.get();
   if (parts_->redis) ledger = parts_->redis.get();
   if (ledger != nullptr) {

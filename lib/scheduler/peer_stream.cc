@@ -18,7 +18,8 @@ Result<void> check_ids(const api::scheduler::AnnouncePeerRequest& request) {
 
 }  // namespace
 
-PeerStream::PeerStream(Service& service, bool takes_offers) : service_(service), takes_offers_(takes_offers) {
+PeerStream::PeerStream(Service& service, grpc::ServerCall& call, bool takes_offers)
+    : service_(service), call_(call), takes_offers_(takes_offers) {
   service_.metrics_.streams.add(1);
 }
 
@@ -145,6 +146,11 @@ Result<void> PeerStream::take_register(const Request& request) {
   if (blocked) {
     return error(ErrorCode::kPermission, "the download is refused: its {} is on the block list", *blocked);
   }
+  if (call_.trace()) {
+    call_.describe("d7y.host.id", request.host_id());
+    call_.describe("d7y.task.id", request.task_id());
+    call_.describe("d7y.peer.id", request.peer_id());
+  }
   RegistrationParts parts;
   fill_registration(request, priority, takes_offers_, parts);
   auto registered = service_.brain_.register_peer(parts.registration, now);
@@ -165,11 +171,29 @@ Task<void> PeerStream::prepare() { return service_.ready(); }
 Task<void> PeerStream::recall(std::string task_id) { return service_.recall(std::move(task_id)); }
 
 void PeerStream::send(Response response) {
+  if (asked_at_) trace_answer(response);
   outbox_.push_back(std::move(response));
   answered_ = true;
   if (asked_at_) service_.metrics_.schedule_duration(service_.world_.now() - *asked_at_);
   asked_at_.reset();
   changed_.notify_all();
+}
+
+void PeerStream::trace_answer(const Response& response) const {
+  auto* sink = service_.options_.spans;
+  const auto call = call_.trace();
+  if (sink == nullptr || !call) return;
+  auto& world = service_.world_;
+  Span span;
+  span.name = "schedule";
+  span.context = TraceContext::inside(call, [&world] { return world.random(); });
+  span.ended = world.wall_now();
+  span.began = span.ended - (world.now() - *asked_at_);
+  const std::int64_t parents = response.normal_task_response().candidate_parents_size();
+  span.attributes = {{"d7y.peer.id", peer_id_},
+                     {"d7y.parents", parents},
+                     {"d7y.back_to_source", response.has_need_back_to_source_response()}};
+  sink->take(std::move(span));
 }
 
 void PeerStream::end(std::optional<Error> error) {
@@ -237,7 +261,7 @@ Task<Result<void>> Service::announce_peer(grpc::ServerCall& call, grpc::Reader<A
   // Our own clients read while they download; an unmodified one would find an offer when it is out of date,
   // and count it as one of its five answers (Dragonfly scheduler 0.10).
   const bool takes_offers = call.metadata().get("user-agent").value_or("").starts_with("d7y");
-  PeerStream stream(*this, takes_offers);
+  PeerStream stream(*this, call, takes_offers);
   Scope reading(call.loop());
   reading.spawn(read_messages(stream, in));
   for (;;) {

@@ -16,7 +16,7 @@ class PeerStream {
   using Response = api::scheduler::AnnouncePeerResponse;
 
   // `takes_offers`: the client reads answers that it did not ask for.
-  PeerStream(Service& service, bool takes_offers);
+  PeerStream(Service& service, grpc::ServerCall& call, bool takes_offers);
   ~PeerStream();
   PeerStream(const PeerStream&) = delete;
   PeerStream& operator=(const PeerStream&) = delete;
@@ -43,7 +43,11 @@ class PeerStream {
   // `parent_id`: empty: from the source.
   void note_piece(const HostRecord& host, std::string_view parent_id, std::uint64_t bytes);
 
+  // A span from the request for parents to this answer.
+  void trace_answer(const Response& response) const;
+
   Service& service_;
+  grpc::ServerCall& call_;
   bool takes_offers_;
   PeerHandle peer_;
   std::string host_id_, task_id_, peer_id_;

@@ -47,6 +47,7 @@ struct ServiceOptions {
   JobOptions jobs;
   std::uint32_t streams_per_address = 20'000;
   std::uint32_t most_hosts = 200'000;
+  SpanSink* spans = nullptr;       // of what happens inside of calls; the calls' own are the server's
   bool each_host_metrics = false;  // count the traffic of each host by itself
 };
 

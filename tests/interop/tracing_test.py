@@ -1,9 +1,9 @@
 #!/usr/bin/env python3
-"""d7yd's spans at collectors that know nothing of it: gRPC by Debian's python3-grpcio, HTTP by http.server.
+"""d7yd's and d7ysched's spans at collectors that know nothing of it: gRPC by Debian's python3-grpcio, HTTP by http.server.
 
     tests/interop/tracing_test.py build-dev [Test.test_name]
 
-Spans are read from the protocol's public field numbers, not from d7yd's own files.
+Spans are read from the protocol's public field numbers, not from d7y's own files.
 """
 
 import concurrent.futures
@@ -235,6 +235,40 @@ class Test(rig.Case):
             self.assertGreater(daemon.metrics()['d7y_trace_spans_dropped'], 0)
             daemon.signal(15)
             self.assertEqual(daemon.wait(), 0)
+
+    def see_calls(self, protocol, collector):
+        config = self.folder / 'scheduler.yaml'
+        config.write_text(f'''tracing:
+  protocol: {protocol}
+  endpoint: "{collector.endpoint}"
+  path: /otlp/traces
+  service-name: our-scheduler
+  headers: {{authorization: "Bearer {SECRET}-key"}}
+''')
+        scheduler = rig.Scheduler(self, arguments=('--config', config))
+        trace = '0af7651916cd43dd8448eb211c80319c'
+        with grpc.insecure_channel(f'127.0.0.1:{scheduler.port}') as channel:
+            list_hosts = channel.unary_unary('/scheduler.v2.Scheduler/ListHosts')
+            list_hosts(b'', metadata=[('traceparent', f'00-{trace}-b7ad6b7169203331-00')], timeout=10)
+            list_hosts(b'', metadata=[('traceparent', f'00-{trace}-b7ad6b7169203331-01')], timeout=10)
+        scheduler.signal(15)
+        self.assertEqual(scheduler.wait(), 0)  # and has sent what waited
+        self.assertEqual([span.name for span in collector.spans], ['scheduler.v2.Scheduler/ListHosts'])
+        span = collector.spans[0]
+        self.assertEqual((span.kind, span.trace, span.parent), (2, trace, 'b7ad6b7169203331'))
+        self.assertLess(span.began, span.ended)
+        self.assertEqual((span.attributes['rpc.method'], span.attributes['rpc.grpc.status_code']), ('ListHosts', 0))
+        self.assertEqual(span.resource['service.name'], 'our-scheduler')
+        self.assertEqual(span.resource['service.namespace'], 'dragonfly')
+        self.assertEqual(collector.headers[0]['authorization'], f'Bearer {SECRET}-key')
+        self.assertNotIn(SECRET, scheduler.output())
+
+    @unittest.skipUnless(grpc, 'no python3-grpcio; run .ci/dependencies check')
+    def test_calls_of_the_scheduler(self):
+        for protocol, collector in (('grpc', GrpcCollector()), ('http', HttpCollector())):
+            with self.subTest(protocol):
+                self.addCleanup(collector.stop)
+                self.see_calls(protocol, collector)
 
 
 if __name__ == '__main__':

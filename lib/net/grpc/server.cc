@@ -55,6 +55,12 @@ Deadline ServerCall::deadline() const { return exchange_.deadline(); }
 Metadata& ServerCall::initial_metadata() { return exchange_.initial_metadata(); }
 Metadata& ServerCall::trailing_metadata() { return exchange_.trailing_metadata(); }
 void ServerCall::send_headers() { exchange_.send_headers(); }
+std::optional<TraceContext> ServerCall::trace() const {
+  return exchange_.span() != nullptr ? std::optional(exchange_.span()->context) : std::nullopt;
+}
+void ServerCall::describe(std::string_view name, SpanValue value) {
+  if (exchange_.span() != nullptr) exchange_.span()->attributes.emplace_back(name, std::move(value));
+}
 void ServerCall::use_gzip() { exchange_.use_gzip(); }
 Task<Result<std::optional<std::string>>> ServerCall::read_bytes() { return exchange_.read(); }
 std::optional<std::string> ServerCall::take_bytes() { return exchange_.take(); }

@@ -30,6 +30,7 @@
 #include <vector>
 
 #include "base/log.h"
+#include "base/trace.h"
 #include "net/grpc/method_counters.h"
 #include "net/grpc/server_call.h"
 #include "world/world.h"
@@ -70,6 +71,9 @@ struct ServerOptions {
   std::function<Result<void>(const ServerCall&)> admit;
   // Asked once for each method; what it gives is counted from then on. Calls that `admit` refuses are none.
   std::function<MethodCounters(std::string_view path, MethodKind kind)> counters;
+  // Takes a span of each call that `admit` was asked about, unless the caller's "traceparent" says that
+  // nobody records it. None: no spans. Must outlive the server.
+  SpanSink* spans = nullptr;
 };
 
 // How one listener treats new connections.

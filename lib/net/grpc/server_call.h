@@ -14,6 +14,7 @@
 #include "base/deadline.h"
 #include "base/scope.h"
 #include "base/task.h"
+#include "base/trace.h"
 #include "net/grpc/client_call.h"
 #include "net/grpc/metadata.h"
 #include "net/grpc/status.h"
@@ -51,6 +52,10 @@ class ServerCall {
   // Sends the response headers now if they are not sent. Streaming methods do so by themselves when the
   // handler waits for the first time.
   void send_headers();
+  // Where the call's span stands; none: it has no span.
+  std::optional<TraceContext> trace() const;
+  // Says more in the call's span, if it has one.
+  void describe(std::string_view name, SpanValue value);
   // Compress the responses from here on, if the client accepts gzip.
   void use_gzip();
 

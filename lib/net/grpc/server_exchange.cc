@@ -125,6 +125,7 @@ Result<void> ServerExchange::accept() {
   if (core.options.admit && !asked_->options.always_admit) TRY_OK(core.options.admit(call_));
   method_ = asked_;
   if (method_->counters) method_->counters->begin();
+  if (core.options.spans != nullptr && !method_->options.always_admit) begin_span();
   bool streams = method_->kind == MethodKind::kServerStream || method_->kind == MethodKind::kBidi;
   if (timeout_ && !streams) alarm_.set(loop(), deadline().when());
   return {};
@@ -200,7 +201,7 @@ void ServerExchange::on_progress() {
 }
 
 void ServerExchange::on_close(http2::H2Error, bool) {
-  if (!std::exchange(done_, true)) note_end(Code::kCancelled);
+  if (!std::exchange(done_, true)) note_end(Code::kCancelled, "the client is gone");
   alarm_.cancel();
   turn_.unqueue();
   connection_.sweep_later(*this);
@@ -276,7 +277,11 @@ void ServerExchange::refuse_http(std::string_view status) {
 
 void ServerExchange::finish(Result<void> result) {
   if (std::exchange(done_, true)) return;
-  note_end(result.ok() ? Code::kOk : code_of(result.error()));
+  if (result.ok()) {
+    note_end(Code::kOk);
+  } else {
+    note_end(code_of(result.error()), result.error().message());
+  }
   alarm_.cancel();
   turn_.unqueue();
   inbox_.clear(*this);
@@ -311,8 +316,32 @@ void ServerExchange::finish(Result<void> result) {
   }
 }
 
-void ServerExchange::note_end(Code code) const {
+// As OpenTelemetry's conventions for RPC have it.
+void ServerExchange::begin_span() {
+  const auto caller = TraceContext::parse(metadata_.get("traceparent").value_or(""));
+  if (caller && !caller->sampled) return;
+  auto& world = connection_.core().world;
+  const auto name = path().substr(1);
+  const auto slash = name.rfind('/');
+  span_ = std::make_unique<Span>();
+  span_->name = name;
+  span_->kind = Span::Kind::kServer;
+  span_->context = TraceContext::inside(caller, [&world] { return world.random(); });
+  span_->began = world.wall_now();
+  span_->attributes = {{"rpc.system", std::string("grpc")},
+                       {"rpc.service", std::string(name.substr(0, slash))},
+                       {"rpc.method", std::string(name.substr(slash + 1))},
+                       {"net.peer.ip", call_.remote().ip()}};
+}
+
+void ServerExchange::note_end(Code code, std::string_view failure) {
   if (method_ != nullptr && method_->counters) method_->counters->end(code);
+  if (!span_) return;
+  span_->ended = connection_.core().world.wall_now();
+  span_->attributes.emplace_back("rpc.grpc.status_code", static_cast<std::int64_t>(code));
+  span_->failure = failure;
+  connection_.core().options.spans->take(std::move(*span_));
+  span_.reset();
 }
 
 void ServerExchange::fail(Error error) {

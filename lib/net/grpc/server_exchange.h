@@ -48,6 +48,7 @@ class ServerExchange final : public http2::Stream {
   void use_gzip() { compress_ = accepts_gzip_ && !headers_sent_; }
   Task<Result<std::optional<std::string>>> read();
   std::optional<std::string> take();
+  Span* span() const { return span_.get(); }
   Task<Result<bool>> wait();
   Task<Result<void>> write(std::string message);
 
@@ -87,8 +88,9 @@ class ServerExchange final : public http2::Stream {
   void refuse_http(std::string_view status);
   // Ends the call with `result`, once.
   void finish(Result<void> result);
+  void begin_span();
   // Once for each accepted call.
-  void note_end(Code code) const;
+  void note_end(Code code, std::string_view failure = {});
   // finish() with an error and cancel the handler, from inside an HTTP/2 event.
   void fail(Error error);
   void time_out();
@@ -102,6 +104,7 @@ class ServerExchange final : public http2::Stream {
   std::optional<Duration> timeout_;
   TimePoint arrived_;
   Inbox inbox_;
+  std::unique_ptr<Span> span_;  // while it runs, where spans are wanted
   std::optional<Scope> scope_;
   Signal readable_, writable_;
   Alarm alarm_;
