@@ -10,6 +10,13 @@ namespace {
 constexpr TimePoint kStart{};
 constexpr std::uint64_t kFastLook = OriginLanes::kFast / 20;  // a fast lane's bytes between two looks
 static_assert(OriginLanes::kLook == 50ms);
+
+// How many connections are wanted after a look at that time, when `bytes` have come since the last one.
+std::uint32_t wanted_after(OriginLanes& lanes, std::uint64_t bytes, std::uint32_t connections, Duration at) {
+  lanes.arrived(bytes);
+  lanes.look(connections, kStart + at);
+  return lanes.wanted();
+}
 }  // namespace
 
 TEST_CASE("a task alone has all connections, several share them, and each has one") {
@@ -36,22 +43,13 @@ TEST_CASE("where each connection is slow, a task has all of them in spite of oth
   auto mine = readers.enter(), a = readers.enter(), b = readers.enter(), c = readers.enter();
   OriginLanes lanes(readers, 4, kStart);
   CHECK(lanes.wanted() == 1);
-  lanes.arrived(kFastLook + 1);
-  lanes.look(1, kStart + 50ms);
-  CHECK(lanes.wanted() == 1);
-  lanes.arrived(kFastLook / 2);
-  lanes.look(1, kStart + 100ms);
-  CHECK(lanes.wanted() == 4);
+  CHECK(wanted_after(lanes, kFastLook + 1, 1, 50ms) == 1);
+  CHECK(wanted_after(lanes, kFastLook / 2, 1, 100ms) == 4);
   // More of them bring more, but each as little as before.
-  lanes.arrived(kFastLook * 2);
-  lanes.look(4, kStart + 150ms);
-  CHECK(lanes.wanted() == 4);
-  lanes.arrived(kFastLook * 4 + 1);
-  lanes.look(4, kStart + 200ms);
-  CHECK(lanes.wanted() == 1);
+  CHECK(wanted_after(lanes, kFastLook * 2, 4, 150ms) == 4);
+  CHECK(wanted_after(lanes, kFastLook * 4 + 1, 4, 200ms) == 1);
   // Nothing at all is slow as well.
-  lanes.look(1, kStart + 250ms);
-  CHECK(lanes.wanted() == 4);
+  CHECK(wanted_after(lanes, 0, 1, 250ms) == 4);
 }
 
 TEST_CASE("what is asked for leaves something to all connections, until it is known that fewer are enough") {

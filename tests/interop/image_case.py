@@ -113,6 +113,14 @@ class Case(unittest.TestCase):
         where.put(repository, 'v1', *images, **more)
         return f'{name or where.address}/{repository}:v1'
 
+    def pull_on_all_nodes(self, name):
+        """At the same time."""
+        pulls = [subprocess.Popen(node.pull_command(name), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+                 for node in self.nodes]
+        for process in pulls:
+            said, _ = process.communicate(timeout=60)
+            self.assertEqual(process.returncode, 0, said)
+
     def crossed_once(self, where, image):
         for layer in image.layers:
             self.assertEqual(where.sent(layer.digest), len(layer.data), layer.digest)

@@ -61,11 +61,7 @@ class Images(Case):
         image = Image([random_layer(f'file-{i}', 5 * MIB) for i in range(3)])
         name = self.put(self.plain, image)
         served = self.via_task()
-        pulls = [subprocess.Popen(node.pull_command(name), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
-                 for node in self.nodes]
-        for process in pulls:
-            said, _ = process.communicate(timeout=60)
-            self.assertEqual(process.returncode, 0, said)
+        self.pull_on_all_nodes(name)
         self.crossed_once(self.plain, image)
         self.assertGreaterEqual(self.via_task(), served + 3)
 

@@ -84,11 +84,7 @@ class Pulls:
         image, name = self.put_image(9 * MIB, 5 * MIB, 70_000)
         layers = sum(len(layer.data) for layer in image.layers)
         before = self.from_registry()
-        pulls = [subprocess.Popen(node.pull_command(name), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
-                 for node in self.nodes]
-        for process in pulls:
-            said, _ = process.communicate(timeout=60)
-            self.assertEqual(process.returncode, 0, said)
+        self.pull_on_all_nodes(name)
         # The image's configuration is so small that each node gets it by itself.
         self.assertGreaterEqual(self.from_registry() - before, layers)
         self.assertLessEqual(self.from_registry() - before, layers + PEERS * len(image.config))

@@ -8,6 +8,27 @@
 using namespace d7y;
 using namespace d7y::scheduler;
 
+namespace {
+
+BrainOptions one_place() {
+  BrainOptions options;
+  options.children_per_peer = 1;
+  options.candidate_parents = 1;
+  return options;
+}
+
+// h0 has everything, h1 has the only place there, and h2 waits.
+struct FullParent : Script {
+  explicit FullParent(const BrainOptions& given = one_place()) : Script(given) {
+    hosts("h", 3);
+    replica("h0");
+    add("h1", {}, listens);
+    add("h2", {}, listens);
+  }
+};
+
+}  // namespace
+
 TEST_CASE("a host that never announced itself cannot register") {
   Script s;
   s.ids["ghost"] = "10.0.0.9-ghost";
@@ -121,15 +142,8 @@ TEST_CASE("two peers of one host are never parent and child, and one host is giv
 }
 
 TEST_CASE("slots are reserved when given and come back however the child ends") {
-  BrainOptions options;
-  options.children_per_peer = 1;
-  options.candidate_parents = 1;
-  Script s(options);
-  s.hosts("h", 4);
-  s.replica("h0");
-  s.add("h1", {}, listens);
+  FullParent s;
   CHECK(s.record("h0-p").children_units == kChildUnits);
-  s.add("h2", {}, listens);
   CHECK(s.kind("h2-p") == "");  // full, and nobody else has it
   SUBCASE("it finished") { s.finished("h1-p"); }
   SUBCASE("it failed") {
@@ -150,29 +164,16 @@ TEST_CASE("slots are reserved when given and come back however the child ends") 
 }
 
 TEST_CASE("a waiting child gets a full parent rather than nothing when its patience ends") {
-  BrainOptions options;
-  options.children_per_peer = 1;
-  options.candidate_parents = 1;
-  Script s(options);
-  s.hosts("h", 3);
-  s.replica("h0");
-  s.add("h1", {}, listens);
-  s.add("h2", {}, listens);
-  s.pass(options.patience - 1ms);
+  FullParent s;
+  s.pass(one_place().patience - 1ms);
   CHECK(s.kind("h2-p") == "");
   s.pass(2ms);
   CHECK(s.last("h2-p").parents == std::vector<std::string>{"h0-p"});
 }
 
 TEST_CASE("when more children are allowed, those who wait hear of it at once") {
-  BrainOptions options;
-  options.children_per_peer = 1;
-  options.candidate_parents = 1;
-  Script s(options);
-  s.hosts("h", 3);
-  s.replica("h0");
-  s.add("h1", {}, listens);
-  s.add("h2", {}, listens);
+  auto options = one_place();
+  FullParent s(options);
   CHECK(s.kind("h2-p") == "");
   options.children_per_peer = 2;
   s.brain.set_options(options);
@@ -185,11 +186,7 @@ TEST_CASE("a host's own limit holds even then") {
   options.host_limit = 1;
   options.candidate_parents = 1;
   options.back_to_source_count = 0;
-  Script s(options);
-  s.hosts("h", 3);
-  s.replica("h0");
-  s.add("h1", {}, listens);
-  s.add("h2", {}, listens);
+  FullParent s(options);
   s.pass(options.patience + options.last_resort + 1s);
   CHECK(s.kind("h2-p").starts_with("error"));
 }

@@ -54,6 +54,18 @@ Task<void> fill(world::World& world, PieceClaim& claim, world::Stream& stream) {
   }
 }
 
+// What was read along with a header is not written by itself; the rest is lent.
+Task<std::shared_ptr<world::Receiving>> lend_behind(world::World& world, PieceClaim& claim, Pair& pair,
+                                                    std::string_view head) {
+  must(claim.write(as_bytes(head)));
+  std::string read_along(head.size(), '\0');
+  auto read = co_await world::read_exactly(*pair.ours, as_mutable_bytes(read_along), soon(world));
+  must(std::move(read));
+  auto receiving = claim.lend(*pair.ours, claim.remaining());
+  REQUIRE(receiving != nullptr);
+  co_return receiving;
+}
+
 struct Stage {
   std::unique_ptr<Store> store;
   std::string content = made_up(2 * kPiece);
@@ -81,13 +93,8 @@ Task<void> whole_piece(world::World& world, std::string folder) {
   Scope sending(world.loop());
   sending.spawn(send(world, *stage.pair.theirs, bytes));
   auto claim = claim_of(*stage.task, 0);
-  // What was read along with a header is not written by itself.
-  must(claim.write(as_bytes(bytes.substr(0, 1000))));
-  std::string head(1000, '\0');
-  auto read = co_await world::read_exactly(*stage.pair.ours, as_mutable_bytes(head), soon(world));
-  must(std::move(read));
-  auto receiving = claim.lend(*stage.pair.ours, claim.remaining());
-  REQUIRE(receiving != nullptr);
+  auto lending = lend_behind(world, claim, stage.pair, bytes.substr(0, 1000));
+  auto receiving = co_await lending;
   co_await follow(world, claim, receiving);
   CHECK(receiving->state().taken == kPiece - 1000);
   CHECK(claim.remaining() == 0);
@@ -122,12 +129,8 @@ Task<void> dropped_claim(world::World& world, std::string folder) {
     Scope sending(world.loop());
     sending.spawn(try_to_send(world, *stage.pair.theirs, bytes));
     auto claim = claim_of(*stage.task, 0);
-    must(claim.write(as_bytes(bytes.substr(0, 10))));
-    std::string head(10, '\0');
-    auto read = co_await world::read_exactly(*stage.pair.ours, as_mutable_bytes(head), soon(world));
-    must(std::move(read));
-    auto receiving = claim.lend(*stage.pair.ours, claim.remaining());
-    REQUIRE(receiving != nullptr);
+    auto lending = lend_behind(world, claim, stage.pair, bytes.substr(0, 10));
+    auto receiving = co_await lending;
   }
   auto claim = claim_of(*stage.task, 0);
   auto here = claim.already();

@@ -1,6 +1,9 @@
 // What a registry is asked for when many peers pull the same layers.
 #include <doctest/doctest.h>
 
+#include <functional>
+#include <initializer_list>
+
 #include "base/hash.h"
 #include "net/http/client.h"
 #include "sim/cluster/cluster.h"
@@ -37,37 +40,33 @@ struct Fleet {
   std::vector<sim::Peer*> peers;
 };
 
-}  // namespace
-
-TEST_CASE("a layer crosses its registry once, however small and however private") {
-  for (std::uint64_t size : {24_MiB, 1_MiB, 100_KiB}) {
+// A layer of each of these sizes, for everybody and for some, however it is pulled.
+void crosses_once(std::initializer_list<std::uint64_t> sizes, const std::function<void(Fleet&)>& pull) {
+  for (auto size : sizes) {
     for (auto* authorization : {"", "Bearer right"}) {
       for (auto seed : sim::seeds(3)) {
         CAPTURE(size);
         CAPTURE(authorization);
         CAPTURE(seed);
         Fleet fleet(seed, size, authorization);
-        fleet.pull(0, 1);
-        fleet.pull(1, 6);
+        pull(fleet);
         CHECK(fleet.cluster.origin().body_bytes() == size);
       }
     }
   }
 }
 
+}  // namespace
+
+TEST_CASE("a layer crosses its registry once, however small and however private") {
+  crosses_once({24_MiB, 1_MiB, 100_KiB}, [](Fleet& fleet) {
+    fleet.pull(0, 1);
+    fleet.pull(1, 6);
+  });
+}
+
 TEST_CASE("so it does when all want it at once") {
-  for (std::uint64_t size : {24_MiB, 1_MiB}) {
-    for (auto* authorization : {"", "Bearer right"}) {
-      for (auto seed : sim::seeds(3)) {
-        CAPTURE(size);
-        CAPTURE(authorization);
-        CAPTURE(seed);
-        Fleet fleet(seed, size, authorization);
-        fleet.pull(0, 6);
-        CHECK(fleet.cluster.origin().body_bytes() == size);
-      }
-    }
-  }
+  crosses_once({24_MiB, 1_MiB}, [](Fleet& fleet) { fleet.pull(0, 6); });
 }
 
 namespace {
