@@ -25,6 +25,7 @@ TEST_CASE("an empty file means Dragonfly's defaults") {
   CHECK(config->back_to_source_count == 200);
   CHECK(config->piece_download_timeout == 30min);
   CHECK(config->warnings.empty());
+  CHECK_FALSE(config->tracing.on());
 }
 
 TEST_CASE("the keys of Dragonfly's file are read") {
@@ -52,12 +53,24 @@ seedPeer:
 metrics:
   enable: true
   addr: ":9000"
+  enableHost: true
 manager:
   schedulerClusterID: 3
+tracing:
+  protocol: https
+  endpoint: collector:4318
+  service-name: ours
+  headers: {authorization: Bearer x}
 )",
                                              "scheduler.yaml");
   REQUIRE_MESSAGE(config.ok(), (config ? "" : config.error().message()));
   CHECK(config->console);
+  CHECK(config->metrics_enable_host);
+  CHECK(config->tracing.on());
+  const auto exporter = otlp::exporter_options(config->tracing);
+  CHECK(exporter.endpoint == "https://collector:4318/v1/traces");
+  CHECK(exporter.headers.get("authorization") == "Bearer x");
+  CHECK(config->tracing_service_name == "ours");
   CHECK(config->advertise_ip == "10.1.2.3");
   CHECK(config->advertise_port == 18002);
   CHECK(config->listen_ip == "::");
@@ -88,12 +101,12 @@ TEST_CASE("keys without effect and unknown keys are named, with their line") {
 TEST_CASE("all mistakes are told at once, with line and key") {
   const auto config = SchedulerConfig::parse(
       "server:\n  port: 99999\n  listenIP: localhost\n  logLevel: loud\n  tls:\n    cert: "
-      "c.pem\nscheduler:\n  gc:\n    hostTTL: 0s\n",
+      "c.pem\nscheduler:\n  gc:\n    hostTTL: 0s\ntracing: {protocol: jaeger}\n",
       "s.yaml");
   REQUIRE(config.failed_with(ErrorCode::kInvalid));
   const auto& text = config.error().message();
   for (const char* key : {"s.yaml:2: server.port", "server.listenIP", "server.logLevel", "server.tls",
-                          "scheduler.gc.hostTTL"}) {
+                          "scheduler.gc.hostTTL", "tracing.protocol", "tracing.endpoint"}) {
     CHECK_MESSAGE(text.find(key) != std::string::npos, key, " in ", text);
   }
 }

@@ -218,11 +218,17 @@ Task<Result<std::optional<std::string>>> ServerExchange::read() {
 
 std::optional<std::string> ServerExchange::take() {
   auto message = inbox_.take(*this);
-  if (message && method_->counters) method_->counters->received->add();
+  if (message) ++taken_;
   return message;
 }
 
+void ServerExchange::count_taken() {
+  const auto taken = std::exchange(taken_, 0);
+  if (taken > 0 && method_->counters) method_->counters->received->add(taken);
+}
+
 Task<Result<bool>> ServerExchange::wait() {
+  count_taken();
   while (inbox_.empty()) {
     if (done_) co_return Error(ErrorCode::kClosed, "the call has ended");
     if (in_ended_) co_return false;
@@ -335,6 +341,7 @@ void ServerExchange::begin_span() {
 }
 
 void ServerExchange::note_end(Code code, std::string_view failure) {
+  count_taken();
   if (method_ != nullptr && method_->counters) method_->counters->end(code);
   if (!span_) return;
   span_->ended = connection_.core().world.wall_now();

@@ -89,6 +89,8 @@ class ServerExchange final : public http2::Stream {
   // Ends the call with `result`, once.
   void finish(Result<void> result);
   void begin_span();
+  // Counts the messages that were taken, when nothing else is to be done.
+  void count_taken();
   // Once for each accepted call.
   void note_end(Code code, std::string_view failure = {});
   // finish() with an error and cancel the handler, from inside an HTTP/2 event.
@@ -109,6 +111,7 @@ class ServerExchange final : public http2::Stream {
   Signal readable_, writable_;
   Alarm alarm_;
   Turn turn_;
+  std::uint32_t taken_ = 0;  // messages that are not counted yet
   bool is_post_ = false, is_grpc_ = false, bad_timeout_ = false, bad_encoding_ = false;
   bool accepts_gzip_ = false, compress_ = false;
   bool started_ = false;
