@@ -136,7 +136,6 @@ class GoScheduler(rig.Process):
         self.metrics_port = rig.free_port()
         folder = case.folder / name
         folder.mkdir(exist_ok=True)
-        self.ip = '127.0.0.1'
         config = folder / 'scheduler.yaml'
         config.write_text(f'''server:
   advertiseIP: 127.0.0.1

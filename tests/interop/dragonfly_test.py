@@ -126,7 +126,8 @@ class D7ysched:
     def new_scheduler(self, port=None):
         config = pathlib.Path(self.path('scheduler.yaml'))
         metrics = rig.free_port()
-        config.write_text(f'metrics:\n  enable: true\n  addr: 127.0.0.1:{metrics}\n')
+        # Nothing of what other tests left on this machine.
+        config.write_text(f'server:\n  dataDir: ""\nmetrics:\n  enable: true\n  addr: 127.0.0.1:{metrics}\n')
         scheduler = rig.Scheduler(self, port=port, arguments=('--config', config))
         scheduler.metrics_port = metrics
         return scheduler

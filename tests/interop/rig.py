@@ -315,6 +315,8 @@ class Origin:
 class Process:
     """A program with its output in a file."""
 
+    ip = '127.0.0.1'  # where it shows its metrics, if it does
+
     def __init__(self, name, command, log, **options):
         self.name, self.log = name, pathlib.Path(log)
         self.log.parent.mkdir(parents=True, exist_ok=True)
@@ -471,7 +473,7 @@ proxy:
 class Scheduler(Process):
     def __init__(self, case, name='d7ysched', port=None, data=None, arguments=(), ip='127.0.0.1'):
         """`data`: folder of what outlives a restart; none without it."""
-        self.port = port or free_port()
+        self.port, self.ip = port or free_port(), ip
         if data:
             config = case.folder / f'{name}.yaml'
             config.write_text(f'server:\n  dataDir: {data}\n')

@@ -238,7 +238,9 @@ class Test(rig.Case):
 
     def see_calls(self, protocol, collector):
         config = self.folder / 'scheduler.yaml'
-        config.write_text(f'''tracing:
+        config.write_text(f'''server:
+  dataDir: ""
+tracing:
   protocol: {protocol}
   endpoint: "{collector.endpoint}"
   path: /otlp/traces
