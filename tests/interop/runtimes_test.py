@@ -10,6 +10,8 @@ import base64
 import json
 import os
 import pathlib
+import shutil
+import signal
 import subprocess
 import unittest
 from urllib.parse import quote
@@ -19,13 +21,20 @@ from image_case import MIB, Containerd, free_port, missing_programs
 from registry import Image, Layer, digest_of, random_layer
 
 CRI_PULL = pathlib.Path(__file__).with_name('cri_pull.py')
+CRIO = os.environ.get('D7Y_CRIO')
 
 
 def setUpModule():
     image_case.needs('containerd', 'ctr', 'unshare', 'podman', 'zstd')
 
 
-class Runtimes(image_case.Case):
+def needs_grpc():
+    if subprocess.run(['/usr/bin/python3', '-c', 'import grpc'], capture_output=True, check=False).returncode:
+        raise unittest.SkipTest('no python3-grpcio; run .ci/dependencies check')
+
+
+class TwoRegistries(image_case.Case):
+    """One for everybody, and one that wants tokens and has a port of its own at each peer's proxy."""
     REGISTRIES = {'plain.test': {}, 'wary.test': {'users': {'me': 'secret'}}}
 
     @classmethod
@@ -44,6 +53,8 @@ class Runtimes(image_case.Case):
         config['proxy']['registryMirror']['registries'][1]['port'] = port
         return config
 
+
+class Runtimes(TwoRegistries):
     # ---- Podman
 
     def podman_settings(self):
@@ -110,8 +121,7 @@ class Runtimes(image_case.Case):
         node = Containerd(self.cluster, self.peers[0], cri=True)
         node.start(self.registries.values())
         node.wait()
-        if subprocess.run(['/usr/bin/python3', '-c', 'import grpc'], capture_output=True, check=False).returncode:
-            self.skipTest('no python3-grpcio; run .ci/dependencies check')
+        needs_grpc()
         image = Image([random_layer('file', 5 * MIB), random_layer('small', 1000)])
         name = self.put(self.plain, image)
         served = self.via_task()
@@ -124,6 +134,109 @@ class Runtimes(image_case.Case):
         self.run_tool('/usr/bin/python3', CRI_PULL, node.socket, name, code=1)
         self.run_tool('/usr/bin/python3', CRI_PULL, node.socket, name, 'me:secret')
         self.processes.stop(node.name)
+
+
+@unittest.skipUnless(CRIO, 'CRI-O: D7Y_CRIO does not say where it is')
+class CriO(TwoRegistries):
+    """It runs before d7yd sets it up, and reads its settings again as `systemctl reload crio` makes it."""
+
+    @classmethod
+    def setUpClass(cls):
+        needs_grpc()
+        super().setUpClass()
+        cls.root = cls.place / 'crio'
+        cls.conf = cls.root / 'etc' / 'containers' / 'registries.conf'
+        cls.conf.parent.mkdir(parents=True)
+        cls.conf.write_text('# what was there before\nunqualified-search-registries = ["plain.test"]\n')
+        cls.socket = cls.cluster.sockets / 'crio.sock'
+        cls.auth = cls.root / 'auth.json'
+        cls.auth.write_text('{}')
+        cls.log = cls.cluster.logs / 'crio.log'
+        # Its mounts are gone with it.
+        cls.processes.start('crio', ['unshare', '--mount', CRIO, '--config', cls.settings(), '--config-dir', '',
+                                     '--registries-conf', cls.conf, '--registries-conf-dir', cls.root / 'none'], cls.log)
+        asked = ['/usr/bin/python3', CRI_PULL, cls.socket]
+        cls.cluster.ready('crio', cls.socket, lambda: not subprocess.run(asked, capture_output=True, check=False).returncode)
+        mirror = cls.peers[0].ip
+        said = cls.processes.run('d7yd runtime', [
+            cls.cluster.tool('d7yd'), 'runtime', 'configure', 'crio', '--root', cls.root,
+            '--proxy', f'http://{mirror}:{cls.peers[0].ports["proxy"]}', '--registry', 'plain.test',
+            '--registry', f'wary.test=http://{mirror}:{cls.wary_mirror}'], cls.log)
+        assert said, cls.log.read_text()
+        cls.processes.running['crio'].send_signal(signal.SIGHUP)
+
+    @classmethod
+    def settings(cls):
+        """A crio.conf with which it touches nothing of this machine's."""
+        policy, run = cls.root / 'policy.json', cls.cluster.sockets / 'crio'
+        policy.write_text('{"default": [{"type": "insecureAcceptAnything"}]}')
+        runtime = shutil.which('crun') or shutil.which('runc', path='/usr/bin:/usr/sbin')
+        config = cls.root / 'crio.conf'
+        config.write_text(f'''
+[crio]
+root = "{cls.root}/lib"
+runroot = "{run}"
+storage_driver = "vfs"
+log_dir = "{cls.root}/log"
+version_file = "{run}/version"
+version_file_persist = "{cls.root}/version"
+clean_shutdown_file = "{cls.root}/clean"
+[crio.api]
+listen = "{cls.socket}"
+stream_port = "0"
+[crio.runtime]
+conmon_cgroup = "pod"
+cgroup_manager = "cgroupfs"
+pinns_path = "{pathlib.Path(CRIO).with_name('pinns')}"
+namespaces_dir = "{run}/namespaces"
+container_exits_dir = "{run}/exits"
+container_attach_socket_dir = "{run}/attach"
+irqbalance_config_file = ""
+irqbalance_config_restore_file = "disable"
+default_runtime = "here"
+[crio.runtime.runtimes.here]
+runtime_path = "{runtime}"
+runtime_root = "{run}/runtime"
+monitor_path = "{shutil.which('conmon')}"
+[crio.image]
+signature_policy = "{policy}"
+global_auth_file = "{cls.auth}"
+[crio.network]
+network_dir = "{cls.root}/net"
+plugin_dirs = ["{cls.root}/net-plugins"]
+[crio.nri]
+enable_nri = false
+''')
+        return config
+
+    def pull(self, image, **more):
+        return self.run_tool('/usr/bin/python3', CRI_PULL, self.socket, image, **more)
+
+    def test_pulls_over_its_socket(self):
+        image = Image([random_layer('file', 5 * MIB), random_layer('small', 1000)])
+        name = self.put(self.plain, image, name='plain.test')
+        served = self.via_task()
+        self.assertTrue(self.pull(name).strip(), self.log.read_text())
+        self.crossed_once(self.plain, image)
+        self.assertGreaterEqual(self.via_task(), served + 2)
+        self.assertTrue([line for line in self.access_log() if f'/v2/plain.test/demo/{self.name()}/blobs/{image.layers[0].digest}' in line])
+
+    def test_a_short_name_is_looked_for_where_it_was_before(self):
+        image = Image([random_layer('file', 5 * MIB)])
+        self.put(self.plain, image)
+        self.pull(f'demo/{self.name()}:v1')
+        self.crossed_once(self.plain, image)
+
+    def test_a_registry_with_tokens_has_a_port_and_its_login(self):
+        image = Image([random_layer('file', 5 * MIB)])
+        name = self.put(self.wary, image, name='wary.test')
+        # What is said for the registry is not for its mirror.
+        self.pull(name, code=1)
+        self.assertEqual(self.wary.sent(image.layers[0].digest), 0)
+        login = base64.b64encode(b'me:secret').decode()
+        self.auth.write_text(json.dumps({'auths': {f'{self.peers[0].ip}:{self.wary_mirror}': {'auth': login}}}))
+        self.pull(name)
+        self.crossed_once(self.wary, image)
 
 
 @unittest.skipIf(missing_programs(['dockerd']), 'dockerd: not installed here')
