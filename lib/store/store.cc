@@ -34,6 +34,7 @@ Store::Store(world::World& world, StoreOptions options, Log log)
       options_(std::move(options)),
       log_(log),
       buffers_(options_.buffer_size, options_.idle_buffers),
+      hashes_(world),
       scope_(world.loop()) {}
 
 Store::~Store() {

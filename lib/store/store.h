@@ -21,6 +21,7 @@
 #include "base/scope.h"
 #include "store/buffers.h"
 #include "store/gc.h"
+#include "store/hash_queue.h"
 #include "store/stored_task.h"
 #include "world/world.h"
 
@@ -158,6 +159,7 @@ class Store {
   StoreOptions options_;
   Log log_;
   BufferPool buffers_;
+  HashQueue hashes_;
   std::unique_ptr<world::FileLock> lock_;
   std::unordered_map<std::string, Entry> entries_;
   std::list<std::string> idle_;                       // ids, least recently used first

@@ -1,7 +1,7 @@
 // Private parts of StoredTask that its sources share.
 #pragma once
 
-#include "base/hash.h"
+#include "store/hash_queue.h"
 #include "store/stored_task.h"
 
 namespace d7y::store {
@@ -16,13 +16,7 @@ struct StoredTask::Slot {
 };
 
 struct StoredTask::Hashing {
-  // Shared with work on another thread, which only it touches while `busy`.
-  struct State {
-    explicit State(HashKind kind) : hasher(kind) {}
-    Hasher hasher;
-    std::uint64_t done = 0;  // bytes from the content's start
-  };
-  std::shared_ptr<State> state;
+  std::shared_ptr<HashProgress> state;
   bool busy = false;
 };
 

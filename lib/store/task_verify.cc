@@ -226,7 +226,7 @@ void StoredTask::hash_what_is_here() {
   if (!digest || digest->kind() == HashKind::kCrc32) return;
   if (!hashing_) {
     hashing_ = std::make_unique<Hashing>();
-    hashing_->state = std::make_shared<Hashing::State>(digest->kind());
+    hashing_->state = std::make_shared<HashProgress>(digest->kind());
   }
   auto bits = static_cast<std::uint32_t>(have_.words().size() * 64);
   auto piece = static_cast<std::uint32_t>(hashing_->state->done / facts_.piece_length);
@@ -247,14 +247,9 @@ Task<void> StoredTask::hash_in_background() {
     if (ready <= state->done) break;
     auto step = std::min(ready - state->done, kHashAhead);
     auto file = content_;
-    auto failed = std::make_shared<bool>(false);
-    std::function<void()> work = [state, file, step, failed] {
-      auto read = read_through(*file, state->done, step, [&](Bytes part) { state->hasher.update(part); });
-      *failed = !read || !*read;
-      if (!*failed) state->done += step;
-    };
-    co_await store_.world_.offload(std::move(work));
-    if (*failed) {
+    Task<Result<bool>> feeding = store_.hashes_.feed(state, std::move(file), step);
+    auto fed = co_await feeding;
+    if (!fed || !*fed) {
       if (hashing_ && hashing_->state == state) hashing_.reset();  // finish() reads anew and says why
       break;
     }
@@ -282,29 +277,22 @@ Task<Result<void>> StoredTask::verify_digest() {
     co_return compare(Digest::crc32(crc), wanted);
   }
   while (hashing_ && hashing_->busy) CO_OK(co_await changed_.wait(Deadline::never()));
-  auto hashing = hashing_ ? hashing_->state : std::make_shared<Hashing::State>(wanted.kind());
-  auto file = content_;
-  auto failure = std::make_shared<std::optional<Error>>();
-  auto whole = std::make_shared<bool>(true);
-  auto resets = resets_;
-  while (hashing->done < *facts_.content_length && !*failure && *whole) {
-    auto step = std::min(*facts_.content_length - hashing->done, kHashAhead);
-    std::function<void()> work = [hashing, file, step, failure, whole] {
-      auto read = read_through(*file, hashing->done, step, [&](Bytes part) { hashing->hasher.update(part); });
-      if (!read) {
-        *failure = std::move(read).error();
-      } else {
-        *whole = *read;
-      }
-      hashing->done += step;
-    };
-    co_await store_.world_.offload(std::move(work));
-    if (resets != resets_) co_return error(ErrorCode::kChanged, "task {} was started anew", facts_.id);
-  }
+  // Ours from here on: should we be cancelled, what is under way ends with nobody else touching it.
+  auto hashing = hashing_ ? std::move(hashing_->state) : std::make_shared<HashProgress>(wanted.kind());
   hashing_.reset();
-  if (*failure)
-    co_return std::move(**failure).in(fmt::format("task {}: verifying {}", facts_.id, facts_.digest));
-  if (!*whole) co_return error(ErrorCode::kCorrupt, "task {}: the stored content is too short", facts_.id);
+  auto resets = resets_;
+  bool whole = true;
+  while (hashing->done < *facts_.content_length && whole) {
+    auto step = std::min(*facts_.content_length - hashing->done, kHashAhead);
+    auto file = content_;
+    Task<Result<bool>> feeding = store_.hashes_.feed(hashing, std::move(file), step);
+    auto fed = co_await feeding;
+    if (resets != resets_) co_return error(ErrorCode::kChanged, "task {} was started anew", facts_.id);
+    if (!fed)
+      co_return std::move(fed).error().in(fmt::format("task {}: verifying {}", facts_.id, facts_.digest));
+    whole = *fed;
+  }
+  if (!whole) co_return error(ErrorCode::kCorrupt, "task {}: the stored content is too short", facts_.id);
   co_return compare(Digest::of(hashing->hasher), wanted);
 }
 

@@ -2,6 +2,11 @@
 
 #include <doctest/doctest.h>
 
+#include <random>
+#include <vector>
+
+#include "base/sha256_lanes.h"
+
 using namespace d7y;
 
 TEST_CASE("digests of known texts, however they are cut") {
@@ -36,4 +41,47 @@ TEST_CASE("digests of known texts, however they are cut") {
     CHECK(hasher.hex() != c.abc);
   }
   CHECK(!hash_kind("sha3").has_value());
+}
+
+TEST_CASE("several contents are hashed at once as they are one by one, whatever their lengths and kinds") {
+  std::mt19937_64 random(20);
+  std::string pool(1 << 16, '\0');
+  for (auto& c : pool) c = static_cast<char>(random());
+  for (int round = 0; round < 300; ++round) {
+    struct Content {
+      Hasher together, alone;
+    };
+    std::vector<Content> contents;
+    const auto count = random() % 8;
+    for (std::size_t i = 0; i < count; ++i) {
+      auto kind = random() % 5 == 0 ? HashKind::kSha1 : HashKind::kSha256;
+      contents.push_back({Hasher(kind), Hasher(kind)});
+    }
+    for (int step = 0; step < 4; ++step) {
+      std::vector<HashPart> parts;
+      for (auto& content : contents) {
+        // Now and then whole blocks, often not.
+        const auto most = std::size_t{1} << random() % 14;
+        auto length = random() % most;
+        if (random() % 3 == 0) length = length / kSha256Block * kSha256Block;
+        auto bytes = as_bytes(pool).subspan(random() % (pool.size() - length), length);
+        parts.push_back({&content.together, bytes});
+        content.alone.update(bytes);
+      }
+      update_together(parts);
+      for (auto& content : contents) CHECK(content.together.hex() == content.alone.hex());
+    }
+  }
+}
+
+TEST_CASE("lengths beyond 32 bits of bits count in digests of several at once") {
+  std::string megabyte(1 << 20, 'x');
+  Hasher first(HashKind::kSha256), second(HashKind::kSha256), alone(HashKind::kSha256);
+  for (int i = 0; i < 600; ++i) {
+    HashPart parts[] = {{&first, as_bytes(megabyte)}, {&second, as_bytes(megabyte)}};
+    update_together(parts);
+    alone.update(as_bytes(megabyte));
+  }
+  CHECK(first.hex() == alone.hex());
+  CHECK(second.hex() == alone.hex());
 }

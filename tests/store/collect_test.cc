@@ -181,6 +181,30 @@ Task<void> doubted(sim::Host& host, bool& done) {
   done = true;
 }
 
+// What one who left was computing goes on beside us; ours must be another.
+Task<void> finishes_after_one_left(sim::Host& host, bool& done) {
+  auto store = co_await open_with(host, GcOptions());
+  auto content = made_up(5'500'000);
+  auto facts = facts_of(an_id(1), content.size(), 2'500'000);
+  facts.digest = "sha256:" + sha256_hex(as_bytes(content));
+  auto made = co_await store->create(facts);
+  auto task = must(std::move(made));
+  for (std::uint32_t number : {0, 1}) must(put_piece(*task, number, content));
+  co_await sleep_for(1s);  // the digest is computed up to here
+  must(put_piece(*task, 2, content));
+  struct Finish {
+    static Task<void> run(TaskHandle task) { (void)co_await task->finish(); }
+  };
+  {
+    Scope leaving(host.loop());
+    leaving.spawn(Finish::run(task));
+    co_await yield();
+  }
+  must(co_await task->finish());
+  CHECK(task->finished());
+  done = true;
+}
+
 Task<void> ends_busy(sim::Host& host, bool& done) {
   for (bool closes : {true, false}) {
     auto store = co_await open_with(host, GcOptions());
@@ -206,6 +230,10 @@ Task<void> ends_busy(sim::Host& host, bool& done) {
 
 TEST_CASE("a store may end, with or without close(), while it works in the background") {
   run_simulated({}, ends_busy);
+}
+
+TEST_CASE("a digest is computed anew where one who was computing it left") {
+  run_simulated({}, finishes_after_one_left);
 }
 
 TEST_CASE("content of unknown length takes no more room ahead than it has") {
