@@ -4,9 +4,14 @@
 import hashlib
 import http.client
 import os
+import pathlib
+import re
+import resource
+import select
 import signal
 import socket
 import subprocess
+import sys
 
 import rig
 from rig import MIB
@@ -16,6 +21,49 @@ MIRROR = 'registryMirror: {enableTaskIDBasedBlobDigest: true}'
 
 def blob_path(content, repository='team/app'):
     return f'/v2/{repository}/blobs/sha256:{hashlib.sha256(content).hexdigest()}'
+
+
+class Reader:
+    """A connection that has asked for a blob, whose bytes are compared as they are read."""
+
+    def __init__(self, port, path, content):
+        self.content, self.head, self.at = content, b'', 0
+        self.socket = socket.socket()
+        # What is not read is to wait at the daemon, not here.
+        self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 64 << 10)
+        self.socket.connect(('127.0.0.1', port))
+        self.socket.sendall(f'GET {path} HTTP/1.1\r\nHost: x\r\n\r\n'.encode())
+
+    def read(self, room):
+        """Once, whatever is here."""
+        got = self.socket.recv_into(room)
+        data = room[:got]
+        if self.at == 0 and not self.head.endswith(b'\r\n\r\n'):
+            text = self.head + bytes(data)
+            body = text.find(b'\r\n\r\n') + 4
+            self.head = text[:body] if body > 3 else text
+            data = text[len(self.head):]
+        if got == 0 or data != self.content[self.at:self.at + len(data)]:
+            raise AssertionError(f'after {self.at} bytes: {"the end" if got == 0 else "other bytes"}; {self.head}')
+        self.at += len(data)
+
+
+def read_to(readers, end):
+    """All at once, each until it has so many bytes."""
+    room = memoryview(bytearray(256 << 10))
+    with select.epoll() as poll:
+        waiting = {reader.socket.fileno(): reader for reader in readers if reader.at < end}
+        for descriptor in waiting:
+            poll.register(descriptor, select.EPOLLIN)
+        while waiting:
+            ready = poll.poll(30)
+            if not ready:
+                raise AssertionError(f'{len(waiting)} of {len(readers)} readers got nothing for 30 s')
+            for descriptor, _ in ready:
+                waiting[descriptor].read(room)
+                if waiting[descriptor].at >= end:
+                    poll.unregister(descriptor)
+                    del waiting[descriptor]
 
 
 class Test(rig.Case):
@@ -100,6 +148,42 @@ class Test(rig.Case):
         self.assertEqual(begun + answer.read(), content)
         connection.close()
         self.assertEqual(daemon.wait(), 0)
+
+    def test_two_thousand_slow_readers_in_64_mib(self):
+        # Each reads half of a blob and stops; the daemon stays small, others are served, and all get their end.
+        count, content = 2000, os.urandom(4 * MIB)
+        _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+        if most < 2 * count:
+            self.skipTest(f'at most {most} open files are allowed here')
+        resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+        path = blob_path(content)
+        self.origin.add(path, content)
+        daemon = rig.Daemon(self, 'node', proxy=MIRROR)
+        asked = f'{path}?ns={self.registry}'
+        self.assertEqual(self.curl(daemon, asked), content)
+        descriptors = pathlib.Path(f'/proc/{daemon.pid}/fd')
+        before = len(list(descriptors.iterdir()))
+        readers = [Reader(daemon.proxy, asked, memoryview(content)) for _ in range(count)]
+        for reader in readers:
+            self.addCleanup(reader.socket.close)
+        read_to(readers, len(content) // 2)
+
+        # What they have not read is not in sockets either, but for a few: the daemon has them in hand.
+        self.assertLess(daemon.output().count('http.url='), count // 10)
+        self.assertGreaterEqual(len(list(descriptors.iterdir())), before + count)
+        if not rig.sanitized():
+            status = pathlib.Path(f'/proc/{daemon.pid}/status').read_text()
+            peak = int(re.search(r'^VmHWM:\s+(\d+) kB', status, re.MULTILINE)[1]) / 1024
+            print(f'{peak:.1f} MiB resident at the peak', end=' ', file=sys.stderr)
+            self.assertLessEqual(peak, 64, status)
+        for _ in range(5):
+            self.assertEqual(self.curl(daemon, asked), content)
+
+        read_to(readers, len(content))
+        for reader in readers:
+            reader.socket.close()
+        rig.until(lambda: len(list(descriptors.iterdir())) <= before + 8, 'the connections are gone')
+        self.assertEqual(self.origin[path].sent, len(content))
 
     def test_plain_http_by_absolute_url(self):
         content = os.urandom(MIB)
