@@ -99,7 +99,8 @@ class Mixed(Swarm):
         """The seed is killed while all download from it; the origin, which alone has the rest, goes on then."""
         self.cluster(seed, ['rust', 'd7y', 'rust', 'd7y'])
         content = os.urandom(MIDDLE)
-        url = self.origin.add('/f', content, hold_after=24 * MIB)
+        # A dfdaemon reads eight pieces of 4 MiB at a time: with less than 32 MiB none of them need be whole.
+        url = self.origin.add('/f', content, hold_after=36 * MIB)
         running = [(peer, f'out-{peer.name}', self.begin(peer, url, f'out-{peer.name}')) for peer in self.peers]
         for kind in ('rust', 'd7y'):
             rig.until(lambda kind=kind: any(peer.metric('dragonfly_client_download_traffic') > 0
