@@ -30,7 +30,7 @@ using namespace std::chrono_literals;
 
 // How long ready work runs before sockets and clocks are looked at again, and how many events pass
 // between two looks at the clock.
-constexpr Duration kTurn = 500us;
+constexpr Duration kTurn = 200us;
 constexpr std::size_t kEventsPerLook = 8;
 
 // Threads that receive into files; the environment's D7Y_RECEIVING_THREADS says another number, 0 for none.

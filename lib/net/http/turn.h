@@ -22,8 +22,8 @@ class Turn {
   }
 
  private:
-  // About a quarter of a millisecond of copying.
-  static constexpr std::uint64_t kBytesPerTurn = 1 << 20;
+  // Some 60 microseconds of copying.
+  static constexpr std::uint64_t kBytesPerTurn = 256 << 10;
   TimePoint turn_{};
   std::uint64_t moved_ = 0;
 };
