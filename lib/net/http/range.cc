@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <charconv>
+#include <limits>
 
 #include "net/http/headers.h"
 
@@ -27,6 +28,13 @@ std::optional<std::uint64_t> number(std::string_view text) {
   return value;
 }
 
+// The same; what does not fit is as far as 64 bits go, which is behind every content.
+std::optional<std::uint64_t> far_number(std::string_view text) {
+  if (text.empty() || text.find_first_not_of("0123456789") != std::string_view::npos) return std::nullopt;
+  text.remove_prefix(std::min(text.find_first_not_of('0'), text.size() - 1));
+  return number(text).value_or(std::numeric_limits<std::uint64_t>::max());
+}
+
 Error malformed(std::string_view what, std::string_view expected) {
   return error(ErrorCode::kInvalid, "malformed {} header; expected {}", what, expected);
 }
@@ -38,8 +46,8 @@ std::optional<RangePart> parse_part(std::string_view text) {
   if (dash == std::string_view::npos) return std::nullopt;
   const auto left = text.substr(0, dash), right = text.substr(dash + 1);
   RangePart part;
-  if (!left.empty() && !(part.first = number(left))) return std::nullopt;
-  if (!right.empty() && !(part.last = number(right))) return std::nullopt;
+  if (!left.empty() && !(part.first = far_number(left))) return std::nullopt;
+  if (!right.empty() && !(part.last = far_number(right))) return std::nullopt;
   if (!part.first && !part.last) return std::nullopt;
   if (part.first && part.last && *part.first > *part.last) return std::nullopt;
   return part;
