@@ -65,6 +65,8 @@ Connect tls_connector(world::World& world, std::shared_ptr<net::TlsContext> cont
 
 namespace {
 constexpr auto kFlushTime = std::chrono::seconds(3);
+// As on connections for pieces (Dragonfly client 3.7).
+constexpr std::chrono::seconds kChildKeepalive{5};
 
 // Dragonfly's default of 50 GB/s means no limit, and is treated as none.
 std::uint64_t limit_of(std::uint64_t bytes_per_second) {
@@ -378,6 +380,9 @@ Result<void> Node::open_upload_server() {
   listener.wrap = [door = std::move(door)](Stream stream, Deadline deadline) {
     return enter(door, std::move(stream), deadline);
   };
+  // Children whose machines vanish hold what they follow until it is noticed; gRPC itself looks every 5
+  // minutes.
+  listener.listen.keepalive = kChildKeepalive;
   auto at = upload_server_->listen(listen_address(config.upload.server), std::move(listener));
   if (!at) return std::move(at).error().in("upload server (upload.server)");
   ports_.upload = at->port();

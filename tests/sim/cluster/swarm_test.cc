@@ -454,6 +454,46 @@ TEST_CASE("ranges come from peers as well, and are exact") {
 
 namespace {
 
+// As an unmodified child does it, until it is gone.
+Task<void> follow_pieces(sim::Host& host, Address parent, std::string task, bool& told) {
+  grpc::Channel channel(host, parent);
+  api::dfdaemon::SyncPiecesRequest request;
+  request.set_host_id("child");
+  request.set_task_id(std::move(task));
+  for (std::uint32_t number = 0; number < 7; ++number) request.add_interested_piece_numbers(number);
+  auto call = channel.server_stream<api::dfdaemon::SyncPiecesResponse>(api::method::upload::kSyncPieces,
+                                                                       request, grpc::CallOptions());
+  for (;;) {
+    auto message = co_await call.read();
+    if (!message || !*message) co_return;
+    told = true;
+  }
+}
+
+}  // namespace
+
+TEST_CASE("a child whose machine vanishes does not hold what it followed") {
+  House house(91, 2);
+  house.cluster.start();
+  auto& parent = *house.peers[0];
+  auto& child = *house.peers[1];
+  std::vector<sim::FetchPtr> fetches{parent.fetch("/model.bin", {.range = {{0, 1_MiB}}})};
+  REQUIRE(house.cluster.wait(fetches, 60s));
+  auto task = task_id({.url = house.cluster.origin().url("/model.bin")});
+  REQUIRE(task.ok());
+  bool told = false;
+  const auto at = parent.host().address(parent.config().upload.server.port);
+  child.host().spawn(follow_pieces(child.host(), at, *task, told));
+  REQUIRE(house.cluster.sim().run_until([&] { return told; }, 10s));
+  house.cluster.run_for(5s);
+  CHECK(parent.node()->store().stats().pinned == 1);
+  child.power_off();
+  house.cluster.run_for(40s);
+  CHECK(parent.node()->store().stats().pinned == 0);
+}
+
+namespace {
+
 struct Refused {
   bool over = false;
   TimePoint headers{}, end{};
