@@ -89,7 +89,8 @@ bool ParentSet::usable(Id id, std::uint64_t length, TimePoint now, bool arriving
 void ParentSet::parent_has(Id id, std::uint32_t pieces, std::uint32_t all) {
   auto& parent = parents_[id];
   parent.pieces = pieces;
-  parent.equal |= pieces < all;
+  // One that has said nothing yet may have everything.
+  parent.equal |= pieces > 0 && pieces < all;
 }
 
 void ParentSet::we_have(std::uint32_t pieces, std::uint32_t all) {

@@ -99,7 +99,8 @@ TEST_CASE("one that is behind its neighbours may ask some of them for a second p
   const auto everyone_has = [&](std::uint32_t pieces) {
     for (ParentSet::Id id = 1; id < 10; ++id) play.set.parent_has(id, pieces, 1000);
   };
-  // The seed had everything from the start, and is no measure.
+  // The seed had everything from the start, and is no measure; nor is it before it has said so.
+  play.set.parent_has(0, 0, 1000);
   play.set.parent_has(0, 1000, 1000);
   play.set.we_have(500, 1000);
   CHECK(!usable());
