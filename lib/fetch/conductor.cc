@@ -174,6 +174,7 @@ Task<Result<void>> Conductor::learn_from_source(bool begun) {
   source::Retry retry(options_.retry);
   for (;;) {
     Result<void> answered;
+    const auto asked = parts_.world.now();
     // Where nobody else is asked, or all of it is to come from here whoever has it (so seeds are asked), the
     // first request brings the length and the first bytes at once.
     const bool reads_here = !peers_possible() || wish_.message.need_back_to_source();
@@ -197,6 +198,7 @@ Task<Result<void>> Conductor::learn_from_source(bool begun) {
       }
       if (body) {
         first_body_ = std::move(*body);
+        first_wait_ = parts_.world.now() - asked;
         info = first_body_->info();
       } else {
         answered = std::move(body).error();

@@ -161,6 +161,7 @@ class Conductor {
   bool ranges_ = true;                         // the origin can send parts
   source::Version version_;
   std::unique_ptr<source::Body> first_body_;  // of the first request, still to be read
+  Duration first_wait_{};                     // for it
   OriginReaders::Place reading_;              // while the origin is read, or about to be
   std::optional<Error> failure_;
   std::optional<TimePoint> first_byte_at_;

@@ -9,6 +9,10 @@ std::uint32_t OriginLanes::wanted() const {
   return std::max(1U, most_ / std::max(1U, readers_.tasks()));
 }
 
+std::uint64_t OriginLanes::worthwhile() const {
+  return static_cast<std::uint64_t>(kWorth * rate_ * std::chrono::duration<double>(wait_).count());
+}
+
 void OriginLanes::look(std::uint32_t running, TimePoint now) {
   const auto expected = [running](Duration time) {
     return std::chrono::duration<double>(time).count() * static_cast<double>(kFast) * std::max(1U, running);
@@ -16,6 +20,7 @@ void OriginLanes::look(std::uint32_t running, TimePoint now) {
   const auto brought = static_cast<double>(bytes_);
   const auto time = now - since_;
   if (time < kLook && brought < expected(kLook)) return;
+  rate_ = brought / std::chrono::duration<double>(time).count() / std::max(1U, running);
   slow_ = brought < expected(time);
   known_ = true;
   since_ = now;

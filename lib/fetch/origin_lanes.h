@@ -55,6 +55,7 @@ class OriginLanes {
   static constexpr Duration kOthersCome = std::chrono::milliseconds(2);
   // How often is looked at how fast they are; a far origin has hardly answered by then.
   static constexpr Duration kLook = std::chrono::milliseconds(50);
+  static constexpr double kWorth = 8;
   // Bytes a second of one connection that is fast: four of them fill 2 Gbit/s.
   static constexpr std::uint64_t kFast = std::uint64_t{64} << 20;
 
@@ -66,6 +67,11 @@ class OriginLanes {
   // Those that have to be left something to do: all there may be, until it is known that fewer are enough.
   std::uint32_t sharing() const { return known_ ? wanted() : most_; }
   void arrived(std::uint64_t bytes) { bytes_ += bytes; }
+  // The origin began to answer a request after `took`.
+  void answered(Duration took) { wait_ = wait_ == Duration::zero() ? took : (wait_ + took) / 2; }
+  // Bytes that a request should ask for where there are as many, so that a connection moves bytes kWorth
+  // times as long as it waits for them.
+  std::uint64_t worthwhile() const;
   // Judges, once there is enough to judge by. `running`: connections that have brought what has arrived.
   void look(std::uint32_t running, TimePoint now);
 
@@ -75,6 +81,8 @@ class OriginLanes {
   TimePoint since_;
   std::uint64_t bytes_ = 0;  // since then
   bool known_ = false, slow_ = false;
+  double rate_ = kFast;  // bytes a second of one connection
+  Duration wait_{};      // for an answer's first byte
 };
 
 }  // namespace d7y::fetch

@@ -62,6 +62,7 @@ void ParentPhase::offer(const std::vector<swarm::Candidate>& offered) {
     watch.task_id = conductor_.task_id_;
     watch.piece_length = conductor_.task_->piece_length();
     watch.content_length = conductor_.task_->content_length();
+    watch.silence = conductor_.options_.silence_timeout;
     watch.same_version = [this](std::uint64_t tag) { return conductor_.is_our_version(tag); };
     for (std::uint32_t piece = 0; piece < conductor_.plan_.pieces(); ++piece) {
       if (conductor_.plan_.wanted(piece) && !conductor_.task_->has(piece)) watch.wanted.push_back(piece);
@@ -282,6 +283,8 @@ Task<void> ParentPhase::fetch(Fetch& record, store::PieceClaim claim, swarm::Ann
     } else {
       conductor_.log_.debug("piece {} of task {} from {}: {}", piece, conductor_.task_id_,
                             parent.watch->parent().peer_id, fetched.error().message());
+      // It waits for the piece as we do: not a reason to speak ill of it.
+      if (code == ErrorCode::kTimeout && !parent.watch->complete().test(piece)) code = ErrorCode::kExhausted;
       set_.failed(parent.id, left, code, now);
       if (code == ErrorCode::kNotFound) parent.watch->retract(piece);
       if (code != ErrorCode::kExhausted) session.piece_failed(piece, parent.watch->parent().peer_id);

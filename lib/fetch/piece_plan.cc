@@ -146,7 +146,8 @@ std::optional<std::uint32_t> PiecePlan::pick(const store::Bitmap& there,
   return best;
 }
 
-std::optional<PiecePlan::Run> PiecePlan::next_run(std::uint32_t lanes, std::uint32_t longest) const {
+std::optional<PiecePlan::Run> PiecePlan::next_run(std::uint32_t lanes, std::uint32_t longest,
+                                                  std::uint32_t worthwhile) const {
   if (open_.count() == 0) return std::nullopt;
   auto first = urgent(nullptr, {}, nullptr);
   if (!first) first = open_.first_set(0, pieces_);
@@ -154,7 +155,9 @@ std::optional<PiecePlan::Run> PiecePlan::next_run(std::uint32_t lanes, std::uint
   // One by itself has nobody to wait for at the end.
   auto fair = lanes < 2 ? open_.count() : std::max(1U, open_.count() / (2 * lanes));
   Run run{*first, *first + 1};
-  auto most = std::min(longest, fair);
+  // Short ones at the end make all end together, but each of them waits for its answer.
+  const auto even = lanes < 2 ? fair : (open_.count() + lanes - 1) / lanes;
+  auto most = std::min(longest, std::max(fair, std::min(worthwhile, even)));
   while (run.end < pieces_ && run.end - run.first < most && open_.test(run.end)) ++run.end;
   return run;
 }

@@ -62,8 +62,9 @@ class PiecePlan {
                                     std::uint64_t random, swarm::PieceShare share = {},
                                     const store::Bitmap* without = nullptr) const;
 
-  // The next open pieces for one of `lanes` connections to the origin, at most `longest`.
-  std::optional<Run> next_run(std::uint32_t lanes, std::uint32_t longest) const;
+  // The next open pieces for one of `lanes` connections to the origin, at most `longest`, and as many as are
+  // `worthwhile` if that leaves the others as much.
+  std::optional<Run> next_run(std::uint32_t lanes, std::uint32_t longest, std::uint32_t worthwhile = 1) const;
 
  private:
   void recount(std::uint32_t piece);

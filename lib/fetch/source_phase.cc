@@ -17,7 +17,9 @@ constexpr auto kLook = std::chrono::milliseconds(100);
 
 SourcePhase::SourcePhase(Conductor& conductor)
     : conductor_(conductor),
-      lanes_(conductor.origin_readers_, conductor.options_.source_lanes, conductor.parts_.world.now()) {}
+      lanes_(conductor.origin_readers_, conductor.options_.source_lanes, conductor.parts_.world.now()) {
+  lanes_.answered(conductor.first_wait_);
+}
 
 Task<Result<void>> SourcePhase::run() {
   auto& task = conductor_.task_;
@@ -61,11 +63,16 @@ Task<void> SourcePhase::lane() {
   } running{running_};
   source::Retry retry(conductor_.options_.retry);
   while (running_ <= lanes_.wanted() && !failure_ && conductor_.ranges_ && !conductor_.done()) {
-    auto longest =
-        std::max<std::uint64_t>(1, conductor_.options_.source_run / conductor_.task_->piece_length());
+    const auto pieces_in = [&](std::uint64_t bytes) {
+      const auto pieces = std::max<std::uint64_t>(1, bytes / conductor_.task_->piece_length());
+      return static_cast<std::uint32_t>(std::min<std::uint64_t>(pieces, conductor_.plan_.pieces()));
+    };
     auto run = first_run();
     lanes_.look(running_, conductor_.parts_.world.now());
-    if (!run) run = conductor_.plan_.next_run(lanes_.sharing(), static_cast<std::uint32_t>(longest));
+    if (!run) {
+      run = conductor_.plan_.next_run(lanes_.sharing(), pieces_in(conductor_.options_.source_run),
+                                      pieces_in(lanes_.worthwhile()));
+    }
     if (!run) co_return;  // the rest is in other lanes' hands
     auto before = conductor_.plan_.missing();
     const auto turn = conductor_.accesses_.turn();
@@ -214,9 +221,11 @@ Task<Result<void>> SourcePhase::fill_once(store::PieceClaim& claim, Stream& stre
       stream.body.reset();
       source::Span span{wanted_at, run_end - wanted_at};
       auto request = conductor_.source_request();
-      auto deadline = Deadline::in(conductor_.options_.stat_timeout, world.now());
+      const auto asked = world.now();
+      auto deadline = Deadline::in(conductor_.options_.stat_timeout, asked);
       auto opened = co_await conductor_.parts_.sources.read(request, span, conductor_.version_, deadline);
       if (!opened) co_return std::move(opened).error();
+      lanes_.answered(world.now() - asked);
       stream.body = std::move(*opened);
       stream.at = wanted_at;
       stream.end = run_end;

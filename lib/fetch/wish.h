@@ -70,8 +70,12 @@ struct EngineOptions {
   Duration piece_timeout = std::chrono::seconds(360);
   // No piece byte from any parent for this long: ask the scheduler for others.
   Duration stall_timeout = std::chrono::seconds(15);
-  // How long a scheduler may think before its first answer, and before later ones.
-  Duration schedule_timeout = std::chrono::seconds(20);
+  // No message for this long from a parent that tells its pieces one by one: it is followed no more
+  // (Dragonfly's download.collectedPieceTimeout).
+  Duration silence_timeout = std::chrono::seconds(360);
+  // How long a scheduler may think before its first answer, and before later ones. Longer than ours lets
+  // anybody wait (8 s and 30 s), because who gives up goes to the origin without being counted.
+  Duration schedule_timeout = std::chrono::seconds(45);
   std::uint32_t max_verdicts = 5;
   std::uint32_t concurrent_pieces = 8;  // announced to the scheduler
   source::RetryPolicy retry;

@@ -20,6 +20,7 @@ constexpr std::string_view kWithoutEffect[] = {
     "upload.server.requestBufferSize",
     "storage.server.quicPort",
     "storage.server.tcpFastopen",
+    "storage.writePieceTimeout",
     "storage.cacheCapacity",
     "storage.writeBufferSize",
     "storage.readBufferSize",

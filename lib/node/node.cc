@@ -122,7 +122,10 @@ Task<Result<void>> Node::start() {
   auto engine = std::move(options_.engine);
   engine.piece_timeout = config.download.piece_timeout;
   engine.concurrent_pieces = config.download.concurrent_piece_count;
+  engine.silence_timeout = config.download.collected_piece_timeout;
   engine.max_verdicts = config.scheduler.max_schedule_count;
+  // Dragonfly's 3 h would let a scheduler that hangs hold a download for as long.
+  engine.schedule_timeout = std::min(engine.schedule_timeout, config.scheduler.schedule_timeout);
   engine.retry.attempts = static_cast<int>(config.backend.max_retries) + 1;
   engine.self.host_id = host_id_;
   if (auto self = Address::parse_ip(ip_, ports_.upload)) engine.self.upload = *self;

@@ -372,7 +372,10 @@ void Brain::reschedule(PeerHandle handle, TimePoint now) {
   for (const auto& edge : progress.parents) {
     const bool served = edge.pieces > 0 && !edge.failed;
     if (progress.blocked.size() == kMostBlocked) progress.blocked.erase_first(1);
-    progress.blocked.push_back({edge.parent, now + (served ? kUsedUp : options_.block)});
+    BlockedParent block{edge.parent, now + (served ? kUsedUp : options_.block)};
+    if (const auto* parent = peers_.find(edge.parent); parent != nullptr && !edge.failed)
+      block.pieces = parent->finished_pieces;
+    progress.blocked.push_back(block);
   }
   release_parents(*peer);
   release_token(*peer);

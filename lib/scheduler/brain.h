@@ -333,7 +333,7 @@ class Brain {
   void consider(const Choice& choice, std::uint32_t position);
   bool fits(const PeerRecord& child, const PeerRecord& parent, bool hard) const;
   bool host_may_serve(const HostRecord& host, TimePoint now) const;
-  static bool is_blocked(const PeerRecord& child, PeerHandle parent, TimePoint now);
+  bool is_blocked(const PeerRecord& child, PeerHandle parent, TimePoint now) const;
   void keep_level(bool hard);
   void keep_listeners();
   double score(const Choice& choice, const PeerRecord& parent, const HostRecord& host);

@@ -62,10 +62,12 @@ bool Brain::host_may_serve(const HostRecord& host, TimePoint now) const {
   return host.used_units + kChildUnits / kMaxParents <= hard_limit(host);
 }
 
-bool Brain::is_blocked(const PeerRecord& child, PeerHandle parent, TimePoint now) {
+bool Brain::is_blocked(const PeerRecord& child, PeerHandle parent, TimePoint now) const {
   const auto& blocked = child.progress->blocked;
-  return std::any_of(blocked.begin(), blocked.end(),
-                     [&](const BlockedParent& block) { return block.until > now && block.parent == parent; });
+  return std::any_of(blocked.begin(), blocked.end(), [&](const BlockedParent& block) {
+    return block.until > now && block.parent == parent &&
+           peers_.at(parent.index).finished_pieces <= block.pieces;
+  });
 }
 
 // Less is better. One unit is about what one level of distance or a full parent is worth.

@@ -110,6 +110,9 @@ bool takes_jobs(const SchedulerConfig& config) {
 
 // A collector that is away holds nobody up for long.
 constexpr auto kFlushTime = std::chrono::seconds(3);
+// After so long without a byte a client with open streams is asked whether it is there, and has as long to
+// answer.
+constexpr auto kQuietClient = std::chrono::seconds(20);
 
 constexpr std::size_t kBiggestDynconfig = 4 << 20;  // bytes
 
@@ -322,6 +325,10 @@ Result<std::unique_ptr<SchedulerNode>> SchedulerNode::open(world::World& world, 
 
   grpc::ServerOptions server_options;
   server_options.max_receive_message = 4 << 20;
+  // A machine that lost its power, or a daemon that was stopped, ends no stream; those that wait for it
+  // should not wait for the usual five minutes.
+  server_options.keepalive = kQuietClient;
+  server_options.keepalive_timeout = kQuietClient;
   server_options.max_concurrent_streams = 20'000;
   parts->calls = std::make_unique<CallLimits>(config.request_rate_limit, world.now());
   server_options.admit = [raw](const grpc::ServerCall& call) {

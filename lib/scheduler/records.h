@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstdint>
+#include <limits>
 #include <memory>
 #include <string>
 #include <string_view>
@@ -99,6 +100,8 @@ using ParentList = ShortList<PeerHandle, kMaxParents>;
 struct BlockedParent {
   PeerHandle parent;
   TimePoint until{};
+  // One that did not fail, but had nothing more to give, is wanted again when it has more than so many.
+  std::uint32_t pieces = std::numeric_limits<std::uint32_t>::max();
 };
 
 // What a peer needs only while its download is in progress.

@@ -79,3 +79,15 @@ TEST_CASE("there is always one connection") {
   lanes.look(0, kStart + 50ms);
   CHECK(lanes.wanted() == 1);
 }
+
+TEST_CASE("a request is worth while if its bytes take longer than its answer") {
+  OriginReaders readers;
+  OriginLanes lanes(readers, 4, kStart);
+  CHECK(lanes.worthwhile() == 0);
+  lanes.answered(100ms);  // how fast they are is not known: they may be fast
+  CHECK(lanes.worthwhile() == static_cast<std::uint64_t>(OriginLanes::kWorth * 0.1 * OriginLanes::kFast));
+  lanes.answered(300ms);
+  lanes.arrived(4 * 1'000'000);
+  lanes.look(4, kStart + 100ms);
+  CHECK(lanes.worthwhile() == static_cast<std::uint64_t>(OriginLanes::kWorth * 0.2 * 10'000'000));
+}

@@ -101,6 +101,17 @@ TEST_CASE("runs from the origin are consecutive, stop at what is taken, and get 
   CHECK(plan.next_run(2, 2)->end == 18);
 }
 
+TEST_CASE("runs are as long as is worth while, if that leaves as much to the other lanes") {
+  PiecePlan plan;
+  plan.begin(14, {});
+  plan.want({0, 14});
+  CHECK(plan.next_run(4, 100)->end == 1);
+  CHECK(plan.next_run(4, 100, 3)->end == 3);
+  CHECK(plan.next_run(4, 100, 50)->end == 4);
+  CHECK(plan.next_run(4, 2, 50)->end == 2);
+  CHECK(plan.next_run(1, 100, 3)->end == 14);
+}
+
 TEST_CASE("content that ends earlier than thought forgets the pieces behind its end") {
   PiecePlan plan;
   plan.begin(10, {});

@@ -256,6 +256,8 @@ TEST_CASE("on the registry's API every refusal has the registry's form and says 
       {"POST " + path + " HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\nTransfer-Encoding: chunked\r\n\r\n",
        400, ""},
       {"GET " + path + " HTTP/2.0\r\nHost: a\r\n\r\n", 505, "HTTP/1.1"},
+      {"GET " + path + " HTTP/1.1\nHost: a\n\n", 400, "malformed"},
+      {"BREW " + path + " HTTP/1.1\r\nHost: a\r\n\r\n", 501, "unknown method"},
       {"GET " + path + " HTTP/1.1\r\nHost: a\r\nX: " + std::string(80'000, 'y') + "\r\n\r\n", 431,
        "head over"},
       {"GET /v2/" + std::string(20'000, 'y') + " HTTP/1.1\r\nHost: a\r\n\r\n", 414, "target over"},

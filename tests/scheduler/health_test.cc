@@ -25,6 +25,27 @@ TEST_CASE("a failed parent is not given again while the block lasts, and one tha
   REQUIRE(answers.size() == 2);
 }
 
+TEST_CASE("a parent that had nothing more to give is given again when it has; one that failed is not") {
+  for (bool fails : {false, true}) {
+    CAPTURE(fails);
+    Script s;
+    s.hosts("h", 2);
+    s.add("h0");
+    s.source_started("h0-p");
+    s.add("h1");
+    s.started("h1-p");
+    REQUIRE(s.last("h1-p").parents == std::vector<std::string>{"h0-p"});
+    if (fails) s.brain.piece_failed(s["h1-p"], "h0-p", true, s.now);
+    s.reschedule("h1-p");
+    s.pass(1s);
+    CHECK(s.answers["h1-p"].size() == 1);
+    s.finished("h0-p");
+    s.settle();
+    CHECK((s.answers["h1-p"].size() == 2) == !fails);
+    if (!fails) CHECK(s.last("h1-p").parents == std::vector<std::string>{"h0-p"});
+  }
+}
+
 TEST_CASE("hosts that fail their children are quarantined, tried again, and trusted again") {
   BrainOptions options;
   Script s(options);

@@ -83,6 +83,29 @@ SCHEDULER_TEST("one peer reads the origin, the next gets it as a parent, and bot
   CHECK(cluster.brain().check(cluster.machine().now()) == "");
 }
 
+SCHEDULER_TEST("a peer whose machine vanishes is lost within a minute") {
+  TestCluster cluster(sim);
+  auto making_a = cluster.daemon("a");
+  auto a = co_await making_a;
+  auto making_b = cluster.daemon("b");
+  auto b = co_await making_b;
+  MUST(auto stream, a->open(kTask));
+  MUST(auto told, stream->read());
+  CHECK(is_source(told));
+  DONE(stream->source_started());
+  api::scheduler::StatPeerRequest stat;
+  stat.set_host_id(a->host_id());
+  stat.set_task_id(kTask);
+  stat.set_peer_id(stream->peer_id());
+  co_await sleep_for(100s);  // quiet, but there
+  MUST(auto quiet, ask<api::common::Peer>(*b, api::method::scheduler::kStatPeer, stat));
+  CHECK(quiet.state() == "BackToSource");
+  a->machine().power_off();
+  co_await sleep_for(60s);
+  MUST(auto lost, ask<api::common::Peer>(*b, api::method::scheduler::kStatPeer, stat));
+  CHECK(lost.state() == "Failed");
+}
+
 SCHEDULER_TEST("response headers come at once, however long the answer takes") {
   TestCluster cluster(sim);
   auto making = cluster.daemon("a");

@@ -37,8 +37,10 @@ struct MessageReader::State {
   bool is_request() const { return kind == Kind::kRequest; }
   const char* what() const { return is_request() ? "request" : "response"; }
   Headers& fields() { return in_trailers ? trailers : is_request() ? request.headers : response.headers; }
-  Error refuse(ErrorCode code, int status, std::string message);
+  Error refuse(ErrorCode code, int status, std::string message) const;
   Error refused_by_parser();
+  Error unknown_method(std::string_view rest);
+  Error bad_version() const;
   Result<void> finish_head();
   Result<void> decide_framing(bool chunked, bool has_length);
 
@@ -55,6 +57,7 @@ struct MessageReader::State {
   bool started = false, head_done = false, in_trailers = false, body_done = false;
   bool value_open = false;  // the last field's value is being collected
   int limit_status = 0;     // which limit a callback ran into
+  std::string_view given;   // what the parser is reading
   Framing framing = Framing::kNone;
   std::uint64_t length = 0;
   bool keep = false, switches = false;
@@ -141,7 +144,7 @@ llhttp_settings_t MessageReader::State::make_settings() {
 
 MessageReader::State::State(Kind which, Limits bounds) : kind(which), limits(bounds) {}
 
-Error MessageReader::State::refuse(ErrorCode code, int status, std::string message) {
+Error MessageReader::State::refuse(ErrorCode code, int status, std::string message) const {
   Error why(code, fmt::format("HTTP {}: {}", what(), message));
   return is_request() ? std::move(why).with_status(status) : std::move(why);
 }
@@ -159,19 +162,39 @@ Error MessageReader::State::refused_by_parser() {
   const auto text = fmt::format("malformed: {}", reason != nullptr && *reason != 0 ? reason : "syntax");
   switch (llhttp_get_errno(&parser)) {
     case HPE_INVALID_METHOD: {
-      // A word that could be a method is one we do not know; anything else is not HTTP at all.
       const char* at = llhttp_get_error_pos(&parser);
-      if (at != nullptr && *at == 0x16 && is_request()) {
-        return refuse(ErrorCode::kProtocol, 400,
-                      "a TLS handshake came to a port that speaks plain HTTP; use http:// here");
-      }
-      const bool word = at != nullptr && *at >= 'A' && *at <= 'Z';
-      return refuse(ErrorCode::kProtocol, word ? 501 : 400, word ? "unknown method" : "not HTTP/1");
+      return unknown_method(at == nullptr ? std::string_view()
+                                          : given.substr(static_cast<std::size_t>(at - given.data())));
     }
-    case HPE_INVALID_VERSION:
+    case HPE_INVALID_VERSION: return bad_version();
     case HPE_PAUSED_H2_UPGRADE: return refuse(ErrorCode::kProtocol, 505, "not HTTP/1.0 or HTTP/1.1");
     default: return refuse(ErrorCode::kProtocol, 400, text);
   }
+}
+
+// `rest` begins at the first letter that is in no method we know.
+Error MessageReader::State::unknown_method(std::string_view rest) {
+  if (is_request() && rest.starts_with('\x16')) {
+    return refuse(ErrorCode::kProtocol, 400,
+                  "a TLS handshake came to a port that speaks plain HTTP; use http:// here");
+  }
+  // A word that could be a method is one we do not know; anything else is not HTTP at all.
+  if (rest.empty() || rest.front() < 'A' || rest.front() > 'Z') {
+    return refuse(ErrorCode::kProtocol, 400, "not HTTP/1");
+  }
+  // The parser never came to the target, which decides in what form the refusal is told.
+  if (const auto blank = rest.find(' '); blank != rest.npos) {
+    const auto target = rest.substr(blank + 1);
+    request.target = target.substr(0, std::min(target.find_first_of(" \r\n"), limits.target_bytes));
+  }
+  return refuse(ErrorCode::kProtocol, 501, "unknown method");
+}
+
+// 505 is for a version that was read and is another one; a line that goes on or ends wrongly is malformed.
+Error MessageReader::State::bad_version() const {
+  const bool other = parser.http_major > 1 || parser.http_minor > 1;
+  return other ? refuse(ErrorCode::kProtocol, 505, "not HTTP/1.0 or HTTP/1.1")
+               : refuse(ErrorCode::kProtocol, 400, "malformed: the version does not end the first line");
 }
 
 Result<void> MessageReader::State::decide_framing(bool chunked, bool has_length) {
@@ -277,7 +300,8 @@ Result<std::size_t> MessageReader::feed_head(Bytes bytes) {
               });
   const auto room = s.limits.head_bytes - s.head_used;
   const auto given = bytes.first(std::min(bytes.size(), room));
-  const auto* text = reinterpret_cast<const char*>(given.data());
+  s.given = as_text(given);
+  const auto* text = s.given.data();
   const auto outcome = llhttp_execute(&s.parser, text, given.size());
   if (outcome == HPE_OK) {
     s.head_used += given.size();
@@ -312,7 +336,8 @@ Result<MessageReader::Decoded> MessageReader::decode(Bytes in, MutableBytes out)
   llhttp_resume(&s.parser);
   s.out = out.data();
   const auto before = s.produced;
-  const auto* text = reinterpret_cast<const char*>(given.data());
+  s.given = as_text(given);
+  const auto* text = s.given.data();
   const auto outcome = llhttp_execute(&s.parser, text, given.size());
   if (outcome == HPE_OK) {
     decoded.consumed = given.size();

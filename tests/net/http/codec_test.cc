@@ -144,7 +144,10 @@ TEST_CASE("requests that could be read in two ways are refused") {
   CHECK(status_of("POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: xchunked\r\n\r\n") != 0);
   CHECK(status_of("POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding : chunked\r\n\r\n") == 400);
   CHECK(status_of("POST / HTTP/1.0\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n") == 400);
-  CHECK(status_of("GET / HTTP/1.1\nHost: a\n\n") != 0);
+  CHECK(status_of("GET / HTTP/1.1\nHost: a\n\n") == 400);
+  CHECK(status_of("GET / HTTP/1.0\n\n") == 400);
+  CHECK(status_of("GET / HTTP/1.1 \r\nHost: a\r\n\r\n") == 400);
+  CHECK(status_of("GET / HTTP/1.x\r\nHost: a\r\n\r\n") == 400);
   CHECK(status_of("GET / HTTP/1.1\r\nHost: a\n\r\n") == 400);
   CHECK(status_of("GET / HTTP/1.1\r\nHost: a\r\nX: b\r\n folded\r\n\r\n") == 400);
   CHECK(status_of("GET / HTTP/1.1\r\nHost: a\r\nX\r\n\r\n") == 400);

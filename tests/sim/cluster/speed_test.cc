@@ -119,3 +119,27 @@ TEST_CASE("a row of peers ends hardly later than one link needs, and the first b
     CHECK(first - answered <= 5 * 5ms);
   }
 }
+
+TEST_CASE(
+    "a far origin is read in hardly more time than one connection needs where that is fast, and in less "
+    "else") {
+  for (std::uint64_t size : {64_MiB, 256_MiB}) {
+    for (std::uint64_t rate : {std::uint64_t{0}, kRate / 12}) {  // of one connection; 0: as fast as the link
+      CAPTURE(size);
+      CAPTURE(rate);
+      sim::Cluster cluster(1);
+      auto& file = cluster.origin().serve("/model.bin", sim::random_bytes(size, 1));
+      file.faults.push_back({.delay = 100ms, .count = 1'000'000});
+      file.rate = rate;
+      cluster.origin().host().set_bandwidth(kRate, kRate);
+      auto peers = cluster.add_peers(1);
+      cluster.start();
+      auto fetches = cluster.fetch_everywhere(peers, "/model.bin");
+      REQUIRE(cluster.wait(fetches, 100s));
+      const double one_connection =
+          0.1 + static_cast<double>(size) / static_cast<double>(rate > 0 ? rate : kRate);
+      CHECK(last_end(fetches) <= one_connection * (rate > 0 ? 0.35 : 1.15));
+      CHECK(file.body_bytes == size);
+    }
+  }
+}

@@ -281,6 +281,23 @@ TEST_CASE("an origin that breaks off, stalls, is busy or slow is read to the end
   }
 }
 
+TEST_CASE("an origin that thinks for long before each answer makes nobody else go there") {
+  for (auto thinks : {5s, 12s, 20s, 28s}) {
+    CAPTURE(thinks.count());
+    House house(7, 6);
+    house.file->faults.push_back({.delay = thinks, .method = "GET", .count = 1000});
+    house.cluster.start();
+    auto fetches = house.fetch_all();
+    REQUIRE_MESSAGE(house.cluster.wait(fetches, 110s), verdicts(fetches));
+    check_all_right(fetches);
+    // The seed asks for the beginning, then for all the rest. After 8 s without a sign of it one more peer is
+    // sent.
+    CHECK(house.file->body_bytes == (thinks < 8s ? 1 : 2) * kSize);
+    for (const auto& fetch : fetches)
+      CHECK_MESSAGE(fetch->ended - fetch->began < 2 * thinks + 9s, verdicts(fetches));
+  }
+}
+
 TEST_CASE("what the origin refuses everybody is told, with its status") {
   for (int status : {403, 404}) {
     CAPTURE(status);
