@@ -528,6 +528,10 @@ Task<Result<void>> Conductor::round_with_scheduler() {
         (void)co_await session->end(outcome, std::move(description), soon(kFarewell));
         co_return finished;
       }
+      if (*ended == ParentPhase::End::kSent) {
+        verdict = session->verdict();
+        continue;
+      }
       reason = *ended == ParentPhase::End::kStalled ? "parents send nothing" : "parents have nothing more";
     }
 

@@ -327,6 +327,7 @@ Task<Result<ParentPhase::End>> ParentPhase::run(swarm::AnnounceSession& session)
   for (;;) {
     while (auto unasked = session.unasked()) {
       if (unasked->kind == swarm::Verdict::Kind::kParents) offer(unasked->parents);
+      if (unasked->kind == swarm::Verdict::Kind::kBackToSource) co_return End::kSent;
     }
     for (auto& peer : std::exchange(refused_, {})) session.piece_failed(0, std::move(peer));
     assign(session);

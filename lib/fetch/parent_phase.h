@@ -24,6 +24,7 @@ class ParentPhase {
   enum class End : std::uint8_t {
     kDone,       // nothing wanted is missing
     kExhausted,  // no parent can bring anything more
+    kSent,       // the scheduler sends us to the origin, unasked: nobody else reads it any more
     kStalled,    // parents are there, but nothing came for stall_timeout
   };
 

@@ -28,6 +28,7 @@ using Connect = std::function<Task<Result<Stream>>(Address, Deadline)>;
 Task<Result<Stream>> connect_with_tls(world::World& world, std::shared_ptr<net::TlsContext> context,
                                       Address to, Deadline deadline) {
   world::ConnectOptions plain_options;
+  plain_options.keepalive = grpc::kTcpKeepalive;
   CO_TRY(auto plain, co_await world.network().connect(to, plain_options, deadline));
   net::TlsConnectOptions options;
   options.server_name = to.ip();

@@ -521,7 +521,11 @@ void Brain::stream_lost(PeerHandle handle, TimePoint now) {
   auto* peer = peers_.find(handle);
   if (peer == nullptr) return;
   peer->has_stream = false;
-  if (!peer->terminal()) end(handle, PeerState::kFailed, now);
+  if (peer->terminal()) return;
+  // Of a seed that was asked nothing more is to be expected, though its answer may never end.
+  auto& task = *tasks_.find(peer->task);
+  if (task.seed_attempt != 0 && peer->host == task.seed) task.seed_attempt = 0;
+  end(handle, PeerState::kFailed, now);
 }
 
 void Brain::seed_ended(TaskHandle handle, std::uint32_t attempt, SeedOutcome outcome, TimePoint now) {

@@ -310,6 +310,9 @@ class Brain {
   void link_back(PeerHandle child, TimePoint now);
   void neighbours_lost(const PeerRecord& peer, TimePoint now);
   bool provider_expected(const TaskRecord& task) const;
+  void watch_orphans(TaskHandle task, TimePoint now);
+  void look_after_orphans(TimePoint now);
+  bool look_after_orphans_of(TaskHandle task, TimePoint now);
   bool finished_copy_for(const PeerRecord& child, TimePoint now) const;
   void find_provider(TaskHandle handle, TimePoint now);
   bool trigger_seed(TaskHandle handle, bool even_quarantined, TimePoint now);
@@ -354,6 +357,11 @@ class Brain {
   std::unordered_map<std::string, std::uint32_t> origin_ids_;
   std::vector<HostHandle> seeds_;
   std::deque<TaskHandle> dirty_;
+  struct Orphaned {
+    TaskHandle task;
+    TimePoint look{};
+  };
+  std::deque<Orphaned> orphaned_;  // by time, nearly
   Alarms alarms_;
   std::vector<Action> actions_;
   std::vector<std::uint32_t> sample_;  // positions that are looked at for the choice that is being made

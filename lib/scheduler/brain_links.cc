@@ -130,6 +130,7 @@ void Brain::recount(PeerHandle handle) {
   if (root) peer.depth = 0;
   update_open(handle.index);
   if (lost_a_root) make_dirty(peer.task);
+  if (lost_a_root && task.roots == 0) watch_orphans(peer.task, peer.updated);
 }
 
 void Brain::take_token(PeerRecord& peer) {

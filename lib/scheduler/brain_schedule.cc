@@ -215,7 +215,7 @@ void Brain::look_later(PeerHandle handle, TimePoint now) {
 void Brain::offer_more(PeerHandle handle, TimePoint now) {
   auto& child = *peers_.find(handle);
   auto& progress = *child.progress;
-  if (child.state == PeerState::kRunning && progress.offers < options_.offers) {
+  if (child.state == PeerState::kRunning && !child.holds_token && progress.offers < options_.offers) {
     // Parents that are gone make room.
     for (const auto& edge : progress.parents) peers_.prefetch(edge.parent.index);
     progress.parents.erase_if([&](const ParentEdge& edge) {
@@ -388,12 +388,14 @@ void Brain::tick(TimePoint now) {
     return peer == nullptr || !peer->progress ||
            (!peer->waiting && peer->progress->look_again == TimePoint{});
   });
+  look_after_orphans(now);
   if (now >= next_clean_) clean(now);
 }
 
 TimePoint Brain::next_wakeup() const {
   if (pending()) return TimePoint{};
-  return std::min(next_clean_, alarms_.next());
+  const auto orphans = orphaned_.empty() ? TimePoint::max() : orphaned_.front().look;
+  return std::min({next_clean_, alarms_.next(), orphans});
 }
 
 }  // namespace d7y::scheduler

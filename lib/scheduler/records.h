@@ -209,6 +209,7 @@ struct TaskRecord {
   TimePoint created{}, updated{};
   TimePoint kept_until{};  // the ledger has it until then
   bool dirty = false;
+  bool orphaned = false;  // its last root went while others download it
 };
 
 }  // namespace d7y::scheduler

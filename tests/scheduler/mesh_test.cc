@@ -128,6 +128,68 @@ TEST_CASE("neighbours of one that is lost get another, and the seed another chil
   CHECK(of_seed >= 8);
 }
 
+TEST_CASE(
+    "when the only reader of the origin is lost, one of those who get nothing any more takes its place") {
+  Script s;
+  s.hosts("h", 6);
+  s.add("h0", {}, listens);
+  s.source_started("h0-p");
+  for (int i = 1; i < 6; ++i) {
+    s.add("h" + std::to_string(i), {}, listens);
+    s.started(peer_of(i));
+  }
+  for (int i = 1; i < 6; ++i) s.piece(peer_of(i), 0, "h0-p");
+  s.piece("h3-p", 1, "h0-p");
+  s.lost("h0-p");
+  // They may have all of it together: as long as pieces come nobody is sent.
+  for (int round = 0; round < 4; ++round) {
+    s.pass(900ms);
+    for (int i = 1; i < 6; ++i) s.piece(peer_of(i), 2 + round, peer_of(i % 5 + 1), 1ms);
+    CHECK(s.count("source") == 1);
+  }
+  s.pass(4s);
+  CHECK(s.count("source") == 2);
+  CHECK(s.kind("h3-p") == "source");  // who has the most
+  s.source_started("h3-p");
+  s.pass(10s);
+  CHECK(s.count("source") == 2);
+  CHECK(s.brain.next_wakeup() > s.now);
+}
+
+TEST_CASE(
+    "when a seed is lost, another one is asked once nobody gets anything, and those who wait hear of it") {
+  Script s;
+  s.host("s1", true);
+  s.host("s2", true);
+  s.hosts("h", 4);
+  s.add("h0", {}, listens);
+  REQUIRE(s.triggers.size() == 1);
+  const auto first = s.triggers[0].first;
+  const auto second = std::string(first == "s1" ? "s2" : "s1");
+  const auto reads = [](Registration& r) { r.need_back_to_source = r.takes_offers = true; };
+  s.add(first, {}, reads);
+  for (int i = 1; i < 4; ++i) s.add("h" + std::to_string(i), {}, listens);
+  for (int i = 0; i < 4; ++i) {
+    s.started(peer_of(i));
+    REQUIRE(has(s.last(peer_of(i)).parents, first + "-p"));
+  }
+  s.lost(first + "-p");
+  s.brain.seed_ended(s.triggered_task, s.triggers[0].second, SeedOutcome::kUnreachable,
+                     s.now);  // too late to matter
+  s.brain.delete_host(s.ids[first], s.now);
+  s.settle();
+  CHECK(s.triggers.size() == 1);
+  s.pass(4s);
+  REQUIRE(s.triggers.size() == 2);
+  CHECK(s.triggers[1].first == second);
+  s.add(second, {}, reads);
+  s.pass(2s);
+  int told = 0;
+  for (int i = 0; i < 4; ++i) told += has(s.last(peer_of(i)).parents, second + "-p");
+  CHECK(told >= 2);
+  CHECK(s.count("source") == 2);  // the seeds
+}
+
 TEST_CASE("whoever got few parents is offered more when they are there, if it listens") {
   for (const bool listening : {true, false}) {
     CAPTURE(listening);

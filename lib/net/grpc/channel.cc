@@ -20,7 +20,9 @@ http2::ConnectionOptions connection_options(const ChannelOptions& options) {
 
 Channel::Connect connector(world::World& world, Address address) {
   return [&world, address = std::move(address)](Deadline deadline) {
-    return world.network().connect(address, {}, deadline);
+    world::ConnectOptions options;
+    options.keepalive = kTcpKeepalive;
+    return world.network().connect(address, options, deadline);
   };
 }
 

@@ -26,6 +26,10 @@
 
 namespace d7y::grpc {
 
+// Idle time after which TCP asks whether the other machine is still there; a vanished one is noticed twice
+// that long after it was last heard.
+inline constexpr std::chrono::seconds kTcpKeepalive{15};
+
 struct ChannelOptions {
   std::chrono::nanoseconds connect_timeout = std::chrono::seconds(3);
   // Wait before attempt n+1: initial * 2^n, at most `max`, less up to 20 % at random.

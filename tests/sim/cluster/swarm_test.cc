@@ -234,6 +234,28 @@ TEST_CASE("parents may crash: children go on with others or with the origin") {
   }
 }
 
+TEST_CASE("when a seed dies midway another one, or one of the peers, reads on within seconds") {
+  for (bool another : {false, true}) {
+    CAPTURE(another);
+    House house(11, 6);
+    if (another) house.cluster.add_seed();
+    house.cluster.origin().host().set_bandwidth(20'000'000, 0);  // 1.3 s for all of it
+    house.cluster.start();
+    auto fetches = house.fetch_all();
+    house.cluster.run_for(600ms);
+    auto* reads = house.seed_peer;
+    for (const auto& peer : house.cluster.peers()) {
+      if (peer->config().seed_peer && peer->host().sent_bytes() > 1_MiB) reads = peer.get();
+    }
+    reads->kill();
+    REQUIRE_MESSAGE(house.cluster.wait(fetches, 120s), verdicts(fetches));
+    check_all_right(fetches);
+    for (const auto& fetch : fetches) CHECK_MESSAGE(fetch->ended - fetch->began < 8s, verdicts(fetches));
+    CHECK(house.file->body_bytes < kSize * 2);
+    CHECK(house.cluster.shut_down() == "");
+  }
+}
+
 TEST_CASE("a crashed peer resumes what it had") {
   for (auto seed : sim::seeds(8)) {
     CAPTURE(seed);

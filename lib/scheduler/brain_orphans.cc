@@ -1,0 +1,77 @@
+// Tasks that lost the last one who had everything or read the origin, while others still download them.
+//
+// Those who ask for parents are served as ever. But clients of ours do not ask as long as their neighbours
+// may have something for them, and notice only after many seconds that nobody has anything new. They listen,
+// so they need not ask: once one of them gets nothing any more, a seed is asked again, or that one is sent to
+// the origin.
+#include <algorithm>
+
+#include "scheduler/brain.h"
+
+namespace d7y::scheduler {
+namespace {
+
+constexpr Duration kLook = std::chrono::seconds(1);
+constexpr std::size_t kTasksAtOnce = 256, kPeersAtOnce = 256;
+// Without a piece for so long, and for so many times as long as its pieces took until now, a peer gets
+// nothing.
+constexpr Duration kStuck = std::chrono::seconds(2);
+constexpr int kStuckPieces = 4;
+
+bool listens(const PeerRecord& peer) {
+  return peer.takes_offers && peer.progress && peer.state == PeerState::kRunning;
+}
+
+bool is_stuck(const PeerRecord& peer, TimePoint now) {
+  const auto last = peer.progress->last_piece;
+  const auto usual = (last - peer.created) / std::max(1U, peer.finished_pieces);
+  return now - last >= std::max(kStuck, usual * kStuckPieces);
+}
+
+}  // namespace
+
+void Brain::watch_orphans(TaskHandle handle, TimePoint now) {
+  auto& task = *tasks_.find(handle);
+  if (task.orphaned || task.usable == 0) return;
+  task.orphaned = true;
+  orphaned_.push_back({handle, now + kLook});
+}
+
+void Brain::look_after_orphans(TimePoint now) {
+  for (std::size_t i = 0; i < kTasksAtOnce && !orphaned_.empty() && orphaned_.front().look <= now; ++i) {
+    const auto handle = orphaned_.front().task;
+    orphaned_.pop_front();
+    auto* task = tasks_.find(handle);
+    if (task == nullptr) continue;
+    task->orphaned = look_after_orphans_of(handle, now);
+    if (task->orphaned) orphaned_.push_back({handle, now + kLook});
+  }
+}
+
+// Whether it has to be looked at again.
+bool Brain::look_after_orphans_of(TaskHandle handle, TimePoint now) {
+  const auto& task = *tasks_.find(handle);
+  std::vector<PeerHandle> orphans;
+  auto at = task.first_peer;
+  for (std::size_t i = 0; i < kPeersAtOnce && at != kNowhere; ++i, at = peers_.at(at).task_after) {
+    if (listens(peers_.at(at))) orphans.push_back(peers_.handle_of(at));
+  }
+  if (orphans.empty()) return false;
+  if (task.roots > 0) {
+    for (const auto orphan : orphans) look_soon(orphan, now);
+    return false;
+  }
+  if (provider_expected(task) || task.refused_until > now) return true;
+  std::erase_if(orphans, [&](PeerHandle orphan) { return !is_stuck(*peers_.find(orphan), now); });
+  if (orphans.empty() || trigger_seed(handle, false, now)) return true;
+  std::erase_if(orphans, [&](PeerHandle orphan) { return peers_.find(orphan)->disable_back_to_source; });
+  const auto most = std::max_element(orphans.begin(), orphans.end(), [&](PeerHandle a, PeerHandle b) {
+    return peers_.find(a)->finished_pieces < peers_.find(b)->finished_pieces;
+  });
+  if (most != orphans.end() &&
+      token_free(task, std::min(options_.back_to_source_at_once, options_.back_to_source_count)))
+    tell_back_to_source(*most, "whoever read the source is lost", now);
+  return true;
+}
+
+}  // namespace d7y::scheduler
