@@ -198,6 +198,9 @@ Task<void> ClientConnection::run() {
                   goaway_.empty() ? "" : ", GOAWAY ", goaway_);
   if (!goaway_.empty()) {
     why_ = error(ErrorCode::kReset, "{} (the server said {})", why.message(), goaway_);
+  } else if (why.code() == ErrorCode::kTimeout) {
+    // The connection's time was over, not the call's.
+    why_ = error(ErrorCode::kReset, "{}", why.message());
   } else {
     why_ = std::move(why);
   }

@@ -99,8 +99,26 @@ TEST_CASE("calls of a connection that breaks are UNAVAILABLE and say so") {
   CHECK(result->error().status() == 14);
 }
 
+TEST_CASE("a machine that vanished is noticed by TCP within a minute") {
+  TwoHosts hosts;
+  std::optional<Result<EchoResponse>> result;
+  hosts.client.spawn(keep_result(hosts.channel.unary<EchoResponse>(kHang, request("x")), result));
+  CHECK(hosts.sim.run_until([&] { return hosts.service.hanging == 1; }, 10s));
+  hosts.sim.run_for(3min);
+  CHECK(!result);
+  hosts.server_host.power_off();
+  hosts.sim.run_for(1min);
+  REQUIRE(result.has_value());
+  CHECK(result->failed_with(ErrorCode::kReset));
+  CHECK(result->error().status() == 14);
+}
+
 TEST_CASE("a dead connection is noticed by keepalive pings, which go out only while calls are open") {
   TwoHosts hosts;
+  const auto connect = [&](Deadline deadline) {
+    return hosts.client.network().connect(hosts.server_host.address(8002), {}, deadline);
+  };
+  hosts.channel = Channel(hosts.client, "server", connect);
   CHECK(hosts.run(hosts.channel.unary<EchoResponse>(kUnary, request("x"))).ok());
   auto sent = hosts.client.sent_bytes();
   hosts.sim.run_for(9min);
