@@ -91,7 +91,7 @@ Result<Extent> Reader::ready() {
   StoredTask& task = *task_;
   if (task.shared_ && !task.intact()) {
     task.doubt_all();
-    task.store_.scope_->spawn(task.settle_in_background());
+    task.store_.scope_->spawn(task.settle_in_background(task_));
   }
   auto piece =
       static_cast<std::uint32_t>(std::min<std::uint64_t>(position_ / task.piece_length(), kMaxPieces));

@@ -453,7 +453,8 @@ Result<PieceView> StoredTask::view(std::uint32_t number) {
   TRY_OK(check_piece(number));
   if (shared_ && !intact()) {
     doubt_all();
-    store_.scope_->spawn(settle_in_background());
+    TaskHandle pin(*this);
+    store_.scope_->spawn(settle_in_background(std::move(pin)));
   }
   PieceView view;
   view.number_ = number;

@@ -235,11 +235,12 @@ class StoredTask {
   void doubt_all();
   Task<Result<void>> settle();
   Task<Result<void>> keep_good_privately();
-  Task<void> settle_in_background();
+  // The pins are parameters: the task must not go before these begin, which is in the loop's next turn.
+  Task<void> settle_in_background(TaskHandle pin);
   Task<Result<bool>> piece_is_good(std::shared_ptr<world::File> file, PieceExtent extent, std::uint32_t crc);
   Task<Result<void>> verify_digest();
   Result<void> compare(const Digest& computed, const Digest& wanted) const;
-  Task<void> hash_in_background();
+  Task<void> hash_in_background(TaskHandle pin);
   void hash_what_is_here();
   Result<ContentStamp> stamp() const;
   Result<void> note_shared();

@@ -151,8 +151,7 @@ Task<Result<void>> StoredTask::settle() {
   co_return Result<void>{};
 }
 
-Task<void> StoredTask::settle_in_background() {
-  TaskHandle self(*this);
+Task<void> StoredTask::settle_in_background(TaskHandle) {
   auto settled = co_await settle();
   if (!settled)
     store_.log_.warn("task {}: its content could not be checked: {}", facts_.id, settled.error().message());
@@ -232,12 +231,12 @@ void StoredTask::hash_what_is_here() {
   auto piece = static_cast<std::uint32_t>(hashing_->state->done / facts_.piece_length);
   auto ready = have_.first_clear(piece, bits).value_or(bits) * facts_.piece_length;
   if (ready < hashing_->state->done + kHashAhead) return;
-  store_.scope_->spawn(hash_in_background());
+  TaskHandle pin(*this);
+  store_.scope_->spawn(hash_in_background(std::move(pin)));
   hashing_->busy = true;
 }
 
-Task<void> StoredTask::hash_in_background() {
-  TaskHandle self(*this);
+Task<void> StoredTask::hash_in_background(TaskHandle) {
   auto state = hashing_ ? hashing_->state : nullptr;
   while (hashing_ && hashing_->state == state) {
     auto bits = static_cast<std::uint32_t>(have_.words().size() * 64);

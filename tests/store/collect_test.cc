@@ -205,6 +205,28 @@ Task<void> finishes_after_one_left(sim::Host& host, bool& done) {
   done = true;
 }
 
+// What works in the background begins in the loop's next turn; the task may be deleted before.
+Task<void> goes_at_once(sim::Host& host, bool& done) {
+  StoreOptions options;
+  options.folder = "/store";
+  options.write_behind = false;  // which would hold the task for a while
+  auto opened = co_await Store::open(host, std::move(options), Log());
+  auto store = must(std::move(opened));
+  auto content = made_up(20'000'000);
+  auto facts = facts_of(an_id(1), content.size(), 5'000'000);
+  facts.digest = "sha256:" + sha256_hex(as_bytes(content));
+  auto made = co_await store->create(facts);
+  auto task = must(std::move(made));
+  must(put_piece(*task, 0, content));
+  task = {};
+  CHECK(store->stats().pinned == 1);
+  must(store->remove(an_id(1)));
+  co_await sleep_for(1s);
+  CHECK(store->stats().pinned == 0);
+  CHECK(store->stats().tasks == 0);
+  done = true;
+}
+
 Task<void> ends_busy(sim::Host& host, bool& done) {
   for (bool closes : {true, false}) {
     auto store = co_await open_with(host, GcOptions());
@@ -230,6 +252,10 @@ Task<void> ends_busy(sim::Host& host, bool& done) {
 
 TEST_CASE("a store may end, with or without close(), while it works in the background") {
   run_simulated({}, ends_busy);
+}
+
+TEST_CASE("a task that is deleted at once is not touched by what was to work on it in the background") {
+  run_simulated({}, goes_at_once);
 }
 
 TEST_CASE("a digest is computed anew where one who was computing it left") {
