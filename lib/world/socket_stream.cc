@@ -163,7 +163,7 @@ Error SocketStream::error() const {
 
 Transfer SocketStream::try_read(MutableBytes buffer) {
   if (!may_read_ || lent_to_ != nullptr) return {};
-  if (failure_ != 0) return {Transfer::State::kFailed, 0};
+  if (failure_ != 0) return last_words(buffer);
   if (buffer.empty()) return {Transfer::State::kMoved, 0};
   for (;;) {
     auto count = ::recv(socket_.get(), buffer.data(), buffer.size(), 0);
@@ -182,6 +182,16 @@ Transfer SocketStream::try_read(MutableBytes buffer) {
     }
     return fail(errno, "reading from");
   }
+}
+
+// What the other side said before it broke off is still there when writing finds that out: a server that
+// refuses an upload answers and closes.
+Transfer SocketStream::last_words(MutableBytes buffer) {
+  const bool broken_off = failure_ == EPIPE || failure_ == ECONNRESET;
+  if (!broken_off || !socket_ || buffer.empty()) return {Transfer::State::kFailed, 0};
+  auto count = ::recv(socket_.get(), buffer.data(), buffer.size(), MSG_DONTWAIT);
+  if (count > 0) return {Transfer::State::kMoved, static_cast<std::size_t>(count)};
+  return {Transfer::State::kFailed, 0};
 }
 
 Transfer SocketStream::try_write(std::span<const Bytes> parts, bool more) {

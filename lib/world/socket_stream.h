@@ -46,6 +46,7 @@ class SocketStream final : public Stream, private Poller::Watch {
       : poller_(poller), socket_(std::move(socket)), remote_(std::move(remote)) {}
   void on_edge(std::uint32_t events) override;
   Transfer fail(int number, std::string_view doing);
+  Transfer last_words(MutableBytes buffer);
   Transfer send_copied(File& file, std::uint64_t offset, std::uint64_t length);
 
   Poller& poller_;

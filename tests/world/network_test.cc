@@ -276,6 +276,28 @@ TEST_CASE("writing and sending to a closed connection fails without a signal") {
   CHECK(state == Transfer::State::kFailed);
 }
 
+TEST_CASE("what was said before the connection broke is there when writing finds out") {
+  RealWorld real;
+  auto pair = connected(real);
+  Bytes unread = as_bytes(std::string_view("so much to say"));
+  REQUIRE(pair.client->try_write({&unread, 1}, false).state == Transfer::State::kMoved);
+  Bytes refusal = as_bytes(std::string_view("no"));
+  REQUIRE(pair.server->try_write({&refusal, 1}, false).state == Transfer::State::kMoved);
+  pair.server.reset();  // with bytes unread: a reset
+  auto state = Transfer::State::kMoved;
+  for (int i = 0; i < 1000 && state != Transfer::State::kFailed; ++i) {
+    state = pair.client->try_write({&unread, 1}, false).state;
+    real->run_until([] { return true; });
+  }
+  REQUIRE(state == Transfer::State::kFailed);
+  std::array<std::byte, 16> buffer;
+  auto got = pair.client->try_read(buffer);
+  REQUIRE(got.state == Transfer::State::kMoved);
+  CHECK(as_text(Bytes(buffer).first(got.bytes)) == "no");
+  CHECK(pair.client->try_read(buffer).state == Transfer::State::kFailed);
+  CHECK(pair.client->error().code() == ErrorCode::kReset);
+}
+
 TEST_CASE("a file is sent whole over TCP and over a Unix socket") {
   RealWorld real;
   auto text = pattern(5'000'001);
