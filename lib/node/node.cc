@@ -123,6 +123,7 @@ Task<Result<void>> Node::start() {
   auto engine = std::move(options_.engine);
   engine.piece_timeout = config.download.piece_timeout;
   engine.concurrent_pieces = config.download.concurrent_piece_count;
+  engine.stat_timeout = std::max(engine.stat_timeout, config.download.piece_timeout);
   engine.silence_timeout = config.download.collected_piece_timeout;
   engine.max_verdicts = config.scheduler.max_schedule_count;
   // Dragonfly's 3 h would let a scheduler that hangs hold a download for as long.
@@ -325,6 +326,7 @@ Result<void> Node::open_sources() {
   client.proxies = proxies_;
   client.tls_of = origin_tls_;
   client.tls = [this] { return origin_trust(); };
+  client.head_timeout = std::max(client.head_timeout, config.download.piece_timeout);
   http_client_ = std::make_unique<http::Client>(world_, std::move(client), log_.in("http"));
   auto http = std::make_shared<source::HttpBackend>(*http_client_, source::HttpBackendOptions{});
   auto add = [this](std::string_view scheme, std::shared_ptr<source::Backend> backend) {
@@ -442,6 +444,8 @@ Result<void> Node::open_proxy() {
   client.connections_per_origin = 4096;
   client.idle_per_origin = 32;
   client.tls = [this] { return origin_trust(); };
+  // A registry may take minutes to store a big layer that was pushed.
+  client.head_timeout = std::max(client.head_timeout, options_.config.download.piece_timeout);
   proxy_client_ = std::make_unique<http::Client>(world_, std::move(client), log_.in("proxy"));
 
   proxy::ProxyOptions options;

@@ -30,6 +30,16 @@ struct Site final : http::Handler {
   }
 };
 
+// Thinks for minutes, then answers.
+struct Thinker final : http::Handler {
+  Task<void> handle(http::ServerRequest& request, http::Responder& responder) override {
+    (void)co_await request.read_all(1_MiB, Deadline::never());
+    co_await sleep_for(200s);
+    const int status = request.head().method == "PUT" ? 201 : 200;
+    (void)co_await responder.send(status, "text/plain", "at last");
+  }
+};
+
 struct Served {
   Served(sim::Host& host, std::uint16_t port, http::ServerOptions options)
       : server(host, site, std::move(options)),
@@ -146,4 +156,34 @@ TEST_CASE("a proxy that is none keeps the node from starting, without telling it
   REQUIRE(peer.failure());
   CHECK(peer.failure()->message().find("backend.httpProxy") != std::string::npos);
   CHECK(peer.failure()->message().find("secret") == std::string::npos);
+}
+
+TEST_CASE("an origin may think for minutes, before content and before it has stored what was pushed") {
+  sim::Cluster cluster(1);
+  auto& far = cluster.sim().add_host({.name = "far"});
+  auto& runtime = cluster.sim().add_host({.name = "runtime"});
+  Thinker thinker;
+  http::Server server(far, thinker, {});
+  auto listener = std::move(*far.network().listen(far.address(80), {}));
+  far.spawn(server.serve(*listener));
+  auto* peer = cluster.add_peers(1)[0];
+  cluster.start();
+  http::Client client(runtime, {.head_timeout = 3600s});
+  for (const auto* what :
+       {"GET /v2/app/blobs/sha256:", "PUT /v2/app/blobs/uploads/1", "GET /v2/app/manifests/1"}) {
+    CAPTURE(what);
+    http::Request request;
+    request.method = std::string(what).substr(0, 3);
+    request.url = "http://" + peer->host().address(4001).to_string() + (what + 4);
+    if (request.url.ends_with(':')) {
+      Hasher hasher(HashKind::kSha256);
+      hasher.update(as_bytes(std::string_view("at last")));
+      request.url += hasher.hex();
+    }
+    request.url += "?ns=http://" + far.address(80).to_string();
+    if (request.method == "PUT") request.body = "layer";
+    auto answer = cluster.sim().run(client.fetch(std::move(request), Deadline::never()), 3600s);
+    REQUIRE_MESSAGE(answer.ok(), answer.error().message());
+    CHECK(answer->status() == (std::string_view(what).starts_with("PUT") ? 201 : 200));
+  }
 }
