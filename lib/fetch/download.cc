@@ -128,7 +128,8 @@ Result<void> Download::resolve_range() {
   for (const auto& [name, value] : message.request_header()) {
     if (http::same_name(name, "range")) header = value;
   }
-  if (!wish_.range_header.empty() && range_counts()) header = wish_.range_header;
+  // A Range header may be left out of account (RFC 9110 14.2), as whoever does not know the length must.
+  if (!wish_.range_header.empty() && content && range_counts()) header = wish_.range_header;
   if (message.has_range() || !header.empty()) {
     if (!content) {
       return error(ErrorCode::kUnsupported, "a range of {} is asked for, but its length is not known",

@@ -12,8 +12,18 @@ constexpr std::string_view kOurs = "X-Dragonfly-";
 
 // A word is enough: these hold no secrets and may change what the origin sends.
 constexpr std::string_view kOpen[] = {
-    "Accept",     "Accept-Charset", "Accept-Language",      "Cache-Control", "Pragma",
-    "User-Agent", "X-Request-Id",   "X-Meta-Source-Client", "Via",
+    "Accept",
+    "Accept-Charset",
+    "Accept-Language",
+    "Cache-Control",
+    "Pragma",
+    "User-Agent",
+    "X-Request-Id",
+    "X-Meta-Source-Client",
+    "Via",
+    // Podman, CRI-O and skopeo say it with every request; aria2 the other.
+    "Docker-Distribution-Api-Version",
+    "Want-Digest",
 };
 // Ours to decide, or about this request alone.
 constexpr std::string_view kAnswered[] = {

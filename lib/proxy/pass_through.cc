@@ -58,7 +58,7 @@ Task<void> Proxy::pass_through(Exchange& exchange, Route route) {
   const auto& head = exchange.request.head();
   auto request = request_for(exchange, route);
   if (options_.check_rights && exchange.scope.empty() && !repository_in(route.url.path()).empty()) {
-    exchange.caller = Rights::caller(divide(request.headers).secret);
+    exchange.caller = Rights::caller(divide(request.headers).secret, route.url);
     exchange.scope = Rights::scope(route.url);
   }
   const auto key = key_of(exchange, route);
@@ -85,6 +85,8 @@ Task<void> Proxy::pass_through(Exchange& exchange, Route route) {
   }
   Upload upload(exchange.request);
   if (!bodyless) request.producer = &upload;
+  // Reading the body is what tells the client to send it; so its origin is asked first.
+  request.expect_continue = !bodyless && head.headers.has_token("Expect", "100-continue");
   auto fetched = co_await parts_.client.fetch(std::move(request), Deadline::never());
   if (!fetched) {
     // What its client did wrong with the body is not the origin's fault.

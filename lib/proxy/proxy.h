@@ -133,6 +133,9 @@ class Proxy final : public http::Handler {
   Task<void> prefetch(fetch::Wish wish);
   bool may_have(const Exchange& exchange);
   void note_accepted(const Exchange& exchange);
+  // What the origin says to HEAD, or to GET for the first byte.
+  Task<Result<http::Response>> ask_by(std::string method, const Exchange& exchange, const Route& route,
+                                      Deadline deadline);
   // Asks the origin whether it would give this to the client. Its refusal otherwise.
   Task<Result<void>> ask_origin(Exchange& exchange, Route route);
 

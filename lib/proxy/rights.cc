@@ -1,6 +1,7 @@
 #include "proxy/rights.h"
 
 #include "base/hash.h"
+#include "base/ids.h"
 #include "proxy/registries.h"
 
 namespace d7y::proxy {
@@ -34,17 +35,22 @@ const TimePoint* Rights::Memory::find(const std::string& key) const {
   return found != old_.end() ? &found->second : nullptr;
 }
 
-std::string Rights::caller(const http::Headers& secret) {
+std::string Rights::caller(const http::Headers& secret, const Url& url) {
   Hasher hasher(HashKind::kSha256);
+  const auto add = [&hasher](std::string_view name, std::string_view value) {
+    for (auto part : {name, std::string_view(":"), value, std::string_view("\n")})
+      hasher.update(as_bytes(part));
+  };
   for (const auto& header : secret) {
     std::string name = header.name;
     for (char& c : name) {
       if (c >= 'A' && c <= 'Z') c = static_cast<char>(c + 32);
     }
-    hasher.update(as_bytes(name));
-    hasher.update(as_bytes(std::string_view(":")));
-    hasher.update(as_bytes(header.value));
-    hasher.update(as_bytes(std::string_view("\n")));
+    add(name, header.value);
+  }
+  if (url.has_credentials()) add("@" + url.username(), url.password());  // "@" begins no header's name
+  for (const auto& [name, value] : url.query_pairs()) {
+    if (is_secret_query_param(name)) add("?" + name, value);
   }
   return hasher.hex();
 }

@@ -21,8 +21,9 @@ class Rights {
   // `lasts`: how long an acceptance counts. At most about 2 * `most` facts are remembered, the latest.
   explicit Rights(Duration lasts, std::size_t most = 32 << 10) : lasts_(lasts), most_(most) {}
 
-  // Stands for a caller's credentials without being them. `secret`: the headers that may hold some.
-  static std::string caller(const http::Headers& secret);
+  // Stands for a caller's credentials without being them. `secret`: the headers that may hold some; those in
+  // the URL (a name and password, signatures in its query) count as well.
+  static std::string caller(const http::Headers& secret, const Url& url);
   // What credentials are good for: a repository, or where there is none the URL without its query.
   static std::string scope(const Url& url);
 

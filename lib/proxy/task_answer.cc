@@ -40,6 +40,11 @@ bool is_replayed(std::string_view name) {
   return true;
 }
 
+// Not everybody answers HEAD, and URLs that are signed for GET are good for nothing else.
+bool may_mean_no_head(int status) {
+  return status == 400 || status == 403 || status == 404 || status == 405 || status == 501;
+}
+
 // The Range header if it is one that is served: a single part. Others are allowed to be ignored, and are.
 std::string range_of(const http::Headers& headers) {
   auto value = headers.get("Range");
@@ -115,20 +120,32 @@ void Proxy::note_accepted(const Exchange& exchange) {
     rights_.accepted(exchange.caller, exchange.scope, exchange.task, parts_.world.now());
 }
 
-Task<Result<void>> Proxy::ask_origin(Exchange& exchange, Route route) {
+Task<Result<http::Response>> Proxy::ask_by(std::string method, const Exchange& exchange, const Route& route,
+                                           Deadline deadline) {
   auto request = request_for(exchange, route);
-  request.method = "HEAD";
+  request.method = std::move(method);
   for (auto name :
        {"Range", "If-Range", "If-Match", "If-None-Match", "If-Modified-Since", "If-Unmodified-Since"})
     request.headers.remove(name);
-  auto deadline = Deadline::in(kAskTimeout, parts_.world.now());
-  auto answer = co_await parts_.client.fetch(std::move(request), deadline);
+  if (request.method == "GET") request.headers.add("Range", "bytes=0-0");
+  auto asking = parts_.client.fetch(std::move(request), deadline);
+  co_return co_await asking;
+}
+
+Task<Result<void>> Proxy::ask_origin(Exchange& exchange, Route route) {
+  const auto deadline = Deadline::in(kAskTimeout, parts_.world.now());
+  auto asking = ask_by("HEAD", exchange, route, deadline);
+  auto answer = co_await asking;
+  if (answer && may_mean_no_head(answer->status())) {
+    auto asking_again = ask_by("GET", exchange, route, deadline);
+    answer = co_await asking_again;
+  }
   if (!answer) {
     co_return std::move(answer).error().in(
         "it is here, but its origin could not be asked whether you may have it");
   }
   const int status = answer->status();
-  if (status < 400) {
+  if (status < 400 || status == 416) {  // empty content has no first byte
     note_accepted(exchange);
     co_return Result<void>{};
   }
@@ -151,7 +168,7 @@ Task<void> Proxy::answer_from_task(Exchange& exchange, Route route) {
     co_return co_await refused;
   }
   exchange.task = *id;
-  exchange.caller = Rights::caller(wish->private_headers);
+  exchange.caller = Rights::caller(wish->private_headers, route.url);
   exchange.scope = Rights::scope(route.url);
   if (exchange.request.method() == "HEAD") {
     auto answered = answer_head(exchange, std::move(route));
@@ -197,6 +214,12 @@ Task<void> Proxy::answer_from_task(Exchange& exchange, Route route) {
         exchange.responder.cut_short();
       }
       co_return;
+    }
+    // Neither content nor an error, 204 for instance: nothing to keep, but the client's to have.
+    if (status >= 200 && status < 400) {
+      exchange.task.clear();
+      auto passed = pass_through(exchange, std::move(route));
+      co_return co_await passed;
     }
     auto refused = refuse(exchange, sent.error());
     co_return co_await refused;
@@ -253,6 +276,10 @@ Task<Result<void>> Proxy::send_content(Exchange& exchange, fetch::Download& down
   head.headers.set("X-Dragonfly-Task-ID", download.task_id());
   head.headers.set("X-Dragonfly-Server-IP", options_.ip);
   if (was_finished) head.headers.set("X-Dragonfly-Task-Download-Finished", "true");
+  if (client_wants_another(exchange.request.headers(), head.headers)) {
+    co_return error(ErrorCode::kPrecondition, "this is another version than the client wants")
+        .with_status(412);
+  }
   if (client_has_it(exchange.request.headers(), head.headers)) {
     head.status = exchange.status = 304;
     co_return co_await responder.send(std::move(head), "");

@@ -350,6 +350,27 @@ TEST_CASE("uploads pass through, of known and of unknown length") {
   CHECK(sink.got == "hello");
 }
 
+TEST_CASE("a client that asks before it sends a body is answered by the origin") {
+  struct Doorkeeper final : http::Handler {
+    Task<void> handle(http::ServerRequest& request, http::Responder& responder) override {
+      const bool open = request.path() == "/open";
+      if (open) (void)co_await request.read_all(1_MiB, Deadline::never());
+      const int status = open ? 201 : 401;
+      (void)co_await responder.send(status, "", "");
+    }
+  } doorkeeper;
+  Rig rig;
+  http::Server far(rig.origin_host, doorkeeper, {});
+  auto listener = std::move(*rig.origin_host.network().listen(rig.origin_host.address(800), {}));
+  rig.origin_host.spawn(far.serve(*listener));
+  const auto ask = [&](const std::string& path) {
+    return raw(rig, "PUT http://" + rig.origin_host.address(800).to_string() + path +
+                        " HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\nExpect: 100-continue\r\n\r\n");
+  };
+  CHECK(status_in(ask("/shut")) == 401);
+  CHECK(status_in(ask("/open")) == 100);
+}
+
 TEST_CASE("behind a ranged request the whole is fetched, once, if that is wished") {
   auto options = Rig::standard();
   options.prefetch = true;

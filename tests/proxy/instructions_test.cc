@@ -56,11 +56,16 @@ TEST_CASE("only headers that hold no secrets may be told to others") {
                                {"Authorization", "Bearer x"},
                                {"Cookie", "c=1"},
                                {"X-Registry-Auth", "x"},
+                               {"Docker-Distribution-API-Version", "registry/2.0"},  // Podman, CRI-O
+                               {"Want-Digest", "SHA-256"},                           // aria2
                                {"Range", "bytes=0-1"},
                                {"Traceparent", "00-1"},
                                {"If-None-Match", "*"}});
-  CHECK(shared.open == std::map<std::string, std::string>{
-                           {"Accept", "a/b"}, {"User-Agent", "containerd/2"}, {"accept", "c/d"}});
+  CHECK(shared.open == std::map<std::string, std::string>{{"Accept", "a/b"},
+                                                          {"Docker-Distribution-API-Version", "registry/2.0"},
+                                                          {"User-Agent", "containerd/2"},
+                                                          {"Want-Digest", "SHA-256"},
+                                                          {"accept", "c/d"}});
   CHECK(shared.secret ==
         http::Headers{{"Authorization", "Bearer x"}, {"Cookie", "c=1"}, {"X-Registry-Auth", "x"}});
 }

@@ -187,6 +187,31 @@ TEST_CASE("ranges of a blob") {
   }
 }
 
+TEST_CASE("a range of what has no length yet is answered with the whole") {
+  Rig rig;
+  auto content = random_bytes(2_MiB);
+  auto path = rig.add_blob(content);
+  rig.origin.file(path).framing = sim::OriginFile::Framing::kChunked;
+  rig.origin.file(path).ranges = false;
+  auto first = rig.get(path, {{"Range", "bytes=100-199"}});
+  CHECK(first.head.status == 200);
+  CHECK(first.body == content);
+  auto then = rig.get(path, {{"Range", "bytes=100-199"}});
+  CHECK(then.head.status == 206);
+  CHECK(then.body == content.substr(100, 100));
+}
+
+TEST_CASE("an answer that is neither content nor an error passes") {
+  Rig rig;
+  auto path = rig.add_blob(random_bytes(1_MiB));
+  rig.origin.file(path).faults.push_back({.status = 204, .count = 5});
+  auto answer = rig.get(path);
+  CHECK(answer.head.status == 204);
+  CHECK(answer.body.empty());
+  rig.origin.file(path).faults.clear();
+  CHECK(rig.get(path).head.status == 200);
+}
+
 TEST_CASE("a range that is only wanted of one version") {
   Rig rig;
   auto content = random_bytes(2_MiB);
@@ -207,6 +232,12 @@ TEST_CASE("conditions") {
   CHECK(rig.get(path, {{"If-None-Match", "\"v0\""}}).head.status == 200);
   CHECK(rig.get(path, {{"If-Modified-Since", "Mon, 02 Jan 2023 10:00:00 GMT"}}).head.status == 304);
   CHECK(rig.get(path, {{"If-Modified-Since", "Sun, 01 Jan 2023 10:00:00 GMT"}}).head.status == 200);
+  CHECK(rig.get(path, {{"If-Match", "\"v0\", \"v1\""}, {"Range", "bytes=0-9"}}).head.status == 206);
+  CHECK(rig.get(path, {{"If-Match", "*"}}).head.status == 200);
+  for (auto other : {"\"v0\"", "W/\"v1\""})
+    CHECK(rig.get(path, {{"If-Match", other}, {"Range", "bytes=0-9"}}).head.status == 412);
+  CHECK(rig.get(path, {{"If-Unmodified-Since", "Mon, 02 Jan 2023 10:00:00 GMT"}}).head.status == 200);
+  CHECK(rig.get(path, {{"If-Unmodified-Since", "Sun, 01 Jan 2023 10:00:00 GMT"}}).head.status == 412);
 }
 
 TEST_CASE("an empty blob is empty") {

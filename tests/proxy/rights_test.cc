@@ -34,11 +34,17 @@ TEST_CASE("only the latest facts are remembered") {
 
 TEST_CASE("callers are told apart by all that may be a credential") {
   using proxy::Rights;
-  CHECK(Rights::caller({{"Authorization", "a"}}) == Rights::caller({{"authorization", "a"}}));
-  CHECK(Rights::caller({{"Authorization", "a"}}) != Rights::caller({{"Authorization", "b"}}));
-  CHECK(Rights::caller({{"Authorization", "a"}}) != Rights::caller({}));
-  CHECK(Rights::caller({{"Authorization", "a"}}) != Rights::caller({{"Cookie", "a"}}));
-  CHECK(Rights::caller({{"Authorization", "a"}}).find('a') != 0);
+  const auto url = *Url::parse("https://r.test/f?part=1");
+  CHECK(Rights::caller({{"Authorization", "a"}}, url) == Rights::caller({{"authorization", "a"}}, url));
+  CHECK(Rights::caller({{"Authorization", "a"}}, url) != Rights::caller({{"Authorization", "b"}}, url));
+  CHECK(Rights::caller({{"Authorization", "a"}}, url) != Rights::caller({}, url));
+  CHECK(Rights::caller({{"Authorization", "a"}}, url) != Rights::caller({{"Cookie", "a"}}, url));
+  CHECK(Rights::caller({{"Authorization", "a"}}, url).find('a') != 0);
+  const auto by = [](const char* text) { return Rights::caller({}, *Url::parse(text)); };
+  CHECK(by("https://r.test/f?part=2") == Rights::caller({}, url));
+  CHECK(by("https://r.test/f?X-Amz-Signature=1") != by("https://r.test/f"));
+  CHECK(by("https://r.test/f?X-Amz-Signature=1") != by("https://r.test/f?X-Amz-Signature=2"));
+  CHECK(by("https://anna:1@r.test/f") != by("https://anna:2@r.test/f"));
   CHECK(Rights::scope(*Url::parse("https://r.test/v2/a/b/blobs/sha256:1")) == "https://r.test/v2/a/b");
   CHECK(Rights::scope(*Url::parse("https://r.test/f?x=1")) == "https://r.test/f");
 }
@@ -65,6 +71,33 @@ TEST_CASE("a cached private blob is given only to those whom its registry accept
   CHECK(rig.get(path, right).body == content);
   CHECK(rig.origin.requests() == asked + 1);  // then asked again
   CHECK(rig.origin.log().back().method == "HEAD");
+}
+
+TEST_CASE("what is here is given again though its origin answers no HEAD") {
+  Rig rig;
+  auto content = random_bytes(1_MiB);
+  auto path = rig.add_blob(content);
+  rig.origin.file(path).head = false;
+  CHECK(rig.get(path).body == content);
+  const auto sent = rig.origin.body_bytes();
+  rig.sim.run_for(6min);
+  CHECK(rig.get(path).body == content);
+  CHECK(rig.origin.body_bytes() == sent + 1);
+  rig.origin.file(path).authorization = "Bearer right";
+  CHECK(rig.get(path, {{"Authorization", "Bearer wrong"}}).head.status == 401);
+}
+
+TEST_CASE("a URL that is signed is the right of whoever has it, for GET alone if it must be") {
+  Rig rig;
+  auto content = random_bytes(1_MiB);
+  const auto path = "/blobs/sha256:" + sha256_of(content), query = std::string("?X-Amz-Signature=");
+  for (auto signature : {"1", "2"}) rig.origin.serve(path + query + signature, content).head = false;
+  CHECK(rig.get(path + query + "1").body == content);
+  const auto sent = rig.origin.body_bytes();
+  CHECK(rig.get(path).head.status == 404);
+  CHECK(rig.get(path + query + "0").head.status == 404);
+  CHECK(rig.get(path + query + "2").body == content);
+  CHECK(rig.origin.body_bytes() == sent + 1);
 }
 
 TEST_CASE("a blob of one repository is not given out of another, though the caller has rights there") {
