@@ -216,7 +216,11 @@ Result<void> RemoteDownload::keep_for_later(const api::common::Piece& piece) {
 
 Result<void> RemoteDownload::open_output() {
   const auto& path = order_.output_path;
-  if (auto there = world_.files().status(path); there && !order_.overwrite) {
+  auto there = world_.files().status(path);
+  if (there && there->kind == world::FileKind::kOther) {
+    return error(ErrorCode::kInvalid, "output {} is a device or a pipe; nothing takes its place", path);
+  }
+  if (there && !order_.overwrite) {
     return error(ErrorCode::kExists, "output {} exists; remove it or ask to overwrite it", path);
   }
   auto slash = path.rfind('/');

@@ -116,6 +116,10 @@ Result<std::unique_ptr<Download>> Engine::start(Wish wish, Deadline deadline) {
     if (status && status->kind == world::FileKind::kFolder) {
       return error(ErrorCode::kInvalid, "output {} is a folder; name a file", wish.output_path);
     }
+    if (status && status->kind == world::FileKind::kOther) {
+      return error(ErrorCode::kInvalid, "output {} is a device or a pipe; nothing takes its place",
+                   wish.output_path);
+    }
     if (status && !wish.overwrite) {
       return error(ErrorCode::kExists, "output {} exists; remove it or ask to overwrite it",
                    wish.output_path);

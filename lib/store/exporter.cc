@@ -111,6 +111,10 @@ class Exporter {
     if (there->kind == world::FileKind::kFolder) {
       return error(ErrorCode::kInvalid, "output {} is a folder; name a file in it", options_.path);
     }
+    if (there->kind == world::FileKind::kOther) {
+      return error(ErrorCode::kInvalid, "output {} is a device or a pipe; nothing takes its place",
+                   options_.path);
+    }
     if (!options_.overwrite) {
       return error(ErrorCode::kExists, "output {} is there already; choose another or ask for overwriting",
                    options_.path);

@@ -52,6 +52,18 @@ TEST_CASE("what an origin sends fast is received beside the loop") {
   }
 }
 
+TEST_CASE("what is no file is not replaced by one") {
+  Rig rig(1);
+  rig.origin.serve("/a", "x");
+  auto socket = rig.host.network().listen(Address::unix_socket("/socket"), {});
+  REQUIRE(socket.ok());
+  auto wish = rig.wish("/a");
+  wish.output_path = "/socket";
+  wish.overwrite = true;
+  CHECK(rig.download(std::move(wish)).failed_with(ErrorCode::kInvalid));
+  CHECK(rig.origin.requests() == 0);
+}
+
 TEST_CASE("small and empty content cost one request") {
   Rig rig(1);
   rig.origin.serve("/one", "x");

@@ -45,6 +45,12 @@ class WrongUse(rig.Case):
                 self.get(*arguments, code=2, says=re.escape(says))
                 self.nothing_at(self.path('o'))
 
+    def test_an_option_that_may_be_repeated_takes_one_value_each_time(self):
+        url = self.origin.add('/f', b'x')
+        self.get('-H', 'A: 1', '-H', 'B: 2', url, '-O', 'one', code=0)
+        self.get('--filtered-query-param', 'a', url, '-O', 'two', code=0)
+        self.same(self.path('two'), b'x')
+
     def test_a_url_that_is_none(self):
         for url in ('nonsense', 'http://', 'ftp://127.0.0.1/file', 'http://127.0.0.1:99999/x',
                     'http://[::1/x', ''):
@@ -137,6 +143,55 @@ class Outputs(rig.Case):
         got = self.finish(process)
         self.assertEqual(got.code, 9, str(got))
         self.assertIn(b'stdout', got.err)
+
+    def test_a_pipe_and_a_device_get_the_bytes_and_stay_what_they_are(self):
+        fifo = self.path('fifo')
+        for more in ((), ('--overwrite',)):
+            with self.subTest(more=more):
+                if not os.path.exists(fifo):
+                    os.mkfifo(fifo)
+                process = self.start_get(self.url, '-O', 'fifo', *more)
+                with open(fifo, 'rb') as end:
+                    got = end.read()
+                self.assertEqual(self.finish(process).code, 0)
+                self.assertEqual(rig.sha256(got), rig.sha256(self.content))
+                self.assertTrue(pathlib.Path(fifo).is_fifo())
+        self.get(self.url, '-O', '/dev/null', code=0)
+        self.assertTrue(pathlib.Path('/dev/null').is_char_device())
+        self.assertEqual(rig.sha256(self.get(self.url, '-O', '/dev/stdout', code=0).out), rig.sha256(self.content))
+        self.assertEqual(os.listdir(self.folder), ['fifo'])
+
+    def test_stdout_that_does_not_block(self):
+        read, write = os.pipe()
+        os.set_blocking(write, False)
+        process = self.start_get(self.url, '-O', '-', stdout=write)
+        os.close(write)
+        time.sleep(0.3)
+        with os.fdopen(read, 'rb') as end:
+            got = end.read()
+        self.assertEqual(process.wait(rig.PATIENCE), 0)
+        self.assertEqual(rig.sha256(got), rig.sha256(self.content))
+
+    def test_ctrl_c_ends_it_though_nobody_reads_its_stdout(self):
+        process = self.start_get(self.url, '-O', '-')
+        process.stdout.read(1)
+        time.sleep(0.3)
+        process.send_signal(signal.SIGINT)
+        self.assertEqual(process.wait(rig.PATIENCE), 130)
+
+    def test_streams_that_are_closed_or_full(self):
+        tool = rig.tool('d7yget')
+        for redirections in ('<&- 2>&-', '>&- <&- 2>&-', '2>/dev/full'):
+            with self.subTest(redirections=redirections):
+                command = f'exec "$0" --daemon never --overwrite "$1" -O out {redirections}'
+                code = subprocess.run(['bash', '-c', command, tool, self.url], cwd=self.folder, check=False).returncode
+                self.assertEqual(code, 0)
+                self.same(self.path('out'), self.content)
+        command = 'exec "$0" --daemon never "$1" -O - >&-'
+        got = subprocess.run(['bash', '-c', command, tool, self.url], cwd=self.folder, check=False,
+                             stderr=subprocess.PIPE)
+        self.assertEqual(got.returncode, 9)
+        self.assertIn(b'stdout', got.stderr)
 
     def test_stdout_of_a_slow_reader_costs_little_memory(self):
         big = os.urandom(1 << 20) * 192
@@ -332,6 +387,7 @@ class Origins(rig.Case):
                 got = self.get(url, '-O', '-', f'--range={given}', code=0)
                 self.assertEqual(rig.sha256(got.out), rig.sha256(self.content[part]))
         os.remove(self.path('out'))
+        self.assertEqual(os.listdir(self.folder), [])
         got = self.get(url, '-O', 'out', '--range=99999999-', '--json', code=1)
         self.assertEqual(got.json[0]['error']['status'], 416)
         self.nothing_at(self.path('out'))
@@ -470,6 +526,7 @@ server {{ listen 127.0.0.1:{port}; root {root}; autoindex on; }} }}''')
         self.get(f'http://127.0.0.1:{port}/', '-r', '-O', 'some', '-I', '*.txt', code=0)
         self.assertFalse(os.path.exists(self.path('some/sub/b.bin')))
         self.assertTrue(os.path.exists(self.path('some/a.txt')))
+        self.get(f'http://127.0.0.1:{port}/', '-r', '-O', 'none', '-I', '*.txxt', code=3, says='--include-files')
         self.get(f'http://127.0.0.1:{port}/', '-r', '-O', 'few', '--max-files', '2', code=1, says='--max-files')
         process.signal(signal.SIGQUIT)
         process.wait()

@@ -66,6 +66,13 @@ STORE_TEST("an output that exists is left alone unless overwriting is asked for"
   ExportOptions wish2{.path = out + "/folder", .overwrite = true};
   auto is_folder = co_await export_content(task, wish2);
   CHECK(is_folder.failed_with(ErrorCode::kInvalid));
+  {
+    auto socket = must(world.network().listen(Address::unix_socket(out + "/socket"), {}));
+    ExportOptions wish2b{.path = out + "/socket", .overwrite = true};
+    auto no_file = co_await export_content(task, wish2b);
+    CHECK(no_file.failed_with(ErrorCode::kInvalid));
+    CHECK(must(world.files().status(out + "/socket")).kind == world::FileKind::kOther);
+  }
   ExportOptions wish3{.path = out + "/nowhere/file"};
   auto no_folder = co_await export_content(task, wish3);
   CHECK(no_folder.failed_with(ErrorCode::kNotFound));

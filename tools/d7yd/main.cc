@@ -7,6 +7,7 @@
 #include "../common/daemon.h"
 #include "../common/environment.h"
 #include "../common/quantity.h"
+#include "../common/standard_streams.h"
 #include "doctor/command.h"
 #include "runtime/command.h"
 
@@ -22,6 +23,7 @@ SIGTERM and SIGINT let uploads and downloads in progress end, at most the drain 
 }  // namespace
 
 int main(int argc, char** argv) {
+  tools::hold_standard_streams();
   if (argc > 1 && std::string_view(argv[1]) == "runtime") return tools::runtime::run(argc - 1, argv + 1);
   if (argc > 1 && std::string_view(argv[1]) == "doctor") return tools::doctor::run(argc - 1, argv + 1);
 
@@ -38,7 +40,8 @@ int main(int argc, char** argv) {
   app.set_version_flag("-V,--version", std::string("d7yd ") + d7y_version());
   app.add_option("-c,--config", config, "Path of dfdaemon.yaml [/etc/dragonfly/dfdaemon.yaml]")
       ->envname("DFDAEMON_CONFIG");
-  app.add_option("--scheduler", schedulers, "host:port of a scheduler; repeatable, wins over the files");
+  app.add_option("--scheduler", schedulers, "host:port of a scheduler; repeatable, wins over the files")
+      ->allow_extra_args(false);
   app.add_flag("--seed", seed, "Announce as a seed peer, as seedPeer.enable does");
   app.add_option("-l,--log-level", level, "trace, debug, info, warn or error [the file's log.level, or info]")
       ->check(CLI::IsMember({"trace", "debug", "info", "warn", "error"}));

@@ -1,7 +1,10 @@
 #include "download_set.h"
 
+#include <fcntl.h>
 #include <fmt/format.h>
 #include <fnmatch.h>
+#include <poll.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -11,6 +14,7 @@
 #include <filesystem>
 #include <memory>
 
+#include "../common/standard_streams.h"
 #include "progress.h"
 
 namespace d7yget {
@@ -114,10 +118,44 @@ bool is_folder(const std::string& path) {
   return path.ends_with('/') || fs::is_directory(path, ignored);
 }
 
+// Where bytes go that are not written to a file by the library, as they come.
+class Stream {
+ public:
+  explicit Stream(const std::string& output) : name_(output == "-" ? "stdout" : output) {
+    number_ = output == "-" ? STDOUT_FILENO : open(output.c_str(), O_WRONLY | O_CLOEXEC | O_NOCTTY);
+    if (number_ < 0) failure_ = std::strerror(errno);
+  }
+  ~Stream() {
+    if (number_ > STDERR_FILENO) close(number_);
+  }
+  Stream(const Stream&) = delete;
+  Stream& operator=(const Stream&) = delete;
+
+  // Empty: all is well.
+  std::string failure() const {
+    return failure_.empty() ? std::string() : fmt::format("write to {}: {}", name_, failure_);
+  }
+  // Hands on what it can without waiting for a reader for long; how much. None, with a failure: it is broken.
+  std::size_t write(const char* bytes, std::size_t length) {
+    static constexpr int kLook = 50;  // ms
+    pollfd ready{number_, POLLOUT, 0};
+    if (poll(&ready, 1, kLook) <= 0) return 0;
+    auto written = ::write(number_, bytes, length);
+    if (written >= 0) return static_cast<std::size_t>(written);
+    if (errno != EINTR && errno != EAGAIN) failure_ = std::strerror(errno);
+    return 0;
+  }
+
+ private:
+  std::string name_, failure_;
+  int number_ = -1;
+};
+
 // One download that runs, and where its bytes go.
 class Running {
  public:
-  Running(const Wish& wish, d7y_download* download) : wish_(wish), download_(download) {}
+  Running(const Wish& wish, d7y_download* download, std::unique_ptr<Stream> stream)
+      : wish_(wish), download_(download), stream_(std::move(stream)) {}
   ~Running() { d7y_download_free(download_); }
   Running(const Running&) = delete;
   Running& operator=(const Running&) = delete;
@@ -129,7 +167,10 @@ class Running {
     d7y_download_progress(download_, &out);
     return out;
   }
-  void cancel() { d7y_download_cancel(download_); }
+  void cancel() {
+    cancelled_ = true;
+    d7y_download_cancel(download_);
+  }
 
   // Waits a little; true once it has ended and `outcome` is filled.
   bool step(std::uint64_t wait_ms, Outcome& outcome) {
@@ -137,13 +178,17 @@ class Running {
     if (code == D7Y_ETIMEOUT) {
       if (d7y_download_ended(download_) == 0) return false;
       code = take(0);  // it may have ended since we stopped waiting; then this says how
+      if (is_writing()) return false;
     }
     outcome.url = wish_.url;
     outcome.output = wish_.output;
     outcome.task_id = d7y_download_task_id(download_);
+    // All may be here and not yet be written.
+    if (code == D7Y_OK && stream_ && cancelled_) code = D7Y_ECANCELLED;
     outcome.code = code;
     if (code != D7Y_OK) {
-      outcome.message = write_error_.empty() ? d7y_error_last()->message : write_error_;
+      const auto broken = stream_ ? stream_->failure() : std::string();
+      outcome.message = broken.empty() ? d7y_error_last()->message : broken;
       outcome.status = d7y_error_last()->status;
     }
     outcome.progress = progress();
@@ -151,35 +196,38 @@ class Running {
   }
 
  private:
+  bool is_writing() const { return stream_ && !cancelled_ && written_ < filled_; }
+
   d7y_code take(std::uint64_t wait_ms) {
-    return wish_.output == "-" ? copy_to_stdout(wait_ms) : d7y_download_wait(download_, wait_ms);
+    return stream_ && !cancelled_ ? copy_to_stream(wait_ms) : d7y_download_wait(download_, wait_ms);
   }
 
-  // Moves what is there; D7Y_ETIMEOUT while more is to come.
-  d7y_code copy_to_stdout(std::uint64_t wait_ms) {
+  // Moves what is there; D7Y_ETIMEOUT while more is to come, or the reader is slow.
+  d7y_code copy_to_stream(std::uint64_t wait_ms) {
     static constexpr std::size_t kStep = 1 << 20;
     if (!buffer_) buffer_ = std::make_unique<char[]>(kStep);
     for (;;) {
-      std::size_t length = 0;
-      auto code = d7y_download_read(download_, buffer_.get(), kStep, &length, wait_ms);
-      if (code != D7Y_OK || length == 0) return code;
-      for (std::size_t done = 0; done < length;) {
-        auto written = ::write(STDOUT_FILENO, buffer_.get() + done, length - done);
-        if (written < 0 && errno == EINTR) return D7Y_ETIMEOUT;
-        if (written < 0) {
-          write_error_ = fmt::format("write to stdout: {}", std::strerror(errno));
-          cancel();
-          return D7Y_EIO;
-        }
-        done += static_cast<std::size_t>(written);
+      if (written_ == filled_) {
+        written_ = filled_ = 0;
+        auto code = d7y_download_read(download_, buffer_.get(), kStep, &filled_, wait_ms);
+        if (code != D7Y_OK || filled_ == 0) return code;
       }
+      auto moved = stream_->write(buffer_.get() + written_, filled_ - written_);
+      written_ += moved;
+      if (!stream_->failure().empty()) {
+        d7y_download_cancel(download_);
+        return D7Y_EIO;
+      }
+      if (moved == 0) return D7Y_ETIMEOUT;
     }
   }
 
   Wish wish_;
   d7y_download* download_;
+  std::unique_ptr<Stream> stream_;  // null: the library writes the output
   std::unique_ptr<char[]> buffer_;
-  std::string write_error_;
+  std::size_t filled_ = 0, written_ = 0;  // bytes of the buffer
+  bool cancelled_ = false;
 };
 
 struct Listing {
@@ -199,6 +247,16 @@ int collect(void* user, const d7y_entry* entry) {
 }
 
 }  // namespace
+
+bool is_stream(const std::string& output) {
+  // What lies behind these is open already.
+  for (auto open : {"/dev/stdout", "/dev/stderr", "/dev/fd/", "/proc/self/fd/"}) {
+    if (output.starts_with(open)) return true;
+  }
+  struct stat status{};
+  return output == "-" ||
+         (stat(output.c_str(), &status) == 0 && (S_ISCHR(status.st_mode) || S_ISFIFO(status.st_mode)));
+}
 
 Plan make_plan(d7y_node* node, const Options& options) {
   Plan plan;
@@ -245,6 +303,11 @@ Plan make_plan(d7y_node* node, const Options& options) {
       plan.message = d7y_error_last()->message;
       return plan;
     }
+    if (listing.files.empty() && !options.include_files.empty()) {
+      plan.code = D7Y_ENOTFOUND;
+      plan.message = fmt::format("nothing below {} matches --include-files", url);
+      return plan;
+    }
     auto root =
         options.urls.size() > 1 ? fs::path(options.output) / last_part(url) : fs::path(options.output);
     for (auto& [file, path] : listing.files) {
@@ -277,7 +340,7 @@ std::vector<Outcome> run_downloads(d7y_node* node, const Options& options, const
       progress.ended(outcome.output == "-" ? outcome.url : outcome.output, outcome.progress);
     } else {
       progress.clear();
-      if (!outcome.interrupted) fmt::print(stderr, "d7yget: {}\n", outcome.message);
+      if (!outcome.interrupted) tools::say("d7yget: {}\n", outcome.message);
     }
     if (options.json) fmt::print("{}\n", as_json(outcome));
     std::fflush(stdout);
@@ -288,20 +351,21 @@ std::vector<Outcome> run_downloads(d7y_node* node, const Options& options, const
     while (!stopping && next < wishes.size() && running.size() < options.max_concurrent_requests) {
       const auto& wish = wishes[next++];
       auto each = request.raw;
-      bool here = wish.output == "-";
-      each.output_path = here ? nullptr : wish.output.c_str();
-      each.readable = here ? 1 : 0;
+      auto stream = is_stream(wish.output) ? std::make_unique<Stream>(wish.output) : nullptr;
+      each.output_path = stream ? nullptr : wish.output.c_str();
+      each.readable = stream ? 1 : 0;
       request.use_hub_of(wish.url, options);
       d7y_download* download = nullptr;
-      auto code = d7y_download_start(&download, node, wish.url.c_str(), &each);
+      const auto broken = stream ? stream->failure() : std::string();
+      auto code = broken.empty() ? d7y_download_start(&download, node, wish.url.c_str(), &each) : D7Y_EIO;
       if (code == D7Y_OK) {
-        running.push_back(std::make_unique<Running>(wish, download));
+        running.push_back(std::make_unique<Running>(wish, download, std::move(stream)));
       } else {
         Outcome outcome;
         outcome.url = wish.url;
         outcome.output = wish.output;
         outcome.code = code;
-        outcome.message = d7y_error_last()->message;
+        outcome.message = broken.empty() ? d7y_error_last()->message : broken;
         end(std::move(outcome));
       }
     }

@@ -17,6 +17,10 @@ struct Wish {
   std::string output;  // "-" for stdout
 };
 
+// Whether bytes go to `output` as they come, because it is stdout, a pipe or a device: nothing can take its
+// name's place when all is there.
+bool is_stream(const std::string& output);
+
 // True once somebody asked the program to stop.
 using Interrupted = std::function<bool()>;
 

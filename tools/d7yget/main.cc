@@ -9,10 +9,12 @@
 #include <algorithm>
 #include <cstdlib>
 #include <filesystem>
+#include <set>
 #include <string>
 #include <vector>
 
 #include "../common/environment.h"
+#include "../common/standard_streams.h"
 #include "download_set.h"
 #include "options.h"
 #include "outcome.h"
@@ -41,7 +43,7 @@ void catch_signals() {
 
 void print_message(void*, d7y_log_level level, const char* room, const char* message) {
   static constexpr const char* kNames[] = {"trace", "debug", "info", "warning", "error"};
-  fmt::print(stderr, "d7yget: {}: {}: {}\n", kNames[level], room, message);
+  tools::say("d7yget: {}: {}: {}\n", kNames[level], room, message);
 }
 
 d7y_log_level level_of(const std::string& name) {
@@ -57,7 +59,7 @@ d7y_log_level level_of(const std::string& name) {
 class PieceFolder {
  public:
   explicit PieceFolder(const Options& options) {
-    if (options.to_stdout()) return;  // the library's private folder
+    if (is_stream(options.output)) return;  // the library's private folder
     std::error_code ignored;
     auto output = fs::path(options.output);
     // A folder as output is made if it is missing; the folder of a file is not, that is most likely a
@@ -93,28 +95,44 @@ class PieceFolder {
   bool was_there_ = true, may_make_ = false, only_ours_ = false;
 };
 
-// Whether something in the store is worth keeping for the next call. What is complete is not, because it
-// is at its output, or nobody will ask for it again; it is deleted if others are kept.
-bool keeps_unfinished(d7y_node* node) {
-  struct Seen {
-    std::vector<std::string> complete;
-    bool unfinished = false;
-  } seen;
+// What the store holds some of, before anything is fetched.
+std::set<std::string> begun_in(d7y_node* node) {
+  std::set<std::string> ids;
   auto look = [](void* user, const d7y_task* task) {
-    auto& found = *static_cast<Seen*>(user);
-    bool stopped_late = g_signal != 0 && task->stored > 0;
-    if (task->complete != 0 && !stopped_late) {
-      found.complete.emplace_back(task->id);
-    } else if (task->stored > 0) {
-      found.unfinished = true;
-    }
+    if (task->stored > 0) static_cast<std::set<std::string>*>(user)->insert(task->id);
     return 0;
   };
-  d7y_task_list(node, look, &seen);
-  if (!seen.unfinished) return false;
-  for (const auto& id : seen.complete) d7y_task_delete(node, id.c_str());
-  return true;
+  d7y_task_list(node, look, &ids);
+  return ids;
 }
+
+// What in the store is worth keeping for the next call. What is complete is not, because it is at its output,
+// or nobody will ask for it again, and neither is what remains of a range that was fetched.
+struct Leftovers {
+  std::set<std::string> begun, failed, ranges;  // ids: before this call; of downloads that failed; of ranges
+  std::vector<std::string> useless;
+  bool unfinished = false;  // something is
+  bool of_failed = false;   // something of a download that failed now
+
+  // Others are deleted if something is kept.
+  void look_at(d7y_node* node) {
+    auto look = [](void* user, const d7y_task* task) {
+      auto& left = *static_cast<Leftovers*>(user);
+      const bool stopped_late = g_signal != 0 && task->stored > 0;
+      const bool is_range = left.ranges.contains(task->id) && !left.begun.contains(task->id);
+      if ((task->complete != 0 || is_range) && !stopped_late) {
+        left.useless.emplace_back(task->id);
+      } else if (task->stored > 0) {
+        left.unfinished = true;
+        left.of_failed = left.of_failed || left.failed.contains(task->id);
+      }
+      return 0;
+    };
+    d7y_task_list(node, look, this);
+    if (!unfinished) return;
+    for (const auto& id : useless) d7y_task_delete(node, id.c_str());
+  }
+};
 
 // A daemon of another user would write files as that user, and refuses: it may only send the bytes, and
 // reads no files for us.
@@ -152,7 +170,7 @@ d7y_code open_own_node(d7y_node** node, const Options& options, PieceFolder& fol
 }
 
 int fail(int status) {
-  fmt::print(stderr, "d7yget: {}\n", d7y_error_last()->message);
+  tools::say("d7yget: {}\n", d7y_error_last()->message);
   return status;
 }
 
@@ -165,6 +183,7 @@ int status_of_last() {
 }  // namespace
 
 int main(int argc, char** argv) {
+  tools::hold_standard_streams();
   auto options = parse_command_line(argc, argv);
   catch_signals();
 
@@ -172,7 +191,7 @@ int main(int argc, char** argv) {
   bool own = false;
   PieceFolder folder(options);
   if (auto wrong = folder.complaint(options); !wrong.empty()) {
-    fmt::print(stderr, "d7yget: {}\n", wrong);
+    tools::say("d7yget: {}\n", wrong);
     return 3;
   }
   bool foreign = options.daemon != DaemonUse::kNever && is_anothers(options.endpoint);
@@ -189,11 +208,13 @@ int main(int argc, char** argv) {
     if (open_own_node(&node, options, folder) != D7Y_OK) return fail(status_of_last());
   }
 
+  Leftovers left;
+  if (own) left.begun = begun_in(node);
   auto plan = make_plan(node, options);
   std::vector<Outcome> outcomes;
   int status = 0;
   if (plan.code != D7Y_OK) {
-    fmt::print(stderr, "d7yget: {}\n", plan.message);
+    tools::say("d7yget: {}\n", plan.message);
     Outcome outcome;
     outcome.code = plan.code;
     status = exit_status(outcome);
@@ -202,15 +223,18 @@ int main(int argc, char** argv) {
   }
   for (const auto& outcome : outcomes) {
     if (status == 0) status = exit_status(outcome);
+    if (outcome.code != D7Y_OK) left.failed.insert(outcome.task_id);
+    if (outcome.code == D7Y_OK && !options.range.empty()) left.ranges.insert(outcome.task_id);
   }
   // A signal that came when all was done has stopped nothing.
   bool all_done = plan.code == D7Y_OK && status == 0 && outcomes.size() == plan.wishes.size();
   if (g_signal != 0 && !all_done) status = 128 + g_signal;
-  bool keep = own && folder.path() != nullptr && !folder.only_ours() && keeps_unfinished(node);
+  if (own) left.look_at(node);
+  bool keep = own && folder.path() != nullptr && !folder.only_ours() && left.unfinished;
   d7y_node_free(node);
   if (own && !keep) folder.remove();
-  if (keep && status != 0) {
-    fmt::print(stderr, "d7yget: what was fetched is kept in {}, the same command resumes\n", folder.path());
+  if (keep && left.of_failed) {
+    tools::say("d7yget: what was fetched is kept in {}, the same command resumes\n", folder.path());
   }
   return status;
 }

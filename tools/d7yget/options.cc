@@ -78,14 +78,17 @@ Options parse_command_line(int argc, char** argv) {
   app.footer(kFooter);
   app.set_version_flag("-V,--version", std::string("d7yget ") + d7y_version());
   app.option_defaults()->always_capture_default(false);
+  // May be given again, with one value each time: else "-H 'A: b' URL" would take the URL for a header.
+  auto repeatable = [](CLI::Option* option) { return option->allow_extra_args(false); };
   auto env = [](CLI::Option* option, const char* name) {
     return option->envname(std::string("DFGET_") + name);
   };
 
   app.add_option("URL", options.urls,
                  "What to download: http, https or file; several are fetched side by side");
-  app.add_option("-O,--output", options.output,
-                 "Output file, folder (ends in / or exists), or - for stdout, in order");
+  app.add_option(
+      "-O,--output", options.output,
+      "Output file, folder (ends in / or exists), or - for stdout, in order, as for a pipe or /dev/null");
   std::string daemon = "auto";
   env(app.add_option("--daemon", daemon,
                      "auto: use the local daemon if it runs, else download in this process; never; require")
@@ -93,8 +96,8 @@ Options parse_command_line(int argc, char** argv) {
       "DAEMON");
   app.add_option("-e,--endpoint", options.endpoint,
                  "Socket of the local daemon [/var/run/dragonfly/dfdaemon.sock]");
-  env(app.add_option("--scheduler", options.schedulers,
-                     "host:port of a scheduler for downloads without a daemon; repeatable"),
+  env(repeatable(app.add_option("--scheduler", options.schedulers,
+                                "host:port of a scheduler for downloads without a daemon; repeatable")),
       "SCHEDULER");
   env(app.add_flag("--transfer-from-dfdaemon", options.transfer_from_daemon,
                    "Write the output here instead of letting the daemon link it"),
@@ -114,11 +117,11 @@ Options parse_command_line(int argc, char** argv) {
   app.add_option("--range", options.range, "Only these bytes: 0-99, 100- or -100");
   env(app.add_option("--limit-rate", limit_rate, "At most this many bytes per second, like 20MiB"),
       "LIMIT_RATE");
-  app.add_option("-H,--header", options.headers,
-                 "Request header for the origin, \"Name: value\"; repeatable");
-  app.add_option("--filtered-query-param", options.filtered_query_params,
-                 "Query parameter that does not tell contents apart; repeatable, replaces the default list "
-                 "of signature parameters");
+  repeatable(app.add_option("-H,--header", options.headers,
+                            "Request header for the origin, \"Name: value\"; repeatable"));
+  repeatable(app.add_option("--filtered-query-param", options.filtered_query_params,
+                            "Query parameter that does not tell contents apart; repeatable, replaces the "
+                            "default list of signature parameters"));
   env(app.add_option("--tag", options.tag, "Part of the content's identity among peers"), "TAG");
   env(app.add_option("--application", options.application, "Part of the content's identity among peers"),
       "APPLICATION");
@@ -128,8 +131,8 @@ Options parse_command_line(int argc, char** argv) {
                      "Text that identifies the content instead of the URL"),
       "CONTENT_FOR_CALCULATING_TASK_ID");
   env(app.add_option("-p,--priority", options.priority, "0 to 6 [6]")->check(CLI::Range(0, 6)), "PRIORITY");
-  app.add_option("-I,--include-files", options.include_files,
-                 "With -r: only paths that match this glob; repeatable");
+  repeatable(app.add_option("-I,--include-files", options.include_files,
+                            "With -r: only paths that match this glob; repeatable"));
   env(app.add_option("--max-files", options.max_files, "With -r: refuse folders with more files [100]"),
       "MAX_FILES");
   env(app.add_option("--max-concurrent-requests", options.max_concurrent_requests,

@@ -7,6 +7,7 @@
 #include <algorithm>
 #include <cstdio>
 
+#include "../common/standard_streams.h"
 #include "outcome.h"
 
 namespace d7yget {
@@ -93,7 +94,7 @@ void Progress::show(const std::vector<Row>& rows, std::size_t ended, std::size_t
       auto whole = row.progress.content_length == D7Y_UNKNOWN_SIZE
                        ? std::string("?")
                        : human_bytes(static_cast<double>(row.progress.content_length));
-      fmt::print(stderr, "{}: {} of {}, {}/s, eta {}{}\n", row.name,
+      tools::say("{}: {} of {}, {}/s, eta {}{}\n", row.name,
                  human_bytes(static_cast<double>(row.progress.completed)), whole,
                  human_bytes(rate_of(row.progress)), eta_of(row.progress), sources_of(row.progress));
     }
@@ -102,11 +103,11 @@ void Progress::show(const std::vector<Row>& rows, std::size_t ended, std::size_t
   clear();
   auto width = screen_width();
   for (const auto& row : rows) {
-    fmt::print(stderr, "{}\n", bar(row, width - 1));
+    tools::say("{}\n", bar(row, width - 1));
     ++drawn_;
   }
   if (total > rows.size()) {
-    fmt::print(stderr, "{} of {} files done\n", ended, total);
+    tools::say("{} of {} files done\n", ended, total);
     ++drawn_;
   }
   std::fflush(stderr);
@@ -115,7 +116,7 @@ void Progress::show(const std::vector<Row>& rows, std::size_t ended, std::size_t
 void Progress::ended(const std::string& name, const d7y_progress& progress) {
   if (!wanted_) return;
   clear();
-  fmt::print(stderr, "{}: {} in {} ({}/s){}\n", name, human_bytes(static_cast<double>(progress.completed)),
+  tools::say("{}: {} in {} ({}/s){}\n", name, human_bytes(static_cast<double>(progress.completed)),
              human_time(static_cast<double>(progress.elapsed_ms) / 1000.0), human_bytes(rate_of(progress)),
              sources_of(progress));
 }

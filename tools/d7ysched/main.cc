@@ -5,6 +5,7 @@
 #include <iostream>
 
 #include "../common/daemon.h"
+#include "../common/standard_streams.h"
 
 namespace {
 
@@ -16,6 +17,7 @@ SIGTERM and SIGINT let calls in progress end, at most the drain time, then stop.
 }  // namespace
 
 int main(int argc, char** argv) {
+  tools::hold_standard_streams();
   d7y_scheduler_options options = D7Y_SCHEDULER_OPTIONS_INIT;
   std::string config, listen, metrics, level, format;
   double drain_seconds = 10;

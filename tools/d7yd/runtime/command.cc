@@ -195,8 +195,9 @@ int run(int argc, char** argv) {
   add_common(*set, options);
   set->add_option("--proxy", options.proxy, "URL of d7yd's proxy [http://127.0.0.1:4001]");
   set->add_option(
-      "--registry", options.registries,
-      "HOST or HOST=URL: a registry to pull through d7yd; repeatable, instead of those of dfinit.yaml");
+         "--registry", options.registries,
+         "HOST or HOST=URL: a registry to pull through d7yd; repeatable, instead of those of dfinit.yaml")
+      ->allow_extra_args(false);
   set->add_flag("--all-registries", options.all_registries, "containerd: all registries");
   set->add_flag("--docker-proxies", options.docker_proxies,
                 "docker: also write \"proxies\" (Docker 23 or newer)");
