@@ -51,6 +51,8 @@ class Feed {
   }
 
   Task<void> report() {
+    // Pieces are long where the network is slow: what has come of them shows in between.
+    static constexpr auto kShow = std::chrono::milliseconds(200);
     bool headers = false;
     for (;;) {
       transfer_->set_progress(download_->progress());
@@ -58,8 +60,8 @@ class Feed {
         transfer_->set_headers(download_->task()->facts().response_headers);
         headers = true;
       }
-      auto changed = co_await download_->changed().wait(Deadline::never());
-      if (!changed) co_return;
+      auto changed = co_await download_->changed().wait(Deadline::in(kShow, world_.now()));
+      if (!changed && !changed.failed_with(ErrorCode::kTimeout)) co_return;
     }
   }
 

@@ -111,7 +111,7 @@ D7Y_EXTERN d7y_code d7y_download_read(d7y_download *download, void *buffer, size
 typedef struct d7y_progress {
   unsigned int version;    /**< set to D7Y_PROGRESS_VERSION before the call */
   uint64_t content_length; /**< of what was asked for (the range's); D7Y_UNKNOWN_SIZE: not known yet */
-  uint64_t completed;      /**< bytes of it here and verified */
+  uint64_t completed;      /**< bytes of it here; those of pieces that still arrive are not verified yet */
   uint64_t from_source;    /**< bytes received from the origin */
   uint64_t from_seeds;     /**< bytes received from seed peers */
   uint64_t from_peers;     /**< bytes received from other peers */

@@ -287,6 +287,7 @@ Progress Download::progress() {
   out.wanted = started_ ? length() : std::nullopt;
   out.pieces_total = length_ ? run_.end - run_.first : 0;
   out.done = out.from_local + out.from_source + out.from_seeds + out.from_peers;
+  if (started_) out.done += task()->arriving(run_.first, length_ ? run_.end : ~std::uint32_t{0});
   if (out.wanted) out.done = std::min(out.done, *out.wanted);
   if (outcome_ && outcome_->ok() && out.wanted) out.done = *out.wanted;
   out.elapsed = (outcome_ ? ended_at_ : engine_.world().now()) - began_;

@@ -24,7 +24,7 @@ class Engine;
 // Where the bytes of a download came from, and how far it is. Bytes of whole pieces.
 struct Progress {
   std::optional<std::uint64_t> wanted;  // bytes of the content or range; none: not known yet
-  std::uint64_t done = 0;               // of it, here and verified
+  std::uint64_t done = 0;               // of it, here; also those of pieces that still arrive
   std::uint64_t from_source = 0, from_seeds = 0, from_peers = 0, from_local = 0;
   std::uint32_t pieces_total = 0, pieces_done = 0;
   Duration elapsed{0};

@@ -120,6 +120,14 @@ std::vector<std::uint32_t> StoredTask::in_flight() const {
   return numbers;
 }
 
+std::uint64_t StoredTask::arriving(std::uint32_t first, std::uint32_t end) const {
+  std::uint64_t bytes = 0;
+  for (auto at = flights_.lower_bound(first); at != flights_.end() && at->first < end; ++at) {
+    if (!has(at->first)) bytes += at->second->written;
+  }
+  return bytes;
+}
+
 void StoredTask::each_reader(
     const std::function<void(std::uint64_t position, std::uint64_t end)>& visit) const {
   for (const Reader* reader : readers_) visit(reader->position(), reader->end());

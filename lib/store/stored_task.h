@@ -106,6 +106,8 @@ class StoredTask {
   bool has_everything() const;
   std::optional<PieceInfo> piece(std::uint32_t number) const;
   std::uint64_t stored() const { return stored_; }  // bytes of complete pieces
+  // Bytes of pieces of [first, end) that are not complete yet.
+  std::uint64_t arriving(std::uint32_t first, std::uint32_t end) const;
   // Everything is here and verified.
   bool finished() const { return finished_ && doubts_.empty(); }
   // Why the download failed; null if it did not. Cleared by the next claim or reset().

@@ -254,6 +254,22 @@ TEST_CASE("a download ends at its deadline, whatever the origin does") {
   CHECK(rig.sim.now() - began < 8s);
 }
 
+TEST_CASE("what has come of a piece shows before the piece is whole") {
+  Rig rig(28);
+  rig.origin.serve("/a", sim::random_bytes(12_MiB, 28)).rate = 1'000'000;
+  auto wish = rig.wish("/a");
+  wish.range_header = "bytes=8388608-";  // one piece
+  auto started = rig.engine->start(std::move(wish), Deadline::in(60s, rig.host.now()));
+  REQUIRE(started.ok());
+  rig.sim.run_for(2s);
+  auto progress = (*started)->progress();
+  CHECK(progress.done > 1'000'000);
+  CHECK(progress.done < 3'000'000);
+  CHECK(progress.pieces_done == 0);
+  REQUIRE(rig.sim.run((*started)->ended(), 60s).ok());
+  CHECK((*started)->progress().done == 4_MiB);
+}
+
 TEST_CASE("what a cancelled download left is not fetched again") {
   Rig rig(29);
   auto content = sim::random_bytes(40_MiB, 29);
