@@ -3,10 +3,13 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <span>
 
 #include "base/address.h"
 #include "base/bytes.h"
 #include "base/config_tree.h"
+#include "proxy/registries.h"
+#include "proxy/rules.h"
 
 namespace d7y::node {
 namespace {
@@ -65,7 +68,18 @@ void read_percent(ConfigReader& reader, const std::string& key, std::string_view
   reader.read<std::uint32_t>(key, out, 1, 99);
 }
 
-void read_proxy(ConfigReader& reader, DaemonConfig::Proxy& out) {
+// The items of a list; none, with a complaint, where another thing stands.
+std::span<const ConfigTree> list_at(ConfigReader& reader, std::string_view key, const ConfigTree& value) {
+  if (value.kind() != ConfigTree::Kind::kList && !value.is_null()) reader.complain(key, "must be a list");
+  return value.items();
+}
+
+std::string complaint_about(const ProxyRule& rule) {
+  auto made = proxy::Rule::make({.regex = rule.regex, .redirect = rule.redirect});
+  return made ? std::string() : made.error().message();
+}
+
+void read_proxy(ConfigReader& reader, DaemonConfig::Proxy& out, std::vector<std::string>& warnings) {
   read_server(reader, "proxy.server", "port", out.server);
   reader.read<std::uint64_t>("proxy.server.requestRateLimit", out.request_rate_limit, 1);
   reader.read("proxy.server.caCert", out.ca_cert);
@@ -77,12 +91,16 @@ void read_proxy(ConfigReader& reader, DaemonConfig::Proxy& out) {
   if (out.ca_cert.empty() != out.ca_key.empty())
     reader.complain("proxy.server", "caCert and caKey belong together; set both or none");
   reader.read("proxy.server.intercept", out.intercept);
+  for (const auto& regex : out.intercept) {
+    if (auto why = complaint_about({.regex = regex}); !why.empty())
+      reader.complain("proxy.server.intercept", why);
+  }
   reader.read("proxy.rights.check", out.check_rights);
   reader.read_duration("proxy.rights.last", out.rights_last);
   reader.read_duration("proxy.registryMirror.manifestCacheTTL", out.keep_manifests);
   if (const auto* rules = reader.take("proxy.rules"); rules != nullptr) {
     out.rules.clear();
-    for (const auto& item : rules->items()) {
+    for (const auto& item : list_at(reader, "proxy.rules", *rules)) {
       ProxyRule rule;
       ConfigReader each(item, "proxy.rules[]");
       each.read("regex", rule.regex);
@@ -92,12 +110,16 @@ void read_proxy(ConfigReader& reader, DaemonConfig::Proxy& out) {
         rule.filtered_query_params.emplace();
         each.read("filteredQueryParams", *rule.filtered_query_params);
       }
+      if (auto why = complaint_about(rule); !why.empty())
+        each.complain(each.has("regex") ? "regex" : "redirect", why);
       if (auto good = each.finish(); !good) reader.complain("proxy.rules", good.error().message());
+      // Without its regex a rule is for everything.
+      for (auto& unknown : each.unknown_keys()) warnings.push_back(std::move(unknown));
       out.rules.push_back(std::move(rule));
     }
   }
   if (const auto* registries = reader.take("proxy.registryMirror.registries"); registries != nullptr) {
-    for (const auto& item : registries->items()) {
+    for (const auto& item : list_at(reader, "proxy.registryMirror.registries", *registries)) {
       ProxyRegistry registry;
       ConfigReader each(item, "proxy.registryMirror.registries[]");
       each.read("name", registry.name);
@@ -110,6 +132,8 @@ void read_proxy(ConfigReader& reader, DaemonConfig::Proxy& out) {
         each.complain("clientCert", "it and clientKey belong together; set both or none");
       if (each.has("port")) each.read<std::uint16_t>("port", registry.port.emplace(0));
       if (registry.name.empty()) each.complain("name", "a registry needs one, as host or host:port");
+      if (auto good = proxy::registry_address(registry.addr); !registry.addr.empty() && !good)
+        each.complain("addr", good.error().message());
       if (auto good = each.finish(); !good)
         reader.complain("proxy.registryMirror.registries", good.error().message());
       for (auto& unknown : each.unknown_keys()) reader.complain("proxy.registryMirror.registries", unknown);
@@ -117,6 +141,8 @@ void read_proxy(ConfigReader& reader, DaemonConfig::Proxy& out) {
     }
   }
   reader.read("proxy.registryMirror.addr", out.mirror_addr);
+  if (auto good = proxy::registry_address(out.mirror_addr); !out.mirror_addr.empty() && !good)
+    reader.complain("proxy.registryMirror.addr", good.error().message());
   reader.read("proxy.registryMirror.cert", out.mirror_cert);
   reader.read("proxy.registryMirror.enableTaskIDBasedBlobDigest", out.mirror_blob_digest_ids);
   reader.read("proxy.disableBackToSource", out.disable_back_to_source);
@@ -231,7 +257,7 @@ Result<DaemonConfig> DaemonConfig::parse(std::string_view text, std::string_view
                                 gc.disk_low_percent, gc.disk_high_percent));
   }
 
-  read_proxy(reader, config.proxy);
+  read_proxy(reader, config.proxy, config.warnings);
 
   reader.read("network.enableIPv6", config.enable_ipv6);
   read_server(reader, "health.server", "port", config.health);

@@ -67,6 +67,29 @@ TEST_CASE("wrong values are named with line and key, all of them at once") {
   CHECK(message.find("d.yaml:7: download.protocol: \"udp\" is neither tcp nor quic") != std::string::npos);
 }
 
+TEST_CASE("what is wrong about the proxy's rules and registries is named with its line") {
+  auto config = DaemonConfig::parse(
+      "proxy:\n  server:\n    intercept: ['(']\n  rules:\n    - regex: blobs\n    - regex: '['\n"
+      "    - redirect: a b\n  registryMirror:\n    addr: ftp://x\n    registries:\n      - {name: a, addr: "
+      "'b c'}\n",
+      "d.yaml");
+  REQUIRE(!config);
+  const auto& message = config.error().message();
+  for (auto at : {"d.yaml:3: proxy.server.intercept", "d.yaml:6: proxy.rules[].regex",
+                  "d.yaml:7: proxy.rules[].redirect", "d.yaml:9: proxy.registryMirror.addr",
+                  "d.yaml:11: proxy.registryMirror.registries[].addr"}) {
+    CAPTURE(at);
+    CAPTURE(message);
+    CHECK(message.find(at) != std::string::npos);
+  }
+  CHECK(!DaemonConfig::parse("proxy:\n  rules: {regex: blobs}\n", "d.yaml"));
+  auto misspelt = DaemonConfig::parse("proxy:\n  rules:\n    - {regexp: blobs}\n", "d.yaml");
+  REQUIRE(misspelt);
+  REQUIRE(misspelt->warnings.size() == 1);
+  CHECK(misspelt->warnings[0].find("d.yaml:3") != std::string::npos);
+  CHECK(misspelt->warnings[0].find("regexp") != std::string::npos);
+}
+
 TEST_CASE("a dfdaemon.yaml that asks for QUIC is taken, with a warning") {
   auto config = DaemonConfig::parse("download:\n  protocol: quic\n", "d.yaml");
   REQUIRE(config);
