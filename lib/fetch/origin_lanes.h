@@ -12,6 +12,7 @@
 //   lanes.look(running, now);                             // every kLook, and before something is asked for
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
 #include <utility>
 
@@ -67,8 +68,9 @@ class OriginLanes {
   // Those that have to be left something to do: all there may be, until it is known that fewer are enough.
   std::uint32_t sharing() const { return known_ ? wanted() : most_; }
   void arrived(std::uint64_t bytes) { bytes_ += bytes; }
-  // The origin began to answer a request after `took`.
-  void answered(Duration took) { wait_ = wait_ == Duration::zero() ? took : (wait_ + took) / 2; }
+  // The origin began to answer a request after `took`. The shortest counts: longer ones also waited for a
+  // processor, here or there, and would not have waited less in one request.
+  void answered(Duration took) { wait_ = wait_ == Duration::zero() ? took : std::min(wait_, took); }
   // Bytes that a request should ask for where there are as many, so that a connection moves bytes kWorth
   // times as long as it waits for them.
   std::uint64_t worthwhile() const;
