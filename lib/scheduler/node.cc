@@ -301,6 +301,8 @@ Result<std::unique_ptr<SchedulerNode>> SchedulerNode::open(world::World& world, 
   }
   TRY_OK(parts->open_tracing(config, log, metrics));
   ServiceOptions options;
+  parts->calls = std::make_unique<CallLimits>(config.request_rate_limit, world.now());
+  options.calls = parts->calls.get();
   options.spans = parts->spans.get();
   options.jobs.spans = parts->spans.get();
   options.brain = config.brain_options();
@@ -330,7 +332,6 @@ Result<std::unique_ptr<SchedulerNode>> SchedulerNode::open(world::World& world, 
   server_options.keepalive = kQuietClient;
   server_options.keepalive_timeout = kQuietClient;
   server_options.max_concurrent_streams = 20'000;
-  parts->calls = std::make_unique<CallLimits>(config.request_rate_limit, world.now());
   server_options.admit = [raw](const grpc::ServerCall& call) {
     return raw->calls->admit(call.path(), call.remote(), raw->world.now());
   };

@@ -56,8 +56,8 @@ Result<void> OriginService::note(const std::string& task, OriginStats::Turn turn
 
 Task<Result<void>> OriginService::stat_origin(grpc::ServerCall& call, grpc::Reader<Request>& in,
                                               grpc::Writer<Response>& out) {
-  CO_TRY(const StreamLimit::Place place, streams_.open(call.remote()));
-  call.send_headers();  // the client does not wait long for a scheduler that says nothing
+  auto entering = streams_.enter(call, world_);
+  CO_TRY(const StreamLimit::Place place, co_await entering);
   auto reading = in.read();
   CO_TRY(auto first, co_await reading);
   if (!first || first->task_id().empty() || first->task_id().size() > kLongestId) {

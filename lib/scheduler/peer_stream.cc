@@ -256,8 +256,8 @@ Task<void> read_messages(PeerStream& stream, grpc::Reader<PeerStream::Request>& 
 
 Task<Result<void>> Service::announce_peer(grpc::ServerCall& call, grpc::Reader<AnnounceRequest>& in,
                                           grpc::Writer<AnnounceResponse>& out) {
-  CO_TRY(const StreamLimit::Place place, stream_limit_.open(call.remote()));
-  call.send_headers();  // clients give up after 10 s without them (Dragonfly grpc 5.2)
+  auto entering = stream_limit_.enter(call, world_);
+  CO_TRY(const StreamLimit::Place place, co_await entering);
   // Our own clients read while they download; an unmodified one would find an offer when it is out of date,
   // and count it as one of its five answers (Dragonfly scheduler 0.10).
   const bool takes_offers = call.metadata().get("user-agent").value_or("").starts_with("d7y");

@@ -482,8 +482,8 @@ Result<typename Kind::Answer> ReplicaService::answer(const ReplicaKey& key, cons
 template <class Kind>
 Task<Result<void>> ReplicaService::announce(grpc::ServerCall& call, grpc::Reader<typename Kind::Announce>& in,
                                             grpc::Writer<typename Kind::Answer>& out) {
-  CO_TRY(const StreamLimit::Place place, streams_.open(call.remote()));
-  call.send_headers();
+  auto entering = streams_.enter(call, world_);
+  CO_TRY(const StreamLimit::Place place, co_await entering);
   ReplicaStream stream{*this};
   using Says = typename Kind::Says;
   using Event = ReplicaMetrics::Event;

@@ -48,7 +48,7 @@ Service::Service(world::World& world, ServiceOptions options, Log log, Metrics& 
       hosts_(world, options_.seed_connect, log_),
       jobs_(world, brain_, rules_, hosts_, options_.jobs, log_, metrics),
       peer_calls_(world, options_.peer_connect, log_),
-      stream_limit_(options_.streams_per_address),
+      stream_limit_(options_.streams_per_address, options_.calls),
       replica_service_(world, brain_, rules_, peer_calls_, stream_limit_, log_, metrics),
       origins_(world, stream_limit_, metrics),
       scope_(world.loop()) {

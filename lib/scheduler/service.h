@@ -46,6 +46,7 @@ struct ServiceOptions {
   HostCalls::Connector peer_connect;
   JobOptions jobs;
   std::uint32_t streams_per_address = 20'000;
+  CallLimits* calls = nullptr;  // spreads the beginnings of streams; must outlive the service
   std::uint32_t most_hosts = 200'000;
   SpanSink* spans = nullptr;       // of what happens inside of calls; the calls' own are the server's
   bool each_host_metrics = false;  // count the traffic of each host by itself

@@ -36,15 +36,43 @@ TEST_CASE("one client gets a quarter of what there is, one kind of call leaves t
     for (int i = 0; i < tries; ++i) count += limits.admit(path, *Address::parse_ip(ip, 1), now).ok();
     return count;
   };
+  // Streams are not refused but have their turns later.
+  struct Streams {
+    int at_once = 0, later = 0, refused = 0;
+    Duration last{0};
+  };
+  const auto streams = [&](std::string_view path, const char* ip, int tries, TimePoint now) {
+    Streams seen;
+    for (int i = 0; i < tries; ++i) {
+      CHECK(limits.admit(path, *Address::parse_ip(ip, 1), now).ok());
+      auto turn = limits.turn_of(path, *Address::parse_ip(ip, 1), now);
+      if (turn && *turn == now) turn = limits.turn_of_all(path, now);
+      if (!turn) {
+        CHECK(turn.failed_with(ErrorCode::kExhausted));
+        ++seen.refused;
+      } else {
+        ++(*turn == now ? seen.at_once : seen.later);
+        seen.last = *turn - now;
+      }
+    }
+    return seen;
+  };
   namespace method = api::method::scheduler;
-  CHECK(admitted(method::kAnnouncePeer, "10.0.0.1", 1000, start) == 100);
-  CHECK(admitted(method::kAnnouncePeer, "10.0.0.2", 50, start) == 50);
+  const auto first = streams(method::kAnnouncePeer, "10.0.0.1", 3000, start);
+  CHECK(first.at_once == 100);
+  CHECK(first.later == 2000);  // 100 a second for 20 s
+  CHECK(first.last == 20s);
+  CHECK(first.refused == 900);
+  CHECK(streams(method::kAnnouncePeer, "10.0.0.2", 50, start).at_once == 50);
   CHECK(admitted(method::kStatTask, "10.0.0.1", 1000, start) == 100);
-  CHECK(admitted(api::method::origins::kStatOrigin, "10.0.0.1", 1000, start) == 100);
+  CHECK(streams(api::method::origins::kStatOrigin, "10.0.0.1", 1000, start).at_once == 100);
   CHECK(admitted(method::kAnnounceHost, "10.0.0.1", 5000, start) == 1000);
-  CHECK(admitted(method::kAnnouncePersistentPeer, "127.0.0.1", 1000, start) == 250);  // what is left of 400
-  CHECK(admitted(method::kAnnouncePeer, "10.0.0.3", 10, start) == 0);
-  CHECK(admitted(method::kAnnouncePeer, "10.0.0.3", 10, start + 1s) == 10);
+  // What is left of 400.
+  CHECK(streams(method::kAnnouncePersistentPeer, "127.0.0.1", 260, start).at_once == 250);
+  const auto third = streams(method::kAnnouncePeer, "10.0.0.3", 10, start);
+  CHECK(third.at_once == 0);
+  CHECK(third.last == 50ms);  // behind 10 others
+  CHECK(streams(method::kAnnouncePeer, "10.0.0.3", 10, start + 1s).at_once == 10);
   const auto refused = limits.admit(method::kStatTask, *Address::parse_ip("10.0.0.1", 1), start);
   CHECK(refused.failed_with(ErrorCode::kExhausted));
   // However many clients there are, what is remembered of them is bounded.
@@ -73,7 +101,7 @@ TEST_CASE("an address may have so many streams open, and again as many when they
 
 SCHEDULER_TEST("a client that opens streams without end") {
   SchedulerConfig config;
-  config.request_rate_limit = 2000;
+  config.request_rate_limit = 100;
   TestCluster cluster(sim, config);
   auto making = cluster.daemon("greedy");
   auto greedy = co_await making;
@@ -95,14 +123,49 @@ SCHEDULER_TEST("a client that opens streams without end") {
       ++refused;
     }
   }
-  CHECK(refused >= 900);  // a quarter of 2,000 a second
-  CHECK(cluster.brain().peers().size() < 700);
+  CHECK(refused >= 900);  // a quarter of 100 a second, for 20 s
+  CHECK(cluster.brain().peers().size() < 200);
   streams.clear();
   co_await sleep_for(1s);
   CHECK(cluster.brain().waiting() == 0);
   co_await sleep_for(5min);
   CHECK(cluster.brain().peers().size() < 5);
   CHECK(cluster.brain().check(cluster.machine().now()) == "");
+}
+
+SCHEDULER_TEST(
+    "a crowd beyond the limit waits for its turn instead of being sent to the origin by refusals") {
+  SchedulerConfig config;
+  config.request_rate_limit = 20;
+  TestCluster cluster(sim, config);
+  std::vector<std::unique_ptr<Daemon>> daemons;
+  std::vector<std::unique_ptr<DownloadStream>> streams;
+  for (int i = 0; i < 100; ++i) {
+    auto making = cluster.daemon("peer" + std::to_string(i));
+    daemons.push_back(co_await making);
+  }
+  auto making = cluster.daemon("first");
+  auto first = co_await making;
+  MUST(auto reader, first->open(kTask));
+  MUST(auto told, reader->read(1s));
+  REQUIRE(told);
+  CHECK(told->has_need_back_to_source_response());
+  DONE(reader->source_started());
+  co_await sleep_for(1s);
+
+  const auto before = sim.now();
+  for (auto& daemon : daemons) {
+    auto opening = daemon->open(kTask);
+    MUST(auto stream, std::move(opening));
+    streams.push_back(std::move(stream));
+  }
+  for (auto& stream : streams) {
+    MUST(auto answer, stream->read(10s));
+    REQUIRE(answer);
+    CHECK(answer->has_normal_task_response());
+  }
+  CHECK(sim.now() - before < 5s);  // 80 of them at 20 a second
+  CHECK(sim.now() - before > 3s);
 }
 
 SCHEDULER_TEST("a client that never reads") {
