@@ -68,6 +68,8 @@ namespace {
 constexpr auto kFlushTime = std::chrono::seconds(3);
 // As on connections for pieces (Dragonfly client 3.7).
 constexpr std::chrono::seconds kChildKeepalive{5};
+// Schedulers ask every 10 s whether a seed that works for them is there.
+constexpr std::chrono::seconds kLeastPingInterval{5};
 
 // Dragonfly's default of 50 GB/s means no limit, and is treated as none.
 std::uint64_t limit_of(std::uint64_t bytes_per_second) {
@@ -181,6 +183,7 @@ grpc::ServerOptions Node::call_limit(TokenBucket& bucket, std::string_view key, 
   auto& count = metrics_.counter("dragonfly_client_" + std::string(blocked),
                                  "Requests refused because there were too many.", {{"type", "0"}});
   grpc::ServerOptions options;
+  options.min_ping_interval = kLeastPingInterval;
   options.admit = [this, &bucket, &count, key](const grpc::ServerCall&) -> Result<void> {
     if (bucket.take(1, world_.now()) == 1) return {};
     count.add();

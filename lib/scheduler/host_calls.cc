@@ -9,6 +9,9 @@ namespace d7y::scheduler {
 namespace {
 
 constexpr std::size_t kMostChannels = 1024;  // kept; more only while they have calls
+// After so long without a byte a host with calls is asked whether it is there. One whose machine is gone would
+// be waited for by every new task.
+constexpr auto kQuiet = std::chrono::seconds(10);
 
 Task<void> work_off(std::size_t& next, std::size_t count, std::function<Task<void>(std::size_t)>& work) {
   while (next < count) {
@@ -30,6 +33,8 @@ grpc::Channel& HostCalls::channel_to(const Address& at) {
   }
   grpc::ChannelOptions options;
   options.idle_timeout = std::chrono::minutes(5);
+  options.keepalive = kQuiet;
+  options.keepalive_timeout = kQuiet;
   options.max_receive_message = 16 << 20;
   options.stream_window = 256 << 10;  // hosts say little here, and there are many
   options.connection_window = 1 << 20;

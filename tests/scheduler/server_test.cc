@@ -270,6 +270,32 @@ SCHEDULER_TEST("a seed that is away costs a moment, then one peer reads the orig
   CHECK(is_normal(parents));
 }
 
+SCHEDULER_TEST("a seed whose machine vanishes while it works is no seed within half a minute") {
+  TestCluster cluster(sim);
+  auto making_seed = cluster.daemon("seed", true);
+  auto seed = co_await making_seed;
+  struct Working {
+    static Task<Result<void>> run() {
+      co_await sleep_for(1h);
+      co_return Result<void>{};
+    }
+  };
+  FakeSeed server(seed->machine(), [](const api::dfdaemon::DownloadTaskRequest&) { return Working::run(); });
+  auto making_a = cluster.daemon("a");
+  auto a = co_await making_a;
+  auto making_b = cluster.daemon("b");
+  auto b = co_await making_b;
+  MUST(auto first, a->open(kTask));
+  co_await sleep_for(1s);
+  CHECK(server.requests.size() == 1);
+  seed->machine().power_off();
+  co_await sleep_for(25s);
+  // Another task does not wait for it any more.
+  MUST(auto second, b->open(task_id_for('v')));
+  MUST(auto told, second->read(5s));
+  CHECK(is_source(told));
+}
+
 SCHEDULER_TEST("an origin that says 404 to the seed is heard by each peer itself") {
   TestCluster cluster(sim);
   auto making_seed = cluster.daemon("seed", true);

@@ -494,8 +494,11 @@ TEST_CASE("ranges come from peers as well, and are exact") {
 namespace {
 
 // As an unmodified child does it, until it is gone.
-Task<void> follow_pieces(sim::Host& host, Address parent, std::string task, bool& told) {
-  grpc::Channel channel(host, parent);
+Task<void> follow_pieces(sim::Host& host, Address parent, std::string task, bool& told, bool& over,
+                         Duration keepalive = 5min) {
+  grpc::ChannelOptions options;
+  options.keepalive = keepalive;
+  grpc::Channel channel(host, parent, options);
   api::dfdaemon::SyncPiecesRequest request;
   request.set_host_id("child");
   request.set_task_id(std::move(task));
@@ -504,12 +507,30 @@ Task<void> follow_pieces(sim::Host& host, Address parent, std::string task, bool
                                                                        request, grpc::CallOptions());
   for (;;) {
     auto message = co_await call.read();
-    if (!message || !*message) co_return;
+    over = !message || !*message;
+    if (over) co_return;
     told = true;
   }
 }
 
 }  // namespace
+
+TEST_CASE("whoever calls a peer may ask every 10 s whether it is there") {
+  House house(93, 2);
+  house.cluster.start();
+  auto& parent = *house.peers[0];
+  auto& child = *house.peers[1];
+  std::vector<sim::FetchPtr> fetches{parent.fetch("/model.bin", {.range = {{0, 1_MiB}}})};
+  REQUIRE(house.cluster.wait(fetches, 60s));
+  auto task = task_id({.url = house.cluster.origin().url("/model.bin")});
+  REQUIRE(task.ok());
+  bool told = false, over = false;
+  const auto at = parent.host().address(parent.config().upload.server.port);
+  child.host().spawn(follow_pieces(child.host(), at, *task, told, over, 10s));
+  REQUIRE(house.cluster.sim().run_until([&] { return told; }, 10s));
+  house.cluster.run_for(3min);
+  CHECK_FALSE(over);
+}
 
 TEST_CASE("a child whose machine vanishes does not hold what it followed") {
   House house(91, 2);
@@ -520,9 +541,9 @@ TEST_CASE("a child whose machine vanishes does not hold what it followed") {
   REQUIRE(house.cluster.wait(fetches, 60s));
   auto task = task_id({.url = house.cluster.origin().url("/model.bin")});
   REQUIRE(task.ok());
-  bool told = false;
+  bool told = false, over = false;
   const auto at = parent.host().address(parent.config().upload.server.port);
-  child.host().spawn(follow_pieces(child.host(), at, *task, told));
+  child.host().spawn(follow_pieces(child.host(), at, *task, told, over));
   REQUIRE(house.cluster.sim().run_until([&] { return told; }, 10s));
   house.cluster.run_for(5s);
   CHECK(parent.node()->store().stats().pinned == 1);
