@@ -131,9 +131,15 @@ HostHandle Brain::announce_host(HostFacts facts, TimePoint now) {
     host.seed_position = kNowhere;
   }
   if (moved || serves_otherwise) {
-    for (auto at = host.first_peer; at != kNowhere; at = peers_.at(at).host_after)
+    for (auto at = host.first_peer; at != kNowhere; at = peers_.at(at).host_after) {
       recount(peers_.handle_of(at));
+      auto& peer = peers_.at(at);
+      if (!peer.holds_token) continue;
+      release_token(peer);  // it is counted as one that reads for others, or not any more
+      take_token(peer);
+    }
   }
+  if (host.facts.seed) seed_came();
   return handle;
 }
 
@@ -153,7 +159,7 @@ std::uint32_t Brain::origin_of(std::string_view name) {
   }
   const auto [entry, fresh] =
       origin_ids_.try_emplace(std::string(name), static_cast<std::uint32_t>(origins_.size()));
-  if (fresh) origins_.push_back({std::string(name), 0});
+  if (fresh) origins_.emplace_back().name = name;
   return entry->second;
 }
 
@@ -319,6 +325,14 @@ bool Brain::has_copy(HostHandle host_handle, TaskHandle task) const {
   return false;
 }
 
+// The host finished a download of the task, of all or of a part.
+bool Brain::finished_any(const HostRecord& host, TaskHandle task) const {
+  for (auto at = host.first_peer; at != kNowhere; at = peers_.at(at).host_after) {
+    if (peers_.at(at).task == task && peers_.at(at).state == PeerState::kSucceeded) return true;
+  }
+  return false;
+}
+
 void Brain::tell_back_to_source(PeerHandle handle, std::string_view reason, TimePoint now) {
   auto& peer = *peers_.find(handle);
   unpark(peer);
@@ -373,8 +387,10 @@ void Brain::reschedule(PeerHandle handle, TimePoint now) {
     const bool served = edge.pieces > 0 && !edge.failed;
     if (progress.blocked.size() == kMostBlocked) progress.blocked.erase_first(1);
     BlockedParent block{edge.parent, now + (served ? kUsedUp : options_.block)};
-    if (const auto* parent = peers_.find(edge.parent); parent != nullptr && !edge.failed)
+    if (const auto* parent = peers_.find(edge.parent); parent != nullptr && !edge.failed) {
       block.pieces = parent->finished_pieces;
+      block.to_read = !parent->holds_token;
+    }
     progress.blocked.push_back(block);
   }
   release_parents(*peer);
@@ -424,6 +440,11 @@ void Brain::back_to_source_piece_finished(PeerHandle handle, const PieceReport& 
   task.updated = now;
   peer->progress->last_piece = now;
   if (task.piece_count == 0 || peer->finished_pieces < task.piece_count) ++peer->finished_pieces;
+  if (task.refused_until > now) {
+    // It gives it to some. Who waits may have it from them.
+    task.refused_until = {};
+    make_dirty(peer->task);
+  }
 
   SourcePiece remembered{piece.number,
                          milliseconds(piece.cost),
@@ -513,7 +534,7 @@ void Brain::back_to_source_failed(PeerHandle handle, bool refused, TimePoint now
   const auto* peer = alive(handle, now);
   if (peer == nullptr) return;
   auto& task = *tasks_.find(peer->task);
-  if (refused) task.refused_until = now + std::chrono::seconds(10);
+  if (refused) note_refusal(task, now);
   failed(handle, now);
 }
 
@@ -534,12 +555,14 @@ void Brain::seed_ended(TaskHandle handle, std::uint32_t attempt, SeedOutcome out
   task->seed_attempt = 0;
   task->updated = now;
   auto* host = hosts_.find(task->seed);
-  if (outcome == SeedOutcome::kDone && task->roots > 0) {
+  const bool has_range = task->seed_range_length != 0 && host != nullptr && finished_any(*host, handle);
+  if (outcome == SeedOutcome::kDone && (task->roots > 0 || has_range)) {
     task->seeds_failed.clear();
+    make_dirty(handle);
     return;
   }
   if (outcome == SeedOutcome::kRefused) {
-    task->refused_until = now + std::chrono::seconds(10);
+    note_refusal(*task, now);
   } else if (host != nullptr) {
     if (outcome == SeedOutcome::kUnreachable) host->unreachable_until = now + options_.seed_unreachable;
     if (outcome != SeedOutcome::kUnreachable) task->seeds_failed.push_back(host->facts.id);

@@ -116,6 +116,7 @@ struct TriggerSeed {
   TaskHandle task;
   HostHandle host;
   std::uint32_t attempt = 0;
+  std::uint64_t range_start = 0, range_length = 0;  // bytes; length 0: all
 };
 // Only with BrainOptions::report_copies: a host has all of a task from now on; it has not any more; a host
 // is gone. For whoever remembers them over a restart.
@@ -249,11 +250,13 @@ class Brain {
   struct Origin {
     std::string name;
     std::uint32_t tokens = 0;
+    std::deque<TaskHandle> wanted_by;  // tasks that wait for one
   };
 
   // brain.cc: events
   PeerRecord* alive(PeerHandle handle, TimePoint now);
   void keep_download(TaskRecord& task, std::string_view download);
+  bool finished_any(const HostRecord& host, TaskHandle task) const;
   std::uint32_t site_of(const HostFacts& facts);
   std::uint32_t origin_of(std::string_view name);
   Keys bring_near(const Registration& registration) const;
@@ -277,6 +280,7 @@ class Brain {
   void charge(PeerHandle parent, std::uint32_t before, std::uint32_t after);
   void set_state(PeerHandle handle, PeerState state, TimePoint now);
   void recount(PeerHandle handle);
+  static void count_reader(TaskRecord& task, const PeerRecord& peer, bool comes);
   void take_token(PeerRecord& peer);
   void release_token(PeerRecord& peer);
   bool usable(const PeerRecord& peer) const;
@@ -293,7 +297,10 @@ class Brain {
   void unpark(PeerRecord& peer);
   void make_dirty(TaskHandle handle);
   bool serve(TaskHandle handle, TimePoint now);
-  void answer_those_the_origin_refuses(TaskRecord& task, TimePoint now);
+  static void note_refusal(TaskRecord& task, TimePoint now);
+  bool somebody_has_some(const TaskRecord& task) const;
+  bool answer_those_the_origin_refuses(TaskHandle handle, TimePoint now);
+  bool send_loners(TaskHandle handle, TimePoint now);
   void add_siblings(const std::vector<PeerHandle>& served, TimePoint now);
   void answer(PeerHandle child, TimePoint now);
   void send_parents(PeerHandle child);
@@ -313,11 +320,17 @@ class Brain {
   void watch_orphans(TaskHandle task, TimePoint now);
   void look_after_orphans(TimePoint now);
   bool look_after_orphans_of(TaskHandle task, TimePoint now);
+  bool provider_expected_for(const PeerRecord& child) const;
+  static bool same_range(const PeerRecord& peer, std::uint64_t start, std::uint64_t length);
   bool finished_copy_for(const PeerRecord& child, TimePoint now) const;
   void find_provider(TaskHandle handle, TimePoint now);
   bool trigger_seed(TaskHandle handle, bool even_quarantined, TimePoint now);
   bool give_token(TaskHandle handle, TimePoint now);
+  void want_token(TaskHandle handle);
+  void want_seed(TaskHandle handle);
+  void seed_came();
   bool token_free(const TaskRecord& task, std::uint32_t limit) const;
+  bool may_hedge(const PeerRecord& peer, bool last, TimePoint now) const;
   void wait_ran_out(PeerHandle handle, TimePoint now);
 
   // brain_tree.cc: those who do not listen
@@ -331,7 +344,8 @@ class Brain {
   ParentList choose(PeerHandle child, std::size_t wanted, Among among, TimePoint now);
   static bool has_open_root(const TaskRecord& task);
   std::uint32_t look_around(const Choice& choice);
-  void sample(const SiteParents& site, std::size_t count, Among among);
+  void sample(const SiteParents& site, std::size_t count, const Choice& choice);
+  void sample_range(const SiteParents& site, std::size_t most, const PeerRecord& child);
   void consider_sample(const Choice& choice);
   void consider(const Choice& choice, std::uint32_t position);
   bool fits(const PeerRecord& child, const PeerRecord& parent, bool hard) const;
@@ -356,6 +370,7 @@ class Brain {
   std::vector<Origin> origins_;
   std::unordered_map<std::string, std::uint32_t> origin_ids_;
   std::vector<HostHandle> seeds_;
+  std::vector<TaskHandle> wants_seed_;
   std::deque<TaskHandle> dirty_;
   struct Orphaned {
     TaskHandle task;

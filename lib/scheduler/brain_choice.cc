@@ -9,6 +9,7 @@ namespace {
 
 constexpr std::size_t kSampleHere = 24;       // open parents looked at in the child's own site
 constexpr std::size_t kSampleElsewhere = 12;  // and in all others together
+constexpr std::size_t kRangeSearch = 1024;    // of open parents, for one that wants a range
 constexpr std::size_t kSampleHard = 512;      // of all usable ones, when soft limits no longer count
 
 // One is slow whose uplink is less than the usual by this power of two; and the part of a root that such ones
@@ -65,8 +66,9 @@ bool Brain::host_may_serve(const HostRecord& host, TimePoint now) const {
 bool Brain::is_blocked(const PeerRecord& child, PeerHandle parent, TimePoint now) const {
   const auto& blocked = child.progress->blocked;
   return std::any_of(blocked.begin(), blocked.end(), [&](const BlockedParent& block) {
-    return block.until > now && block.parent == parent &&
-           peers_.at(parent.index).finished_pieces <= block.pieces;
+    if (block.until <= now || block.parent != parent) return false;
+    const auto& record = peers_.at(parent.index);
+    return record.finished_pieces <= block.pieces && !(block.to_read && record.holds_token);
   });
 }
 
@@ -144,7 +146,7 @@ void Brain::keep_listeners() {
 }
 
 // Adds some of the open parents of a site to the sample; of them some that have everything, if there are any.
-void Brain::sample(const SiteParents& site, std::size_t count, Among among) {
+void Brain::sample(const SiteParents& site, std::size_t count, const Choice& choice) {
   const auto some = [&](std::size_t first, std::size_t size, std::size_t most) {
     if (size == 0 || most == 0) return;
     const std::size_t start = size > most ? random() % size : 0;
@@ -155,7 +157,21 @@ void Brain::sample(const SiteParents& site, std::size_t count, Among among) {
   };
   const auto roots = std::min<std::size_t>(site.open_roots, count / 2);
   some(0, site.open_roots, roots);
-  if (among == Among::kOpen) some(site.open_roots, site.open.size() - site.open_roots, count - roots);
+  if (choice.among != Among::kOpen) return;
+  if (choice.child.partial()) return sample_range(site, count - roots, choice.child);
+  some(site.open_roots, site.open.size() - site.open_roots, count - roots);
+}
+
+// By chance nobody with the same range would be found among those of many others.
+void Brain::sample_range(const SiteParents& site, std::size_t most, const PeerRecord& child) {
+  std::size_t looked = 0, found = 0;
+  for (std::uint32_t at = site.open.size(); at > site.open_roots && looked < kRangeSearch && found < most;) {
+    const auto& parent = peers_.at(site.open[--at]);
+    ++looked;
+    if (parent.partial() && !same_range(parent, child.range_start, child.range_length)) continue;
+    sample_.push_back(site.open[at]);
+    ++found;
+  }
 }
 
 bool Brain::has_open_root(const TaskRecord& task) {
@@ -174,7 +190,7 @@ std::uint32_t Brain::look_around(const Choice& choice) {
     return options_.candidate_parents;
   }
   const auto& here = bucket(task, choice.site);
-  sample(here, kSampleHere, choice.among);
+  sample(here, kSampleHere, choice);
   consider_sample(choice);
   const std::size_t local = candidates_.size();
   const bool alone = local == 0 && (choice.among == Among::kOpen || here.open.empty());
@@ -187,7 +203,7 @@ std::uint32_t Brain::look_around(const Choice& choice) {
   for (std::size_t i = 0; i < task.sites.size() && candidates_.size() < local + kSampleElsewhere; ++i) {
     const auto& other = task.sites[(first + i) % task.sites.size()];
     if (other.site == choice.site) continue;
-    sample(other, kSampleElsewhere, choice.among);
+    sample(other, kSampleElsewhere, choice);
     consider_sample(choice);
   }
   return from_elsewhere;

@@ -60,7 +60,7 @@ std::size_t Brain::table_memory() const {
 std::string Brain::check(TimePoint now) const {
   std::vector<std::uint32_t> children(peers_.end()), used(hosts_.end()), of_host(hosts_.end());
   std::vector<std::uint32_t> of_task(tasks_.end()), roots(tasks_.end()), usable_of(tasks_.end()),
-      tokens(tasks_.end()), waiters(tasks_.end());
+      tokens(tasks_.end()), readers(tasks_.end()), waiters(tasks_.end());
   std::vector<std::uint32_t> origin_tokens(origins_.size());
   std::map<std::pair<std::uint32_t, std::uint32_t>, std::uint32_t> inbound;
   std::size_t waiting = 0, open = 0;
@@ -75,6 +75,14 @@ std::string Brain::check(TimePoint now) const {
     roots[peer.task.index] += is_root(peer);
     usable_of[peer.task.index] += usable(peer);
     tokens[peer.task.index] += peer.holds_token;
+    if (peer.token_serves) {
+      std::uint32_t of_range = 0;
+      for (const auto& range : task->ranges)
+        of_range += same_range(peer, range.start, range.length) ? range.count : 0;
+      if (!peer.holds_token || (peer.partial() && of_range == 0))
+        return fmt::format("peer {} reads for others and is not counted", at);
+      readers[peer.task.index] += 1;
+    }
     origin_tokens[task->origin] += peer.holds_token;
     waiting += peer.waiting;
     waiters[peer.task.index] += peer.waiting;
@@ -135,6 +143,9 @@ std::string Brain::check(TimePoint now) const {
         tokens[at] != task.tokens || waiters[at] != task.waiters) {
       return fmt::format("task {} is counted wrongly", at);
     }
+    std::uint32_t reading = task.readers;
+    for (const auto& range : task.ranges) reading += range.count;
+    if (readers[at] != reading) return fmt::format("task {}: peers that read for others", at);
     std::size_t of_sites = 0;
     for (const auto& site : task.sites) {
       of_sites += site.open.size();

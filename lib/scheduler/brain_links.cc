@@ -133,10 +133,26 @@ void Brain::recount(PeerHandle handle) {
   if (lost_a_root && task.roots == 0) watch_orphans(peer.task, peer.updated);
 }
 
+void Brain::count_reader(TaskRecord& task, const PeerRecord& peer, bool comes) {
+  const auto change = comes ? 1 : std::uint32_t(-1);
+  if (!peer.partial()) {
+    task.readers += change;
+    return;
+  }
+  auto at = std::find_if(task.ranges.begin(), task.ranges.end(), [&](const RangeReaders& range) {
+    return same_range(peer, range.start, range.length);
+  });
+  if (at == task.ranges.end()) at = task.ranges.insert(at, {peer.range_start, peer.range_length, 0});
+  at->count += change;
+  if (at->count == 0) task.ranges.erase(at);
+}
+
 void Brain::take_token(PeerRecord& peer) {
   if (peer.holds_token) return;
   auto& task = *tasks_.find(peer.task);
   peer.holds_token = true;
+  peer.token_serves = !hosts_.find(peer.host)->facts.disable_shared;
+  if (peer.token_serves) count_reader(task, peer, true);
   ++task.tokens;
   ++origins_[task.origin].tokens;
 }
@@ -145,9 +161,19 @@ void Brain::release_token(PeerRecord& peer) {
   if (!peer.holds_token) return;
   auto& task = *tasks_.find(peer.task);
   peer.holds_token = false;
+  if (peer.token_serves) count_reader(task, peer, false);
+  peer.token_serves = false;
   --task.tokens;
-  --origins_[task.origin].tokens;
   make_dirty(peer.task);
+  auto& origin = origins_[task.origin];
+  const bool was_full = origin.tokens-- >= options_.origin_tokens;
+  // One token, but some of those who waited for it may not want it any more.
+  for (int i = 0; was_full && i < 4 && !origin.wanted_by.empty(); ++i) {
+    const auto next = origin.wanted_by.front();
+    origin.wanted_by.pop_front();
+    if (auto* waiting = tasks_.find(next)) waiting->wants_origin = false;
+    make_dirty(next);
+  }
 }
 
 bool Brain::usable(const PeerRecord& peer) const {

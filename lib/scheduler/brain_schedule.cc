@@ -16,7 +16,9 @@ constexpr std::size_t kTasksAtOnce = 256;  // tasks in one call of take_actions
 constexpr Duration kLookAfter[] = {std::chrono::milliseconds(150), std::chrono::milliseconds(500),
                                    std::chrono::seconds(2), std::chrono::seconds(5),
                                    std::chrono::seconds(15)};
-constexpr std::size_t kTokenSearch = 64;  // waiting peers among which the furthest gets the token
+constexpr std::size_t kMostWanting = 65536;  // tasks that nobody fetches
+constexpr std::size_t kTokenSearch = 64;     // waiting peers among which the furthest gets the token
+constexpr std::size_t kRangeSearch = 1024;   // open ones among which a range is looked for
 
 }  // namespace
 
@@ -87,13 +89,11 @@ bool Brain::serve(TaskHandle handle, TimePoint now) {
     task.waiting_from = 0;
     return false;
   }
-  if (task.refused_until > now) {
-    answer_those_the_origin_refuses(task, now);
-    return true;
-  }
-  if (!provider_expected(task) && !finished_copy_for(*peers_.find(task.waiting[task.waiting_from]), now)) {
-    find_provider(handle, now);
-  }
+  if (task.refused_until > now && !somebody_has_some(task))
+    return answer_those_the_origin_refuses(handle, now);
+  const auto& first = *peers_.find(task.waiting[task.waiting_from]);
+  if (!provider_expected_for(first) && !finished_copy_for(first, now)) find_provider(handle, now);
+  const bool more_loners = send_loners(handle, now);
 
   // Those whom nobody could serve are not looked at over and over: the search stops after a few of them and
   // goes on behind them the next time.
@@ -133,7 +133,7 @@ bool Brain::serve(TaskHandle handle, TimePoint now) {
   add_siblings(together_, now);
   for (const auto child : together_) link_back(child, now);
   for (const auto child : served_) answer(child, now);
-  return !served_.empty();
+  return !served_.empty() || more_loners;
 }
 
 // Those that are answered together become each other's parents where they have room for more: pieces flow
@@ -240,11 +240,38 @@ void Brain::offer_more(PeerHandle handle, TimePoint now) {
   look_later(handle, now);
 }
 
-void Brain::answer_those_the_origin_refuses(TaskRecord& task, TimePoint now) {
+// Of the next 10 s: each waits for its own answer, which may be another one.
+void Brain::note_refusal(TaskRecord& task, TimePoint now) {
+  if (task.refused_until <= now) task.refusals = 0;
+  ++task.refusals;
+  task.refused_until = now + std::chrono::seconds(10);
+}
+
+// Whether a peer that may be a parent has something already.
+bool Brain::somebody_has_some(const TaskRecord& task) const {
+  std::size_t looked = 0;
+  for (auto at = task.first_peer; at != kNowhere && looked < kLookAtOnce; at = peers_.at(at).task_after) {
+    const auto& peer = peers_.at(at);
+    if (peer.counted_root && (peer.state == PeerState::kSucceeded || peer.finished_pieces > 0)) return true;
+    ++looked;
+  }
+  return false;
+}
+
+// One more at a time for each that it refused: those who may not have it hear so soon, and when one may, the
+// others have not all gone there. False if those have to be waited for.
+bool Brain::answer_those_the_origin_refuses(TaskHandle refused, TimePoint now) {
+  auto& task = *tasks_.find(refused);
   for (std::size_t i = 0; i < kLookAtOnce && task.waiting_from < task.waiting.size(); ++i) {
-    const auto handle = task.waiting[task.waiting_from++];
+    const auto handle = task.waiting[task.waiting_from];
     const auto* peer = peers_.find(handle);
-    if (peer == nullptr || !peer->waiting) continue;
+    const bool waits = peer != nullptr && peer->waiting;
+    if (waits && !peer->disable_back_to_source && !token_free(task, 1 + task.refusals)) {
+      want_token(refused);
+      return false;
+    }
+    ++task.waiting_from;
+    if (!waits) continue;
     if (peer->disable_back_to_source) {
       end_with_error(handle, ErrorCode::kPrecondition, "the source refuses this content, and no peer has it",
                      now);
@@ -252,10 +279,51 @@ void Brain::answer_those_the_origin_refuses(TaskRecord& task, TimePoint now) {
       tell_back_to_source(handle, "the source refused the content to another peer", now);
     }
   }
+  return true;
 }
 
 bool Brain::provider_expected(const TaskRecord& task) const {
-  return task.roots > 0 || task.tokens > 0 || task.seed_attempt != 0;
+  return task.roots > 0 || task.readers > 0 || task.seed_attempt != 0;
+}
+
+bool Brain::same_range(const PeerRecord& peer, std::uint64_t start, std::uint64_t length) {
+  return peer.range_start == start && peer.range_length == length;
+}
+
+// Somebody has, or will have, what the child wants: not only another part of the content.
+bool Brain::provider_expected_for(const PeerRecord& child) const {
+  const auto& task = *tasks_.find(child.task);
+  if (!child.partial()) return provider_expected(task);
+  if (task.roots > 0 || task.readers > 0) return true;
+  if (task.seed_attempt != 0 &&
+      (task.seed_range_length == 0 || same_range(child, task.seed_range_start, task.seed_range_length))) {
+    return true;
+  }
+  return std::any_of(task.ranges.begin(), task.ranges.end(),
+                     [&](const RangeReaders& range) { return same_range(child, range.start, range.length); });
+}
+
+// Those whom nothing helps that others read from the origin, be it because those read other ranges or because
+// they do not share, go there themselves. True if there may be more of them.
+bool Brain::send_loners(TaskHandle handle, TimePoint now) {
+  auto& task = *tasks_.find(handle);
+  const bool other_ranges = task.tokens > 0 || (task.seed_attempt != 0 && task.seed_range_length != 0);
+  if (!other_ranges || task.roots > 0 || task.readers > 0) return false;
+  std::size_t looked = 0;
+  bool sent = false;
+  for (std::size_t at = task.waiting_from; at < task.waiting.size() && looked < kTokenSearch; ++at) {
+    const auto* peer = peers_.find(task.waiting[at]);
+    if (peer == nullptr || !peer->waiting || peer->disable_back_to_source) continue;
+    ++looked;
+    if (provider_expected_for(*peer) || finished_copy_for(*peer, now)) continue;
+    if (!token_free(task, options_.back_to_source_count)) {
+      want_token(handle);
+      return false;
+    }
+    tell_back_to_source(task.waiting[at], "nobody who shares reads this part of the content", now);
+    sent = true;
+  }
+  return sent;
 }
 
 // Whether somebody has all that `child` wants, though not the whole content: a range that both asked for.
@@ -270,7 +338,7 @@ bool Brain::finished_copy_for(const PeerRecord& child, TimePoint now) const {
           !is_blocked(child, peers_.handle_of(position), now)) {
         return true;
       }
-      if (++looked == kTokenSearch) return false;
+      if (++looked == kRangeSearch) return false;
     }
   }
   return false;
@@ -281,10 +349,37 @@ void Brain::find_provider(TaskHandle handle, TimePoint now) {
   const auto& task = *tasks_.find(handle);
   const auto* first = peers_.find(task.waiting[task.waiting_from]);
   const bool is_seed = hosts_.find(first->host)->facts.seed;
-  if (!is_seed && trigger_seed(handle, false, now)) return;
-  if (give_token(handle, now) || is_seed) return;
+  const bool may_ask = !is_seed && task.seed_attempt == 0;
+  if (may_ask && trigger_seed(handle, false, now)) return;
+  if (give_token(handle, now)) return;
   // Nobody else may read it now: a seed that served others badly is better than none.
-  trigger_seed(handle, true, now);
+  if (may_ask && trigger_seed(handle, true, now)) return;
+  want_token(handle);
+  want_seed(handle);
+}
+
+// Its origin's tokens are all given: it is looked at again when one comes back.
+void Brain::want_token(TaskHandle handle) {
+  auto& task = *tasks_.find(handle);
+  auto& origin = origins_[task.origin];
+  if (task.wants_origin || origin.tokens < options_.origin_tokens) return;
+  task.wants_origin = true;
+  origin.wanted_by.push_back(handle);
+}
+
+// Nobody may fetch it: it is looked at again when a seed comes.
+void Brain::want_seed(TaskHandle handle) {
+  auto& task = *tasks_.find(handle);
+  if (task.wants_seed || wants_seed_.size() >= kMostWanting) return;
+  task.wants_seed = true;
+  wants_seed_.push_back(handle);
+}
+
+void Brain::seed_came() {
+  for (const auto handle : std::exchange(wants_seed_, {})) {
+    if (auto* task = tasks_.find(handle)) task->wants_seed = false;
+    make_dirty(handle);
+  }
 }
 
 // Rendezvous hashing: every seed has its own tasks, and they stay its own when others come and go.
@@ -315,7 +410,12 @@ bool Brain::trigger_seed(TaskHandle handle, bool even_quarantined, TimePoint now
   task.seed = best;
   task.seed_attempt = ++attempts_ == 0 ? ++attempts_ : attempts_;
   task.seed_asked = now;
-  actions_.emplace_back(TriggerSeed{handle, best, task.seed_attempt});
+  const bool waits = task.waiting_from < task.waiting.size();
+  const auto* child = waits ? peers_.find(task.waiting[task.waiting_from]) : nullptr;
+  task.seed_range_start = child != nullptr ? child->range_start : 0;
+  task.seed_range_length = child != nullptr ? child->range_length : 0;
+  actions_.emplace_back(
+      TriggerSeed{handle, best, task.seed_attempt, task.seed_range_start, task.seed_range_length});
   return true;
 }
 
@@ -323,25 +423,46 @@ bool Brain::token_free(const TaskRecord& task, std::uint32_t limit) const {
   return task.tokens < limit && origins_[task.origin].tokens < options_.origin_tokens;
 }
 
-// To whoever waits and has the most already, since an unmodified client reads all that it misses.
+// To whoever waits and has the most already, since an unmodified client reads all that it misses; first to
+// those from whom others can have all of it.
 bool Brain::give_token(TaskHandle handle, TimePoint now) {
   auto& task = *tasks_.find(handle);
-  if (!token_free(task, std::min(options_.back_to_source_at_once, options_.back_to_source_count)))
+  if (task.readers >= options_.back_to_source_at_once || !token_free(task, options_.back_to_source_count))
     return false;
   PeerHandle best;
-  std::uint32_t most = 0;
+  std::pair<bool, std::uint32_t> most;  // whether it serves others, pieces it has
   std::size_t looked = 0;
   for (std::size_t at = task.waiting_from; at < task.waiting.size() && looked < kTokenSearch; ++at) {
     const auto* peer = peers_.find(task.waiting[at]);
     if (peer == nullptr || !peer->waiting || peer->disable_back_to_source) continue;
     ++looked;
-    if (best && peer->finished_pieces <= most) continue;
+    const bool serves = !peer->partial() && !hosts_.find(peer->host)->facts.disable_shared;
+    const std::pair merit(serves, peer->finished_pieces);
+    if (best && merit <= most) continue;
     best = task.waiting[at];
-    most = peer->finished_pieces;
+    most = merit;
   }
   if (!best) return false;
   tell_back_to_source(best, "no peer has the content and no seed can fetch it", now);
   return true;
+}
+
+// Whether one that waited too long may read the origin, though somebody else may be about to.
+bool Brain::may_hedge(const PeerRecord& peer, bool last, TimePoint now) const {
+  const auto& task = *tasks_.find(peer.task);
+  const auto limit = options_.back_to_source_count;
+  if (last || !provider_expected_for(peer)) return token_free(task, limit);
+  // What others cannot have from it helps nobody else.
+  if (peer.partial() || hosts_.find(peer.host)->facts.disable_shared)
+    return token_free(task, std::min(options_.back_to_source_at_once, limit));
+  // Those who gave it nothing any more read for others, not for it.
+  const auto& blocked = peer.progress->blocked;
+  const auto of_no_use = std::count_if(blocked.begin(), blocked.end(), [&](const BlockedParent& block) {
+    const auto* parent = peers_.find(block.parent);
+    return parent != nullptr && parent->token_serves && is_blocked(peer, block.parent, now);
+  });
+  return task.readers < options_.back_to_source_at_once + static_cast<std::uint32_t>(of_no_use) &&
+         token_free(task, limit);
 }
 
 void Brain::wait_ran_out(PeerHandle handle, TimePoint now) {
@@ -354,9 +475,7 @@ void Brain::wait_ran_out(PeerHandle handle, TimePoint now) {
     if (!parents.empty()) return answer(handle, now);
   }
   const bool last = peer.progress->last_resort;
-  if (!peer.disable_back_to_source &&
-      token_free(task, last ? options_.back_to_source_count
-                            : std::min(options_.back_to_source_at_once, options_.back_to_source_count))) {
+  if (!peer.disable_back_to_source && may_hedge(peer, last, now)) {
     return tell_back_to_source(handle, "no parent became available in time", now);
   }
   if (last) {

@@ -20,7 +20,9 @@ bool Brain::roots_are_rare(const TaskRecord& task) { return task.roots < task.us
 // What `parent` spends on one of `edges` parents of `child`.
 std::uint32_t Brain::edge_units(const PeerRecord& child, const PeerRecord& parent, std::size_t edges) const {
   const auto share = static_cast<std::uint32_t>(kChildUnits / edges);
-  if (!roots_are_rare(*tasks_.find(child.task))) return share;
+  // Who does not pass anything on takes as much as if nobody did.
+  if (!roots_are_rare(*tasks_.find(child.task)) || hosts_.find(child.host)->facts.disable_shared)
+    return share;
   const auto limit = soft_limit(*hosts_.find(parent.host));
   if (child.takes_offers)
     return std::max(share, limit / (parent.counted_root ? kRootChildren : kMostChildren));
@@ -69,7 +71,9 @@ bool Brain::place(PeerHandle handle, TimePoint now) {
   const auto roots = choose(handle, wanted, Among::kOpenRoots, now);
   const auto in_site = [&](PeerHandle peer) { return hosts_.find(peers_.find(peer)->host)->site == site; };
   PeerHandle parent;
-  if (roots.empty() || !in_site(roots.front()))
+  // Who passes nothing on leaves the places next to the source to others.
+  const bool ends_here = hosts_.find(child.host)->facts.disable_shared;
+  if (roots.empty() || !in_site(roots.front()) || ends_here)
     parent = free_place(bucket(task, site).tree, child, kChildUnits, now);
   if (!parent && !roots.empty()) {
     for (const auto root : roots) reserve(handle, root, edge_units(child, *peers_.find(root), roots.size()));

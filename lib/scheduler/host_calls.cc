@@ -9,8 +9,8 @@ namespace d7y::scheduler {
 namespace {
 
 constexpr std::size_t kMostChannels = 1024;  // kept; more only while they have calls
-// After so long without a byte a host with calls is asked whether it is there. One whose machine is gone would
-// be waited for by every new task.
+// After so long without a byte a host with calls is asked whether it is there. One whose machine is gone
+// would be waited for by every new task.
 constexpr auto kQuiet = std::chrono::seconds(10);
 
 Task<void> work_off(std::size_t& next, std::size_t count, std::function<Task<void>(std::size_t)>& work) {

@@ -5,6 +5,7 @@
 
 #include "base/digest.h"
 #include "base/url.h"
+#include "net/http/headers.h"
 
 namespace d7y::scheduler {
 
@@ -182,7 +183,24 @@ api::scheduler::AnnouncePeerResponse parents_message(const Brain& brain, const S
   return response;
 }
 
-api::dfdaemon::DownloadTaskRequest seed_request(const TaskRecord& task) {
+namespace {
+
+// Of the download of another child everything but the range is the same.
+void set_range(api::common::Download& download, std::uint64_t start, std::uint64_t length) {
+  const auto& known = download.range();
+  if (download.has_range() ? known.start() == start && known.length() == length : length == 0) return;
+  auto& headers = *download.mutable_request_header();
+  for (auto at = headers.begin(); at != headers.end();)
+    at = http::same_name(at->first, "range") ? headers.erase(at) : std::next(at);
+  download.clear_range();
+  if (length == 0) return;
+  download.mutable_range()->set_start(start);
+  download.mutable_range()->set_length(length);
+}
+
+}  // namespace
+
+api::dfdaemon::DownloadTaskRequest seed_request(const TaskRecord& task, const TriggerSeed& trigger) {
   api::dfdaemon::DownloadTaskRequest request;
   auto& download = *request.mutable_download();
   (void)download.ParseFromString(task.download);
@@ -190,6 +208,7 @@ api::dfdaemon::DownloadTaskRequest seed_request(const TaskRecord& task) {
   // It is the child that must not ask the origin. The seed is there to do it.
   download.set_disable_back_to_source(false);
   download.clear_output_path();
+  set_range(download, trigger.range_start, trigger.range_length);
   download.set_need_piece_content(false);  // nobody here would read it
   return request;
 }

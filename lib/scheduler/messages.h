@@ -39,7 +39,7 @@ api::scheduler::AnnouncePeerResponse parents_message(const Brain& brain, const S
                                                      const Clocks& clocks);
 
 // What a seed is asked to do: the child's own download, read from the origin.
-api::dfdaemon::DownloadTaskRequest seed_request(const TaskRecord& task);
+api::dfdaemon::DownloadTaskRequest seed_request(const TaskRecord& task, const TriggerSeed& trigger);
 
 // "https://host:port" of a URL; the URL's scheme where it has no such thing.
 std::string origin_of_url(std::string_view url);

@@ -102,6 +102,8 @@ struct BlockedParent {
   TimePoint until{};
   // One that did not fail, but had nothing more to give, is wanted again when it has more than so many.
   std::uint32_t pieces = std::numeric_limits<std::uint32_t>::max();
+  // And when it reads the origin, if it did not then.
+  bool to_read = false;
 };
 
 // What a peer needs only while its download is in progress.
@@ -138,6 +140,7 @@ struct PeerRecord {
   bool takes_offers : 1 = false;    // listens while it downloads
   bool counted_root : 1 = false;    // among its task's roots
   bool counted_usable : 1 = false;  // among its task's usable peers
+  bool token_serves : 1 = false;    // what it reads from the origin is for others as well
   std::uint16_t concurrent_pieces = 8;
   std::uint32_t cost_ms = 0;  // of the whole download, once it has ended
   // The rest.
@@ -169,6 +172,12 @@ struct Tree {
   std::uint32_t from = 0;  // those before it are full or gone
 };
 
+// A range that is read from the origin now, by peers that share.
+struct RangeReaders {
+  std::uint64_t start = 0, length = 0;
+  std::uint32_t count = 0;
+};
+
 // Open parents of one site.
 struct SiteParents {
   std::uint32_t site = 0;
@@ -192,6 +201,8 @@ struct TaskRecord {
   std::uint32_t usable = 0;               // peers that may be parents, with or without room
   std::uint32_t open = 0;                 // of those, the ones with room, of all sites
   std::uint32_t tokens = 0;               // peers that may read the origin now
+  std::uint32_t readers = 0;              // of those, the ones that read all of it and share
+  std::vector<RangeReaders> ranges;       // and those that read a part
   std::uint32_t back_to_source_told = 0;  // how often, ever
   std::vector<SiteParents> sites;
   std::vector<PeerHandle> waiting;  // first come, first served; may hold ones that do not wait any more
@@ -201,15 +212,19 @@ struct TaskRecord {
   std::vector<SourcePiece> pieces;
   // The seed that was asked to fetch it.
   HostHandle seed;
-  std::uint32_t seed_attempt = 0;  // 0: none is at work
+  std::uint32_t seed_attempt = 0;                             // 0: none is at work
+  std::uint64_t seed_range_start = 0, seed_range_length = 0;  // what it was asked for; length 0: all
   TimePoint seed_asked{};
   std::vector<std::string> seeds_failed;  // host ids, since the last success
   TimePoint seed_rest_until{};            // no seed is asked before
   TimePoint refused_until{};              // the origin said no (4xx); whoever asks shall hear it itself
+  std::uint32_t refusals = 0;             // how often since
   TimePoint created{}, updated{};
   TimePoint kept_until{};  // the ledger has it until then
   bool dirty = false;
   bool orphaned = false;  // its last root went while others download it
+  bool wants_origin = false;  // among those that wait for a token of their origin
+  bool wants_seed = false;    // among those that nobody fetches, because nobody may
 };
 
 }  // namespace d7y::scheduler

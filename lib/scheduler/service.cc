@@ -190,7 +190,8 @@ void Service::pump() {
       if (task == nullptr || host == nullptr) continue;
       auto at = Address::parse_ip(host->facts.ip, host->facts.port);
       if (!at) continue;  // announcements are checked
-      scope_.spawn(trigger(seed->task, seed->attempt, task->id, host->facts.id, *at, seed_request(*task)));
+      scope_.spawn(
+          trigger(seed->task, seed->attempt, task->id, host->facts.id, *at, seed_request(*task, *seed)));
     }
   }
   if (brain_.next_wakeup() < sleeping_until_) wake_.notify_all();

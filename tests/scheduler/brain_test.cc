@@ -243,15 +243,28 @@ TEST_CASE("a seed that answers too slowly is hedged by one token, within the cli
   CHECK(s.count("parents") == 19);
 }
 
-TEST_CASE("when the origin refuses, everybody hears it from the origin itself at once") {
+TEST_CASE("when the origin refuses, everybody hears it from the origin itself, twice as many each time") {
   Script s;
   s.host("seed", true);
   s.hosts("h", 20);
   for (int i = 0; i < 20; ++i) s.add("h" + std::to_string(i));
   s.brain.seed_ended(s.triggered_task, s.triggers[0].second, SeedOutcome::kRefused, s.now);
   s.settle();
-  CHECK(s.count("source") == 20);
+  const auto before = s.now;
+  std::vector<int> rounds;
+  std::set<std::string> told;
+  while (s.brain.waiting() > 0 && rounds.size() < 10) {
+    std::vector<std::string> now;
+    for (int i = 0; i < 20; ++i) {
+      if (s.kind(peer_of(i)) == "source" && told.insert(peer_of(i)).second) now.push_back(peer_of(i));
+    }
+    for (const auto& peer : now) s.brain.back_to_source_failed(s[peer], true, s.now);
+    rounds.push_back(static_cast<int>(now.size()));
+    s.settle();
+  }
+  CHECK(rounds == std::vector<int>{2, 4, 8});  // and the rest
   CHECK(s.brain.waiting() == 0);
+  CHECK(s.now == before);
 }
 
 TEST_CASE("tokens pass on when the holder fails or is lost, one at a time") {

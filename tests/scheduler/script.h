@@ -176,6 +176,7 @@ class Script {
   std::map<std::string, std::vector<Answer>> answers;           // by peer name
   std::vector<std::pair<std::string, std::uint32_t>> triggers;  // host name and attempt
   TaskHandle triggered_task;
+  std::pair<std::uint64_t, std::uint64_t> triggered_range;  // start and length in bytes
 
  private:
   void note(const Action& action) {
@@ -194,6 +195,7 @@ class Script {
     } else if (const auto* f = std::get_if<TriggerSeed>(&action)) {
       triggers.emplace_back(brain.host(f->host)->facts.hostname, f->attempt);
       triggered_task = f->task;
+      triggered_range = {f->range_start, f->range_length};
     }
   }
 };

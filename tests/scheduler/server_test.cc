@@ -252,6 +252,29 @@ SCHEDULER_TEST(
   CHECK(cluster.brain().check(cluster.machine().now()) == "");
 }
 
+TEST_CASE("a seed is asked for the range that is waited for, not for one that another child wanted") {
+  api::common::Download download;
+  download.mutable_range()->set_start(100);
+  download.mutable_range()->set_length(50);
+  (*download.mutable_request_header())["range"] = "bytes=100-149";
+  (*download.mutable_request_header())["Accept"] = "*/*";
+  TaskRecord task;
+  task.download = download.SerializeAsString();
+  const auto asked = [&](std::uint64_t start, std::uint64_t length) {
+    TriggerSeed trigger;
+    trigger.range_start = start;
+    trigger.range_length = length;
+    return seed_request(task, trigger).download();
+  };
+  CHECK(asked(100, 50).range().start() == 100);
+  CHECK(asked(100, 50).request_header().contains("range"));
+  CHECK(asked(300, 50).range().start() == 300);
+  CHECK_FALSE(asked(300, 50).request_header().contains("range"));
+  CHECK_FALSE(asked(0, 0).has_range());
+  CHECK_FALSE(asked(0, 0).request_header().contains("range"));
+  CHECK(asked(0, 0).request_header().contains("Accept"));
+}
+
 SCHEDULER_TEST("a seed that is away costs a moment, then one peer reads the origin") {
   TestCluster cluster(sim);
   auto making_seed = cluster.daemon("seed", true);
@@ -317,10 +340,28 @@ SCHEDULER_TEST("an origin that says 404 to the seed is heard by each peer itself
     MUST(auto stream, daemon->open(kTask));
     streams.push_back(std::move(stream));
   }
-  for (auto& stream : streams) {
-    MUST(auto answer, stream->read(5s));
-    CHECK(is_source(answer));
-  }
+  struct Peer {
+    // Asks the origin as it is told to, and hears the same.
+    static Task<void> run(DownloadStream& stream, int& told) {
+      MUST(auto answer, stream.read(5s));
+      CHECK(is_source(answer));
+      ++told;
+      DONE(stream.source_started());
+      auto failed = stream.envelope();
+      failed.mutable_download_piece_back_to_source_failed_request()->mutable_backend()->set_status_code(404);
+      DONE(stream.write(failed));
+      failed = stream.envelope();
+      failed.mutable_download_peer_back_to_source_failed_request();
+      DONE(stream.write(failed));
+    }
+  };
+  int told = 0;
+  Scope peers(sim.loop());
+  for (auto& stream : streams) peers.spawn(Peer::run(*stream, told));
+  auto idle = peers.idle(Deadline::in(10s, sim.now()));
+  auto ended = co_await idle;
+  CHECK(ended.ok());
+  CHECK(told == 5);
   CHECK(server.requests.size() == 1);
 }
 
