@@ -455,14 +455,15 @@ bool Brain::may_hedge(const PeerRecord& peer, bool last, TimePoint now) const {
   // What others cannot have from it helps nobody else.
   if (peer.partial() || hosts_.find(peer.host)->facts.disable_shared)
     return token_free(task, std::min(options_.back_to_source_at_once, limit));
-  // Those who gave it nothing any more read for others, not for it.
+  // One more than usual for a child whom a reader gives nothing any more. One that had nothing yet may have
+  // a slow origin.
   const auto& blocked = peer.progress->blocked;
-  const auto of_no_use = std::count_if(blocked.begin(), blocked.end(), [&](const BlockedParent& block) {
+  const bool of_no_use = std::any_of(blocked.begin(), blocked.end(), [&](const BlockedParent& block) {
     const auto* parent = peers_.find(block.parent);
-    return parent != nullptr && parent->token_serves && is_blocked(peer, block.parent, now);
+    return parent != nullptr && parent->token_serves && parent->finished_pieces > 0 &&
+           is_blocked(peer, block.parent, now);
   });
-  return task.readers < options_.back_to_source_at_once + static_cast<std::uint32_t>(of_no_use) &&
-         token_free(task, limit);
+  return task.readers < options_.back_to_source_at_once + (of_no_use ? 1 : 0) && token_free(task, limit);
 }
 
 void Brain::wait_ran_out(PeerHandle handle, TimePoint now) {

@@ -261,6 +261,9 @@ TEST_CASE("children whom the reading seed gives nothing any more send one of the
     s.source_started("seedp");
     for (int i = 1; i < 6; ++i) s.add(number("h", i), {}, ours ? listens : nullptr);
     for (int i = 0; i < 6; ++i) s.started(peer_of(i));
+    PieceReport piece;
+    piece.length = 4 << 20;
+    s.brain.back_to_source_piece_finished(s["seedp"], piece, s.now);
     s.pass(15s);  // those of ours are each other's parents now
     s.answers.clear();
     for (int i = 0; i < 6; ++i) {
