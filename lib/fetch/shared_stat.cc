@@ -58,6 +58,7 @@ Task<SharedStat::Heard> SharedStat::ask(std::string task_id) {
     log_.debug("task {}: nobody says what its origin has: {}", task_id, answer.error().message());
     auto picked = schedulers_->pick(task_id);
     if (answer.failed_with(ErrorCode::kUnsupported) && picked) schedulers_->is_foreign(picked->address);
+    if (answer.failed_with(ErrorCode::kTimeout) && picked) schedulers_->silent(picked->address);
     co_return heard;
   }
   if (!answer->has_known()) {

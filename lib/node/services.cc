@@ -80,6 +80,8 @@ Task<Result<void>> upload_download_task(TaskCalls& calls, DownloadTaskRequest re
   TaskStreamOptions options;
   options.host_id = calls.host_id();
   options.silent_if_complete = true;
+  // A scheduler that asked for it may restart, while children get from here what arrives.
+  if (!wish.message.need_piece_content()) options.outlives = &calls.unattended();
   co_return co_await stream_download(calls.engine(), std::move(wish), std::move(options), out);
 }
 

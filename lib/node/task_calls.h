@@ -6,6 +6,7 @@
 
 #include "api/dfdaemon.h"
 #include "api/scheduler.h"
+#include "base/scope.h"
 #include "fetch/engine.h"
 #include "net/grpc/server_call.h"
 #include "store/store.h"
@@ -23,10 +24,13 @@ class TaskCalls {
         sources_(sources),
         schedulers_(schedulers),
         host_id_(std::move(host_id)),
-        log_(log) {}
+        log_(log),
+        unattended_(engine.world().loop()) {}
 
   fetch::Engine& engine() { return engine_; }
   const std::string& host_id() const { return host_id_; }
+  // Downloads that go on though nobody waits for them.
+  Scope& unattended() { return unattended_; }
   swarm::SchedulerSet* schedulers() { return schedulers_; }
 
   // Counts the calls, under Dragonfly's names.
@@ -56,6 +60,7 @@ class TaskCalls {
   Log log_;
   Metrics* metrics_ = nullptr;
   std::optional<std::uint32_t> user_;
+  Scope unattended_;
 };
 
 // Whether a URL means a file of this machine.

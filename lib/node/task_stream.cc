@@ -188,6 +188,16 @@ Error to_task_error(Error error) {
   return grpc::status_error(grpc::Code::kInternal, error.message(), error.details());
 }
 
+namespace {
+
+Task<void> hold(std::shared_ptr<fetch::Download> download) {
+  Task<Result<void>> ending = download->ended();
+  auto ended = co_await ending;
+  (void)ended;
+}
+
+}  // namespace
+
 Task<Result<void>> stream_download(fetch::Engine& engine, fetch::Wish wish, TaskStreamOptions options,
                                    grpc::Writer<Response>& out) {
   auto deadline = Deadline::in(timeout_of(wish.message), engine.world().now());
@@ -200,7 +210,8 @@ Task<Result<void>> stream_download(fetch::Engine& engine, fetch::Wish wish, Task
     engine.parts().log.debug("download refused: {}", begun.error().message());
     co_return to_task_error(std::move(begun).error());
   }
-  auto download = std::move(*begun);
+  std::shared_ptr<fetch::Download> download = std::move(*begun);
+  if (options.outlives != nullptr) options.outlives->spawn(hold(download));
   auto started = co_await download->started();
   if (!started) co_return to_task_error(std::move(started).error());
   if (options.begun) options.begun();

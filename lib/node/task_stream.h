@@ -10,6 +10,7 @@
 #include <string>
 
 #include "api/dfdaemon.h"
+#include "base/scope.h"
 #include "fetch/engine.h"
 #include "net/grpc/server.h"
 
@@ -27,9 +28,11 @@ struct TaskStreamOptions {
   bool bytes_in_order = false;  // as kBytesKey asks for; with need_piece_content
   // Called when the origin or a parent has told what the task is, before the first message; may be empty.
   std::function<void()> begun;
+  // Where the download goes on to its end when the call is cancelled; none: it ends with the call.
+  Scope* outlives = nullptr;
 };
 
-// Runs `wish` and writes its messages to `out`. Cancelled together with the call.
+// Runs `wish` and writes its messages to `out`.
 Task<Result<void>> stream_download(fetch::Engine& engine, fetch::Wish wish, TaskStreamOptions options,
                                    grpc::Writer<api::dfdaemon::DownloadTaskResponse>& out);
 

@@ -84,6 +84,8 @@ Task<Result<std::unique_ptr<AnnounceSession>>> AnnounceSession::open(SchedulerSe
     } else if (is_absence(why)) {
       schedulers.unreachable(scheduler.address, why);
       again = true;
+    } else if (why.code() == ErrorCode::kTimeout) {
+      schedulers.silent(scheduler.address);
     }
     if (!again || tries >= kTries || deadline.passed(schedulers.world().now())) {
       co_return std::move(why).in(fmt::format("scheduler {}", scheduler.address.to_string()));

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <charconv>
+#include <utility>
 
 #include "api/methods.h"
 #include "net/grpc/health.h"
@@ -81,9 +82,9 @@ std::string SchedulerSet::why_none() const {
 
 Task<void> SchedulerSet::watch_forever() {
   for (;;) {
-    bool all_well =
-        list_problem_.empty() && !entries_.empty() &&
-        std::all_of(entries_.begin(), entries_.end(), [](const auto& e) { return e.second.healthy; });
+    bool all_well = list_problem_.empty() && !entries_.empty() &&
+                    std::all_of(entries_.begin(), entries_.end(),
+                                [](const auto& e) { return e.second.healthy && !e.second.silent; });
     auto until =
         Deadline::in(all_well ? options_.refresh : std::min(options_.retry, options_.refresh), world_.now());
     // Woken when one was found unreachable: then the wait becomes the short one.
@@ -172,6 +173,7 @@ Task<void> SchedulerSet::check(Address address, Deadline deadline) {
   auto found = entries_.find(address);
   if (found == entries_.end()) co_return;
   auto& entry = found->second;
+  entry.silent = false;
   if (answer) {
     if (!entry.healthy) log_.info("scheduler {} is healthy", address.to_string());
     entry.healthy = true;
@@ -217,6 +219,12 @@ void SchedulerSet::unreachable(const Address& address, const Error& why) {
   found->second.healthy = found->second.announced = found->second.foreign = false;
   found->second.problem = why.message();
   rebuild();
+  wake_.notify_all();
+}
+
+void SchedulerSet::silent(const Address& address) {
+  auto found = entries_.find(address);
+  if (found == entries_.end() || std::exchange(found->second.silent, true)) return;
   wake_.notify_all();
 }
 

@@ -80,6 +80,8 @@ class SchedulerSet {
   std::vector<Picked> all() const;
   // It did not answer: its arc goes to its successor until a health check succeeds.
   void unreachable(const Address& address, const Error& why);
+  // Did not answer a call in time: whether it is healthy is asked soon.
+  void silent(const Address& address);
   // It does not know the calls that only d7y's schedulers answer; until it was away, when another program may
   // have come in its place.
   void is_foreign(const Address& address);
@@ -103,6 +105,7 @@ class SchedulerSet {
     std::uint64_t cluster = 0;
     std::size_t order = 0;  // in the list
     bool healthy = false, announced = false, foreign = false;
+    bool silent = false;  // a call was not answered since the last check
     std::string problem = "not asked yet";
   };
   Task<void> watch_forever();

@@ -759,3 +759,49 @@ TEST_CASE("chaos: machines and links fail at random, bytes are never wrong and e
     CHECK(house.cluster.shut_down() == "");
   }
 }
+TEST_CASE("a scheduler that dies does not stop what its seed reads") {
+  House house(5, 4);
+  house.file->rate = 3'000'000;
+  house.cluster.start();
+  auto fetches = house.fetch_all();
+  house.cluster.run_for(1s);
+  house.scheduler->kill();
+  REQUIRE_MESSAGE(house.cluster.wait(fetches, 60s), verdicts(fetches));
+  check_all_right(fetches);
+  CHECK(house.file->body_bytes == kSize);
+  for (const auto& fetch : fetches) CHECK_MESSAGE(fetch->ended - fetch->began < 5s, verdicts(fetches));
+}
+
+TEST_CASE("a scheduler that cannot be reached any more delays the first downloads only") {
+  House house(5, 3);
+  house.cluster.start();
+  house.cluster.sim().fabric().isolate(*house.scheduler);
+  for (auto* peer : {house.peers[0], house.peers[0], house.peers[1]}) {
+    auto fetch = peer->fetch("/model.bin", {.piece_length = peer == house.peers[1] ? 8_MiB : 4_MiB});
+    REQUIRE(house.cluster.wait({fetch}, 60s));
+    CHECK(fetch->right());
+  }
+  house.cluster.run_for(10s);
+  auto later = house.peers[0]->fetch("/model.bin", {.piece_length = 16_MiB});  // another task
+  REQUIRE(house.cluster.wait({later}, 60s));
+  CHECK(later->right());
+  CHECK_MESSAGE(later->ended - later->began < 3s, verdicts({later}));
+  house.cluster.sim().fabric().heal();
+  house.cluster.run_for(6min);  // its connection is tried for as long
+  auto healed = house.peers[0]->fetch("/model.bin", {.piece_length = 32_MiB});
+  REQUIRE(house.cluster.wait({healed}, 60s));
+  CHECK_MESSAGE(healed->progress.from_seeds == kSize, verdicts({healed}));
+}
+
+TEST_CASE("when a seed's machine vanishes one of its children reads the origin, for all") {
+  House house(5, 5);
+  house.file->rate = 3'000'000;
+  house.cluster.start();
+  auto fetches = house.fetch_all({.timeout = 600s});
+  house.cluster.run_for(1s);
+  house.seed_peer->power_off();
+  REQUIRE_MESSAGE(house.cluster.wait(fetches, 300s), verdicts(fetches));
+  check_all_right(fetches);
+  CHECK_MESSAGE(house.file->body_bytes < kSize * 2, verdicts(fetches));  // half by the seed
+  for (const auto& fetch : fetches) CHECK_MESSAGE(fetch->ended - fetch->began < 45s, verdicts(fetches));
+}
