@@ -222,7 +222,7 @@ struct TaskRecord {
   TimePoint created{}, updated{};
   TimePoint kept_until{};  // the ledger has it until then
   bool dirty = false;
-  bool orphaned = false;  // its last root went while others download it
+  bool orphaned = false;      // its last root went while others download it
   bool wants_origin = false;  // among those that wait for a token of their origin
   bool wants_seed = false;    // among those that nobody fetches, because nobody may
 };
