@@ -116,7 +116,7 @@ class Nginx {
     process_ = std::make_unique<Process>(
         spawn("exec nginx -p " + folder_ + " -c " + folder_ + "/nginx.conf 2>/dev/null"));
     for (int i = 0; i < 5000 && !process_->ended() && !up_; ++i) {
-      up_ = answers(port_);
+      up_ = answers(port_) && (tls == nullptr || answers(tls_port_));
       if (!up_) ::usleep(1000);
     }
   }
