@@ -330,6 +330,7 @@ Result<void> Node::open_sources() {
   client.tls_of = origin_tls_;
   client.tls = [this] { return origin_trust(); };
   client.head_timeout = std::max(client.head_timeout, config.download.piece_timeout);
+  client.connect.keepalive = grpc::kTcpKeepalive;  // or a machine that vanished would be waited for as long
   http_client_ = std::make_unique<http::Client>(world_, std::move(client), log_.in("http"));
   auto http = std::make_shared<source::HttpBackend>(*http_client_, source::HttpBackendOptions{});
   auto add = [this](std::string_view scheme, std::shared_ptr<source::Backend> backend) {
@@ -447,6 +448,7 @@ Result<void> Node::open_proxy() {
   client.connections_per_origin = 4096;
   client.idle_per_origin = 32;
   client.tls = [this] { return origin_trust(); };
+  client.connect.keepalive = grpc::kTcpKeepalive;
   // A registry may take minutes to store a big layer that was pushed.
   client.head_timeout = std::max(client.head_timeout, options_.config.download.piece_timeout);
   proxy_client_ = std::make_unique<http::Client>(world_, std::move(client), log_.in("proxy"));

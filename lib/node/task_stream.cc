@@ -190,10 +190,19 @@ Error to_task_error(Error error) {
 
 namespace {
 
-Task<void> hold(std::shared_ptr<fetch::Download> download) {
-  Task<Result<void>> ending = download->ended();
-  auto ended = co_await ending;
-  (void)ended;
+// Without a byte for so long, what nobody waits for is given up: its origin is silent, or away.
+constexpr auto kUnattendedPause = std::chrono::seconds(20);
+
+Task<void> hold(std::shared_ptr<fetch::Download> download, world::World& world) {
+  std::uint64_t before = 0;
+  while (!download->has_ended()) {
+    Task<Result<void>> ending = download->ended();
+    auto ended = co_await within(Deadline::in(kUnattendedPause, world.now()), std::move(ending));
+    if (download->has_ended()) co_return;
+    const auto done = download->progress().done;
+    if (download.use_count() == 1 && done == before) co_return;
+    before = done;
+  }
 }
 
 }  // namespace
@@ -211,7 +220,7 @@ Task<Result<void>> stream_download(fetch::Engine& engine, fetch::Wish wish, Task
     co_return to_task_error(std::move(begun).error());
   }
   std::shared_ptr<fetch::Download> download = std::move(*begun);
-  if (options.outlives != nullptr) options.outlives->spawn(hold(download));
+  if (options.outlives != nullptr) options.outlives->spawn(hold(download, engine.world()));
   auto started = co_await download->started();
   if (!started) co_return to_task_error(std::move(started).error());
   if (options.begun) options.begun();

@@ -90,8 +90,17 @@ void Storm::look_into_stores() {
     if (!peer.host().running() || peer.node() == nullptr) continue;
     peer.host().spawn(look_into_store(member, false));
   }
-  // A seed may still be at work for somebody who has it all by now.
+  // A seed may still be at work for somebody who has it all by now, as long as an origin may be silent
+  // (download.pieceTimeout, for each of two tries).
+  const auto at_work = [&] {
+    return std::any_of(members_.begin(), members_.end(), [](const auto& member) {
+      auto& peer = *member.peer;
+      return peer.config().seed_peer && peer.host().running() && peer.node() != nullptr &&
+             peer.node()->engine().running() > 0;
+    });
+  };
   cluster_.run_for(30s);
+  for (int i = 0; i < 25 && at_work(); ++i) cluster_.run_for(30s);
   for (auto& member : members_) {
     auto& peer = *member.peer;
     if (!peer.host().running() || peer.node() == nullptr) continue;
