@@ -68,8 +68,8 @@ bool Brain::look_after_orphans_of(TaskHandle handle, TimePoint now) {
   const auto most = std::max_element(orphans.begin(), orphans.end(), [&](PeerHandle a, PeerHandle b) {
     return peers_.find(a)->finished_pieces < peers_.find(b)->finished_pieces;
   });
-  if (most != orphans.end() &&
-      token_free(task, std::min(options_.back_to_source_at_once, options_.back_to_source_count)))
+  // Nobody who shares reads it, or one would be expected to provide it; others' tokens are no reason to wait.
+  if (most != orphans.end() && token_free(task, options_.back_to_source_count))
     tell_back_to_source(*most, "whoever read the source is lost", now);
   return true;
 }

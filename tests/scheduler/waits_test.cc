@@ -161,6 +161,25 @@ TEST_CASE("hosts of which none shares read the origin at once, but no more than 
   CHECK(s.count("source") == 31);
 }
 
+TEST_CASE("one who reads for itself alone is no reason to leave orphans waiting") {
+  Script s;
+  s.hosts("h", 4);
+  s.add("h0", {}, listens);
+  s.source_started("h0-p");
+  for (int i : {1, 2}) {
+    s.add(number("h", i), {}, listens);
+    s.started(peer_of(i));
+    s.piece(peer_of(i), 0, "h0-p");
+  }
+  share_nothing(s, "h3");
+  s.add("h3", {}, [](Registration& r) { r.need_back_to_source = true; });
+  s.source_started("h3-p");
+  s.lost("h0-p");
+  const auto before = s.count("source");
+  s.pass(5s);
+  CHECK(s.count("source") == before + 1);
+}
+
 TEST_CASE("a seed serves as many of those that do not share as of others") {
   Script s;
   s.host("seed", true);

@@ -493,9 +493,13 @@ TEST_CASE("ranges come from peers as well, and are exact") {
 
 namespace {
 
+struct Following {
+  bool told = false, over = false;
+};
+
 // As an unmodified child does it, until it is gone.
-Task<void> follow_pieces(sim::Host& host, Address parent, std::string task, bool& told, bool& over,
-                         Duration keepalive = 5min) {
+Task<void> follow_pieces(sim::Host& host, Address parent, std::string task, Following& following,
+                         Duration keepalive) {
   grpc::ChannelOptions options;
   options.keepalive = keepalive;
   grpc::Channel channel(host, parent, options);
@@ -507,44 +511,42 @@ Task<void> follow_pieces(sim::Host& host, Address parent, std::string task, bool
                                                                        request, grpc::CallOptions());
   for (;;) {
     auto message = co_await call.read();
-    over = !message || !*message;
-    if (over) co_return;
-    told = true;
+    following.over = !message || !*message;
+    if (following.over) co_return;
+    following.told = true;
   }
+}
+
+// The second peer follows what the first has of the file.
+void begin_to_follow(House& house, Following& following, Duration keepalive = 5min) {
+  house.cluster.start();
+  auto& parent = *house.peers[0];
+  auto& child = house.peers[1]->host();
+  std::vector<sim::FetchPtr> fetches{parent.fetch("/model.bin", {.range = {{0, 1_MiB}}})};
+  REQUIRE(house.cluster.wait(fetches, 60s));
+  auto task = task_id({.url = house.cluster.origin().url("/model.bin")});
+  REQUIRE(task.ok());
+  const auto at = parent.host().address(parent.config().upload.server.port);
+  child.spawn(follow_pieces(child, at, *task, following, keepalive));
+  REQUIRE(house.cluster.sim().run_until([&] { return following.told; }, 10s));
 }
 
 }  // namespace
 
 TEST_CASE("whoever calls a peer may ask every 10 s whether it is there") {
   House house(93, 2);
-  house.cluster.start();
-  auto& parent = *house.peers[0];
-  auto& child = *house.peers[1];
-  std::vector<sim::FetchPtr> fetches{parent.fetch("/model.bin", {.range = {{0, 1_MiB}}})};
-  REQUIRE(house.cluster.wait(fetches, 60s));
-  auto task = task_id({.url = house.cluster.origin().url("/model.bin")});
-  REQUIRE(task.ok());
-  bool told = false, over = false;
-  const auto at = parent.host().address(parent.config().upload.server.port);
-  child.host().spawn(follow_pieces(child.host(), at, *task, told, over, 10s));
-  REQUIRE(house.cluster.sim().run_until([&] { return told; }, 10s));
+  Following following;
+  begin_to_follow(house, following, 10s);
   house.cluster.run_for(3min);
-  CHECK_FALSE(over);
+  CHECK_FALSE(following.over);
 }
 
 TEST_CASE("a child whose machine vanishes does not hold what it followed") {
   House house(91, 2);
-  house.cluster.start();
+  Following following;
+  begin_to_follow(house, following);
   auto& parent = *house.peers[0];
   auto& child = *house.peers[1];
-  std::vector<sim::FetchPtr> fetches{parent.fetch("/model.bin", {.range = {{0, 1_MiB}}})};
-  REQUIRE(house.cluster.wait(fetches, 60s));
-  auto task = task_id({.url = house.cluster.origin().url("/model.bin")});
-  REQUIRE(task.ok());
-  bool told = false, over = false;
-  const auto at = parent.host().address(parent.config().upload.server.port);
-  child.host().spawn(follow_pieces(child.host(), at, *task, told, over));
-  REQUIRE(house.cluster.sim().run_until([&] { return told; }, 10s));
   house.cluster.run_for(5s);
   CHECK(parent.node()->store().stats().pinned == 1);
   child.power_off();
