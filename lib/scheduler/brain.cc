@@ -264,7 +264,8 @@ Result<PeerHandle> Brain::register_peer(const Registration& registration, TimePo
   peer.need_back_to_source = registration.need_back_to_source;
   peer.disable_back_to_source = registration.disable_back_to_source;
   peer.has_stream = true;
-  peer.takes_offers = registration.takes_offers;
+  // Among unmodified clients a second seed is one of their tree: a mesh would take from its top.
+  peer.takes_offers = registration.takes_offers && !(is_more_seed(task, host_handle) && has_tree(task));
   peer_ids_.insert(keys.peer, handle.index);
   link(handle);
   if (task.state != TaskState::kSucceeded) task.state = TaskState::kRunning;
@@ -546,28 +547,8 @@ void Brain::stream_lost(PeerHandle handle, TimePoint now) {
   // Of a seed that was asked nothing more is to be expected, though its answer may never end.
   auto& task = *tasks_.find(peer->task);
   if (task.seed_attempt != 0 && peer->host == task.seed) task.seed_attempt = 0;
+  if (task.more_attempt != 0 && peer->host == task.more_seed) task.more_attempt = 0;
   end(handle, PeerState::kFailed, now);
-}
-
-void Brain::seed_ended(TaskHandle handle, std::uint32_t attempt, SeedOutcome outcome, TimePoint now) {
-  auto* task = tasks_.find(handle);
-  if (task == nullptr || task->seed_attempt != attempt) return;
-  task->seed_attempt = 0;
-  task->updated = now;
-  auto* host = hosts_.find(task->seed);
-  const bool has_range = task->seed_range_length != 0 && host != nullptr && finished_any(*host, handle);
-  if (outcome == SeedOutcome::kDone && (task->roots > 0 || has_range)) {
-    task->seeds_failed.clear();
-    make_dirty(handle);
-    return;
-  }
-  if (outcome == SeedOutcome::kRefused) {
-    note_refusal(*task, now);
-  } else if (host != nullptr) {
-    if (outcome == SeedOutcome::kUnreachable) host->unreachable_until = now + options_.seed_unreachable;
-    if (outcome != SeedOutcome::kUnreachable) task->seeds_failed.push_back(host->facts.id);
-  }
-  make_dirty(handle);
 }
 
 // Removals and looking.

@@ -51,6 +51,7 @@ struct BrainOptions {
   std::uint32_t back_to_source_at_once = 1;     // tokens of a task
   std::uint32_t back_to_source_count = 200;     // how many peers of a task are sent to the origin at most
   std::uint32_t origin_tokens = 200;            // tokens of all tasks of one origin
+  std::uint32_t hot_task = 48;                  // peers of a task for which a second seed is asked; 0: never
   std::uint8_t offers = 16;                     // of more parents to one that takes them
   Duration patience = std::chrono::seconds(8);  // of a child for its first parents
   Duration reschedule_patience = std::chrono::seconds(2);
@@ -117,6 +118,7 @@ struct TriggerSeed {
   HostHandle host;
   std::uint32_t attempt = 0;
   std::uint64_t range_start = 0, range_length = 0;  // bytes; length 0: all
+  bool from_peers = false;                          // and not to ask the origin
 };
 // Only with BrainOptions::report_copies: a host has all of a task from now on; it has not any more; a host
 // is gone. For whoever remembers them over a restart.
@@ -317,27 +319,39 @@ class Brain {
   void link_back(PeerHandle child, TimePoint now);
   void neighbours_lost(const PeerRecord& peer, TimePoint now);
   bool provider_expected(const TaskRecord& task) const;
-  void watch_orphans(TaskHandle task, TimePoint now);
-  void look_after_orphans(TimePoint now);
-  bool look_after_orphans_of(TaskHandle task, TimePoint now);
   bool provider_expected_for(const PeerRecord& child) const;
   static bool same_range(const PeerRecord& peer, std::uint64_t start, std::uint64_t length);
   bool finished_copy_for(const PeerRecord& child, TimePoint now) const;
   void find_provider(TaskHandle handle, TimePoint now);
-  bool trigger_seed(TaskHandle handle, bool even_quarantined, TimePoint now);
   bool give_token(TaskHandle handle, TimePoint now);
   void want_token(TaskHandle handle);
-  void want_seed(TaskHandle handle);
-  void seed_came();
   bool token_free(const TaskRecord& task, std::uint32_t limit) const;
   bool may_hedge(const PeerRecord& peer, bool last, TimePoint now) const;
   void wait_ran_out(PeerHandle handle, TimePoint now);
+
+  // brain_orphans.cc: tasks that lost their last root
+  void watch_orphans(TaskHandle task, TimePoint now);
+  void look_after_orphans(TimePoint now);
+  bool look_after_orphans_of(TaskHandle task, TimePoint now);
+  PeerHandle seed_that_waits(const TaskRecord& task, TimePoint now) const;
+
+  // brain_seeds.cc: who is asked to fetch a task for others
+  bool seed_may_be_asked(const HostRecord& seed, bool even_quarantined, TimePoint now) const;
+  bool trigger_seed(TaskHandle handle, bool even_quarantined, TimePoint now);
+  PeerHandle peer_on_seed(const TaskRecord& task, HostHandle seed) const;
+  void want_seed(TaskHandle handle);
+  void seed_came();
+  void count_seed(PeerHandle handle);
+  static bool is_more_seed(const TaskRecord& task, HostHandle host);
+  void consider_more_seeds(TaskHandle handle, TimePoint now);
+  void more_seed_ended(TaskRecord& task, SeedOutcome outcome, TimePoint now);
 
   // brain_tree.cc: those who do not listen
   static bool roots_are_rare(const TaskRecord& task);
   std::uint32_t edge_units(const PeerRecord& child, const PeerRecord& parent, std::size_t edges) const;
   PeerHandle free_place(Tree& tree, const PeerRecord& child, std::uint32_t most, TimePoint now);
   bool place(PeerHandle child, TimePoint now);
+  static bool has_tree(const TaskRecord& task);
   void add_to_tree(PeerHandle peer);
 
   // brain_choice.cc: who is a good parent

@@ -86,6 +86,9 @@ std::string Brain::check(TimePoint now) const {
     origin_tokens[task->origin] += peer.holds_token;
     waiting += peer.waiting;
     waiters[peer.task.index] += peer.waiting;
+    const bool in_seeds = std::count(task->seeds.begin(), task->seeds.end(), at) == 1;
+    if (in_seeds != (usable(peer) && host->facts.seed) || in_seeds != peer.counted_seed)
+      return fmt::format("peer {} is counted wrongly among the seeds", at);
     if (is_root(peer) != peer.counted_root || usable(peer) != peer.counted_usable)
       return fmt::format("peer {} is counted wrongly", at);
     if (peer.terminal() && (peer.waiting || peer.holds_token || peer.progress))

@@ -113,6 +113,7 @@ void Brain::set_state(PeerHandle handle, PeerState state, TimePoint now) {
   peer.state = state;
   peer.updated = now;
   recount(handle);
+  consider_more_seeds(peer.task, now);
 }
 
 // Brings the task's counts and its list of open parents in line with what the peer is now.
@@ -128,6 +129,7 @@ void Brain::recount(PeerHandle handle) {
   peer.counted_usable = can_serve;
   peer.counted_root = root;
   if (root) peer.depth = 0;
+  count_seed(handle);
   update_open(handle.index);
   if (lost_a_root) make_dirty(peer.task);
   if (lost_a_root && task.roots == 0) watch_orphans(peer.task, peer.updated);

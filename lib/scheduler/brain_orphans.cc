@@ -48,6 +48,14 @@ void Brain::look_after_orphans(TimePoint now) {
   }
 }
 
+// One that was asked to read the origin, and got the task from others when they were lost: it is told so in
+// its conversation as well, because what it does there goes on.
+PeerHandle Brain::seed_that_waits(const TaskRecord& task, TimePoint now) const {
+  if (task.seed_attempt == 0 || task.readers > 0 || now - task.seed_asked < kLook) return {};
+  const auto seed = peer_on_seed(task, task.seed);
+  return seed && listens(*peers_.find(seed)) ? seed : PeerHandle{};
+}
+
 // Whether it has to be looked at again.
 bool Brain::look_after_orphans_of(TaskHandle handle, TimePoint now) {
   const auto& task = *tasks_.find(handle);
@@ -60,6 +68,10 @@ bool Brain::look_after_orphans_of(TaskHandle handle, TimePoint now) {
   if (task.roots > 0) {
     for (const auto orphan : orphans) look_soon(orphan, now);
     return false;
+  }
+  if (const auto seed = seed_that_waits(task, now)) {
+    tell_back_to_source(seed, "whoever read the source is lost", now);
+    return true;
   }
   if (provider_expected(task) || task.refused_until > now) return true;
   std::erase_if(orphans, [&](PeerHandle orphan) { return !is_stuck(*peers_.find(orphan), now); });

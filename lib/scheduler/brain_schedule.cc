@@ -1,8 +1,7 @@
-// Waiting and being woken: who is answered when, who reads the origin, which seed is asked.
+// Waiting and being woken: who is answered when, and who reads the origin.
 #include <algorithm>
 #include <utility>
 
-#include "base/siphash.h"
 #include "scheduler/brain.h"
 
 namespace d7y::scheduler {
@@ -16,9 +15,8 @@ constexpr std::size_t kTasksAtOnce = 256;  // tasks in one call of take_actions
 constexpr Duration kLookAfter[] = {std::chrono::milliseconds(150), std::chrono::milliseconds(500),
                                    std::chrono::seconds(2), std::chrono::seconds(5),
                                    std::chrono::seconds(15)};
-constexpr std::size_t kMostWanting = 65536;  // tasks that nobody fetches
-constexpr std::size_t kTokenSearch = 64;     // waiting peers among which the furthest gets the token
-constexpr std::size_t kRangeSearch = 1024;   // open ones among which a range is looked for
+constexpr std::size_t kTokenSearch = 64;    // waiting peers among which the furthest gets the token
+constexpr std::size_t kRangeSearch = 1024;  // open ones among which a range is looked for
 
 }  // namespace
 
@@ -365,58 +363,6 @@ void Brain::want_token(TaskHandle handle) {
   if (task.wants_origin || origin.tokens < options_.origin_tokens) return;
   task.wants_origin = true;
   origin.wanted_by.push_back(handle);
-}
-
-// Nobody may fetch it: it is looked at again when a seed comes.
-void Brain::want_seed(TaskHandle handle) {
-  auto& task = *tasks_.find(handle);
-  if (task.wants_seed || wants_seed_.size() >= kMostWanting) return;
-  task.wants_seed = true;
-  wants_seed_.push_back(handle);
-}
-
-void Brain::seed_came() {
-  for (const auto handle : std::exchange(wants_seed_, {})) {
-    if (auto* task = tasks_.find(handle)) task->wants_seed = false;
-    make_dirty(handle);
-  }
-}
-
-// Rendezvous hashing: every seed has its own tasks, and they stay its own when others come and go.
-bool Brain::trigger_seed(TaskHandle handle, bool even_quarantined, TimePoint now) {
-  auto& task = *tasks_.find(handle);
-  if (now < task.seed_rest_until || task.download.empty()) return false;
-  HostHandle best;
-  std::uint64_t best_weight = 0;
-  for (const auto candidate : seeds_) {
-    const auto& host = *hosts_.find(candidate);
-    if (host.facts.disable_shared || now < host.unreachable_until) continue;
-    if (!even_quarantined && !host.health.may_serve(now)) continue;
-    if (std::find(task.seeds_failed.begin(), task.seeds_failed.end(), host.facts.id) !=
-        task.seeds_failed.end())
-      continue;
-    const auto weight = siphash24(as_bytes(task.id + "\n" + host.facts.id)) | 1;
-    if (weight <= best_weight) continue;
-    best_weight = weight;
-    best = candidate;
-  }
-  if (!best) {
-    if (!task.seeds_failed.empty()) {  // all were tried
-      task.seeds_failed.clear();
-      task.seed_rest_until = now + options_.seed_rest;
-    }
-    return false;
-  }
-  task.seed = best;
-  task.seed_attempt = ++attempts_ == 0 ? ++attempts_ : attempts_;
-  task.seed_asked = now;
-  const bool waits = task.waiting_from < task.waiting.size();
-  const auto* child = waits ? peers_.find(task.waiting[task.waiting_from]) : nullptr;
-  task.seed_range_start = child != nullptr ? child->range_start : 0;
-  task.seed_range_length = child != nullptr ? child->range_length : 0;
-  actions_.emplace_back(
-      TriggerSeed{handle, best, task.seed_attempt, task.seed_range_start, task.seed_range_length});
-  return true;
 }
 
 bool Brain::token_free(const TaskRecord& task, std::uint32_t limit) const {

@@ -71,9 +71,9 @@ bool Brain::place(PeerHandle handle, TimePoint now) {
   const auto roots = choose(handle, wanted, Among::kOpenRoots, now);
   const auto in_site = [&](PeerHandle peer) { return hosts_.find(peers_.find(peer)->host)->site == site; };
   PeerHandle parent;
-  // Who passes nothing on leaves the places next to the source to others.
-  const bool ends_here = hosts_.find(child.host)->facts.disable_shared;
-  if (roots.empty() || !in_site(roots.front()) || ends_here)
+  // Who passes nothing on, or nobody waits for, leaves the places next to the source to others.
+  const bool gives_way = hosts_.find(child.host)->facts.disable_shared || is_more_seed(task, child.host);
+  if (roots.empty() || !in_site(roots.front()) || gives_way)
     parent = free_place(bucket(task, site).tree, child, kChildUnits, now);
   if (!parent && !roots.empty()) {
     for (const auto root : roots) reserve(handle, root, edge_units(child, *peers_.find(root), roots.size()));
@@ -94,6 +94,11 @@ bool Brain::place(PeerHandle handle, TimePoint now) {
   reserve(handle, parent, edge_units(child, *peers_.find(parent), 1));
   add_to_tree(handle);
   return true;
+}
+
+bool Brain::has_tree(const TaskRecord& task) {
+  return std::any_of(task.sites.begin(), task.sites.end(),
+                     [](const SiteParents& site) { return site.tree.from < site.tree.nodes.size(); });
 }
 
 void Brain::add_to_tree(PeerHandle handle) {

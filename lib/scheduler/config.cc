@@ -86,6 +86,7 @@ Result<SchedulerConfig> SchedulerConfig::parse(std::string_view text, std::strin
   read_tls(reader, "seedPeer.tls", config.seed_tls);
   read_tls(reader, "peer.tls", config.peer_tls);
   read_positive(reader, "seedPeer.taskDownloadTimeout", config.seed_task_download_timeout);
+  reader.read("seedPeer.hotTaskPeers", config.hot_task);
   auto& redis = config.redis;
   reader.read("database.redis.addrs", redis.addrs);
   reader.read("database.redis.masterName", redis.master_name);
@@ -147,6 +148,7 @@ BrainOptions SchedulerConfig::brain_options() const {
   options.host_limit = dynamic.load_limit;
   options.seed_host_limit = dynamic.seed_load_limit;
   options.back_to_source_count = back_to_source_count;
+  options.hot_task = hot_task;
   options.piece_timeout = piece_download_timeout;
   options.peer_ttl = peer_ttl;
   options.host_ttl = host_ttl;

@@ -52,6 +52,7 @@ struct SchedulerConfig {
   // seedPeer
   net::TlsFiles seed_tls, peer_tls;
   Duration seed_task_download_timeout = std::chrono::hours(10);
+  std::uint32_t hot_task = 48;  // ours: peers of a task for which a second seed is asked; 0: never
   // database.redis
   struct Redis {
     std::vector<std::string> addrs;  // empty: no Redis

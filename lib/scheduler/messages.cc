@@ -204,9 +204,9 @@ api::dfdaemon::DownloadTaskRequest seed_request(const TaskRecord& task, const Tr
   api::dfdaemon::DownloadTaskRequest request;
   auto& download = *request.mutable_download();
   (void)download.ParseFromString(task.download);
-  download.set_need_back_to_source(true);
-  // It is the child that must not ask the origin. The seed is there to do it.
-  download.set_disable_back_to_source(false);
+  // If it is the child that must not ask the origin: the seed is there to do it.
+  download.set_need_back_to_source(!trigger.from_peers);
+  download.set_disable_back_to_source(trigger.from_peers);
   download.clear_output_path();
   set_range(download, trigger.range_start, trigger.range_length);
   download.set_need_piece_content(false);  // nobody here would read it

@@ -141,6 +141,7 @@ struct PeerRecord {
   bool counted_root : 1 = false;    // among its task's roots
   bool counted_usable : 1 = false;  // among its task's usable peers
   bool token_serves : 1 = false;    // what it reads from the origin is for others as well
+  bool counted_seed : 1 = false;    // among its task's seeds
   std::uint16_t concurrent_pieces = 8;
   std::uint32_t cost_ms = 0;  // of the whole download, once it has ended
   // The rest.
@@ -216,9 +217,14 @@ struct TaskRecord {
   std::uint64_t seed_range_start = 0, seed_range_length = 0;  // what it was asked for; length 0: all
   TimePoint seed_asked{};
   std::vector<std::string> seeds_failed;  // host ids, since the last success
-  TimePoint seed_rest_until{};            // no seed is asked before
-  TimePoint refused_until{};              // the origin said no (4xx); whoever asks shall hear it itself
-  std::uint32_t refusals = 0;             // how often since
+  // Peers on seeds that may be parents, and one more seed that was asked to become such a one.
+  CompactList<std::uint32_t> seeds;
+  HostHandle more_seed;
+  std::uint32_t more_attempt = 0;  // 0: none is at work
+  TimePoint more_rest_until{};     // none is asked before
+  TimePoint seed_rest_until{};     // no seed is asked before
+  TimePoint refused_until{};       // the origin said no (4xx); whoever asks shall hear it itself
+  std::uint32_t refusals = 0;      // how often since
   TimePoint created{}, updated{};
   TimePoint kept_until{};  // the ledger has it until then
   bool dirty = false;

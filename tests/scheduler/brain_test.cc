@@ -524,6 +524,7 @@ TEST_CASE("a storm of random events never breaks the books") {
     options.patience = 2s;
     options.last_resort = 5s;
     options.max_depth = 3;
+    options.hot_task = 3;
     Script s(options, seed);
     std::uint64_t state = seed * 7919;
     const auto dice = [&](std::uint64_t sides) {

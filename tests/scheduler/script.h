@@ -177,6 +177,7 @@ class Script {
   std::vector<std::pair<std::string, std::uint32_t>> triggers;  // host name and attempt
   TaskHandle triggered_task;
   std::pair<std::uint64_t, std::uint64_t> triggered_range;  // start and length in bytes
+  bool from_peers = false;                                  // as the last one that was asked was told
 
  private:
   void note(const Action& action) {
@@ -196,6 +197,7 @@ class Script {
       triggers.emplace_back(brain.host(f->host)->facts.hostname, f->attempt);
       triggered_task = f->task;
       triggered_range = {f->range_start, f->range_length};
+      from_peers = f->from_peers;
     }
   }
 };

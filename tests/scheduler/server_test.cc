@@ -273,6 +273,12 @@ TEST_CASE("a seed is asked for the range that is waited for, not for one that an
   CHECK_FALSE(asked(0, 0).has_range());
   CHECK_FALSE(asked(0, 0).request_header().contains("range"));
   CHECK(asked(0, 0).request_header().contains("Accept"));
+  CHECK(asked(0, 0).need_back_to_source());
+  CHECK_FALSE(asked(0, 0).disable_back_to_source());
+  TriggerSeed second;
+  second.from_peers = true;
+  CHECK_FALSE(seed_request(task, second).download().need_back_to_source());
+  CHECK(seed_request(task, second).download().disable_back_to_source());
 }
 
 SCHEDULER_TEST("a seed that is away costs a moment, then one peer reads the origin") {

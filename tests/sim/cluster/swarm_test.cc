@@ -256,6 +256,44 @@ TEST_CASE("when a seed dies midway another one, or one of the peers, reads on wi
   }
 }
 
+TEST_CASE("a second seed gets what many download, and costs the origin nothing") {
+  for (bool dies : {false, true}) {
+    CAPTURE(dies);
+    sim::Cluster cluster(17);
+    auto& file = cluster.origin().serve("/model.bin", sim::random_bytes(kSize, 17));
+    d7y::scheduler::SchedulerConfig config;
+    config.hot_task = 6;
+    cluster.add_scheduler(config);
+    sim::Peer* first = nullptr;
+    std::vector<sim::Peer*> seeds = {&cluster.add_seed(), &cluster.add_seed()};
+    const auto peers = cluster.add_peers(8);
+    cluster.origin().host().set_bandwidth(10'000'000, 0);  // 2.5 s for all of it
+    cluster.start();
+    auto fetches = cluster.fetch_everywhere(peers, "/model.bin");
+    cluster.run_for(1500ms);
+    if (dies) {
+      first = *std::max_element(seeds.begin(), seeds.end(), [](sim::Peer* a, sim::Peer* b) {
+        return a->host().sent_bytes() < b->host().sent_bytes();
+      });
+      first->kill();
+    }
+    REQUIRE_MESSAGE(cluster.wait(fetches, 120s), verdicts(fetches));
+    check_all_right(fetches);
+    // The second reads what it had not yet, half of it or more.
+    CHECK_MESSAGE(file.body_bytes < kSize * (dies ? 1.8 : 1.02), verdicts(fetches));
+    for (const auto& fetch : fetches) CHECK_MESSAGE(fetch->ended - fetch->began < 8s, verdicts(fetches));
+    cluster.run_for(2s);
+    file.faults.push_back({.status = 503, .count = sim::kAlways});
+    for (auto* seed : seeds) {
+      if (seed == first) continue;
+      auto there = seed->fetch("/model.bin");
+      REQUIRE(cluster.wait({there}, 60s));
+      CHECK_MESSAGE(there->progress.from_local == kSize, verdicts({there}));
+    }
+    CHECK(cluster.shut_down() == "");
+  }
+}
+
 TEST_CASE("a crashed peer resumes what it had") {
   for (auto seed : sim::seeds(8)) {
     CAPTURE(seed);

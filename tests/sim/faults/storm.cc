@@ -38,6 +38,7 @@ void Storm::cast() {
   auto seeds = random_.between(1, 3);
   small_pieces_ = !random_.chance(0.03);
   scheduler::SchedulerConfig config;
+  if (options_.seed % 3 != 0) config.hot_task = 6;  // some of these want the same
   for (auto i = 0U; i < schedulers; ++i) cluster_.add_scheduler(config);
   auto count = options_.nodes - schedulers;
   for (std::size_t i = 0; i < count; ++i) {

@@ -156,7 +156,7 @@ class BrainTracker final : public Tracker {
     } else if (const auto* c = std::get_if<EndStream>(&action)) {
       if (c->code) answers_.refused(numbers_[c->peer.index]);
     } else if (const auto* d = std::get_if<TriggerSeed>(&action)) {
-      answers_.trigger(hosts_[d->host.index], d->attempt);
+      answers_.trigger(hosts_[d->host.index], d->attempt, d->from_peers);
     }
   }
 

@@ -42,7 +42,7 @@ class DragonflyTracker final : public Tracker {
     }
     if (!task_started_) {
       task_started_ = true;
-      answers_.trigger(seed_, 1);
+      answers_.trigger(seed_, 1, false);
     }
     later(number, now + (hosts_[spec.host].spec.seed ? 0 : 0.03 + 0.06 * fraction()));
   }

@@ -185,8 +185,10 @@ void Engine::happen(const Event& event) {
     }
     case Kind::kRegister:
       if (!peer.live()) return;
-      tracker_->register_peer(
-          event.a, {event.a, peer.seed, peer.seed ? scenario_.deals : model(event.a).takes_offers()}, now_);
+      tracker_->register_peer(event.a,
+                              {event.a, peer.seed && !peer.from_peers,
+                               peer.seed ? scenario_.deals : model(event.a).takes_offers()},
+                              now_);
       break;
     case Kind::kStarted:
       if (peer.live()) tracker_->started(event.a, now_);
@@ -254,8 +256,10 @@ void Engine::parents(PeerNumber peer, const std::vector<PeerNumber>& parents) {
 void Engine::back_to_source(PeerNumber peer) { push_answer(peer, {Answer::Kind::kSource, {}}); }
 void Engine::refused(PeerNumber peer) { push_answer(peer, {Answer::Kind::kRefused, {}}); }
 
-void Engine::trigger(HostNumber seed, std::uint32_t) {
-  if (peers_[seed].status == PeerStatus::kAbsent) at(now_ + scenario_.delay, Kind::kArrive, seed);
+void Engine::trigger(HostNumber seed, std::uint32_t, bool from_peers) {
+  if (peers_[seed].status != PeerStatus::kAbsent) return;
+  peers_[seed].from_peers = from_peers;
+  at(now_ + scenario_.delay, Kind::kArrive, seed);
 }
 
 void Engine::wake_at(Seconds when) {

@@ -49,6 +49,7 @@ enum class PeerStatus : std::uint8_t { kAbsent, kWaiting, kDownloading, kSource,
 struct Peer {
   PeerStatus status = PeerStatus::kAbsent;
   bool seed = false, slow = false, lies = false, rust = false;
+  bool from_peers = false;  // a seed that may not ask the origin
   std::uint32_t site = 0;
   std::uint32_t have_count = 0;
   std::uint8_t responses = 0;
@@ -102,7 +103,7 @@ class Engine final : public Answers {
   void parents(PeerNumber peer, const std::vector<PeerNumber>& parents) override;
   void back_to_source(PeerNumber peer) override;
   void refused(PeerNumber peer) override;
-  void trigger(HostNumber seed, std::uint32_t attempt) override;
+  void trigger(HostNumber seed, std::uint32_t attempt, bool from_peers) override;
   void wake_at(Seconds when) override;
 
  private:

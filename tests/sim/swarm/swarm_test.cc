@@ -85,6 +85,21 @@ TEST_CASE("sites share the work, and each reads the content little more than onc
   CHECK(result.cross_site_bytes <= 1.3 * 4 * scenario.bytes);
 }
 
+TEST_CASE("a second seed of a hot task holds nobody up and does not read the origin") {
+  for (const auto client : {Client::kD7y, Client::kRust}) {
+    auto scenario = small(client);
+    scenario.peers = 100;
+    scenario.warm = false;
+    const auto one = run(scenario, 1);
+    scenario.seeds = 2;
+    const auto two = run(scenario, 1);
+    CHECK(two.broken == "");
+    CHECK(two.done == 100);
+    CHECK(two.makespan <= 1.05 * one.makespan);
+    CHECK(two.origin_bytes <= 1.02 * scenario.bytes);
+  }
+}
+
 TEST_CASE("the same seed gives the same run") {
   const auto first = run(small(Client::kD7y), 7), second = run(small(Client::kD7y), 7);
   CHECK(first.makespan == second.makespan);

@@ -37,8 +37,8 @@ class Answers {
   virtual void parents(PeerNumber peer, const std::vector<PeerNumber>& parents) = 0;
   virtual void back_to_source(PeerNumber peer) = 0;
   virtual void refused(PeerNumber peer) = 0;  // the stream ended with an error
-  // The seed shall download the task.
-  virtual void trigger(HostNumber seed, std::uint32_t attempt) = 0;
+  // The seed shall download the task, from the origin or from other peers.
+  virtual void trigger(HostNumber seed, std::uint32_t attempt, bool from_peers) = 0;
   virtual void wake_at(Seconds when) = 0;  // calls tick() then
 };
 
