@@ -124,11 +124,11 @@ class Mixed(Swarm):
 
 
 class D7ysched:
-    def new_scheduler(self, port=None):
+    def new_scheduler(self, port=None, config_too=''):
         config = pathlib.Path(self.path('scheduler.yaml'))
         metrics = rig.free_port()
         # Nothing of what other tests left on this machine.
-        config.write_text(f'server:\n  dataDir: ""\nmetrics:\n  enable: true\n  addr: 127.0.0.1:{metrics}\n')
+        config.write_text(f'server:\n  dataDir: ""\nmetrics:\n  enable: true\n  addr: 127.0.0.1:{metrics}\n{config_too}')
         scheduler = rig.Scheduler(self, port=port, arguments=('--config', config))
         scheduler.metrics_port = metrics
         return scheduler
@@ -167,6 +167,30 @@ class UnderD7ysched(D7ysched, Mixed, dragonfly.Case):
         self.assertEqual(calls('leave_host'), 2)
         self.assertEqual(calls('leave_host_failure'), 0)
         rig.until(lambda: dragonfly.metric(self.scheduler, 'd7y_scheduler_hosts') == 0, 'nobody is left')
+
+    def second_seed(self, first, second):
+        """Both are there from the beginning; which one is asked to read the origin is chance."""
+        self.scheduler = self.new_scheduler(config_too='seedPeer:\n  hotTaskPeers: 4\n')
+        seeds = [self.peer(kind, f'seed-{i}', self.scheduler, seed=True) for i, kind in enumerate([first, second])]
+        self.peers = [self.peer(kind, f'{kind}-{i}', self.scheduler)
+                      for i, kind in enumerate(['rust', 'rust', 'd7y', 'rust'])]
+        content = os.urandom(MIDDLE)
+        url = self.origin.add('/f', content, rate=1_000_000)  # of each of the connections
+        running = [(peer, f'out-{peer.name}', self.begin(peer, url, f'out-{peer.name}')) for peer in self.peers]
+        self.all_end(running, content)
+
+        def got(seed, way):
+            return seed.metric('dragonfly_client_download_traffic', type=way)
+        rig.until(lambda: sorted(got(seed, 'REMOTE_PEER') for seed in seeds) == [0, len(content)],
+                  'one seed has everything from the other and from peers')
+        self.assertEqual(sorted(got(seed, 'BACK_TO_SOURCE') for seed in seeds), [0, len(content)])
+        self.assertEqual(self.read_of('/f'), len(content))
+
+    def test_a_second_rust_seed_of_a_hot_task(self):
+        self.second_seed('rust', 'rust')
+
+    def test_a_second_d7y_seed_of_a_hot_task(self):
+        self.second_seed('rust', 'd7y')
 
     def test_a_rust_peer_set_to_quic(self):
         """It finds no QUIC port with d7y parents, and gets their pieces over TCP. Among its like it uses QUIC."""
