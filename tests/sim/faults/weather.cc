@@ -369,7 +369,9 @@ void Storm::cancel_download() {
 void Storm::origin_breaks_off() {
   OriginFault fault;
   auto at = random_.below(600'000);
-  if (random_.chance(0.5)) {
+  auto& file = some_file();
+  // A proper close is the end of content that is as long as its connection: nobody can tell (RFC 9112, 8).
+  if (random_.chance(0.5) || file.framing == OriginFile::Framing::kUntilClose) {
     fault.reset_after = at;
   } else {
     fault.close_after = at;
@@ -378,7 +380,7 @@ void Storm::origin_breaks_off() {
   fault.probability = random_.chance(0.5) ? 1 : 0.5;
   triggers_ += fault.count;
   say("the origin will break off after {} bytes, {} times", at, fault.count);
-  some_file().faults.push_back(fault);
+  file.faults.push_back(fault);
 }
 
 void Storm::origin_stalls() {
