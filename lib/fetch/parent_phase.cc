@@ -44,7 +44,6 @@ ParentPhase::~ParentPhase() {
 
 void ParentPhase::offer(const std::vector<swarm::Candidate>& offered) {
   auto now = conductor_.parts_.world.now();
-  for (auto& parent : parents_) parent.offered = false;
   for (const auto& candidate : offered) {
     if (!conductor_.suspects_.may_give(conductor_.task_id_, candidate.peer_id, candidate.host_id, now)) {
       refused_.push_back(candidate.peer_id);
@@ -53,10 +52,7 @@ void ParentPhase::offer(const std::vector<swarm::Candidate>& offered) {
     auto known = std::find_if(parents_.begin(), parents_.end(), [&](const Parent& p) {
       return p.watch->parent().peer_id == candidate.peer_id;
     });
-    if (known != parents_.end() && known->watch->state() != swarm::ParentWatch::State::kFailed) {
-      known->offered = true;
-      continue;
-    }
+    if (known != parents_.end() && known->watch->state() != swarm::ParentWatch::State::kFailed) continue;
     swarm::WatchOptions watch;
     watch.host_id = conductor_.options_.self.host_id;
     watch.task_id = conductor_.task_id_;

@@ -37,7 +37,6 @@ class ParentPhase {
  private:
   struct Parent {
     swarm::ParentSet::Id id = 0;
-    bool offered = true;  // by the latest answer
     std::unique_ptr<swarm::ParentWatch> watch;
     std::uint64_t seen_version = 0;
     std::vector<std::uint64_t> counted;  // its pieces as copies_ counts them, one bit each
