@@ -1,13 +1,18 @@
-"""Dragonfly's own programs as the tests run them, beside d7y's: dfdaemon, dfget, the scheduler written in Go.
+"""Dragonfly's own programs as the tests run them, beside d7y's: dfdaemon, dfget, scheduler and manager written in Go.
 
 Their paths come from the environment; a test that needs one that is not named is skipped, and says so:
 
     D7Y_DFDAEMON      Dragonfly's client: the daemon
     D7Y_DFGET         Dragonfly's client: the command
     D7Y_GO_SCHEDULER  Dragonfly's scheduler
+    D7Y_GO_MANAGER    Dragonfly's manager; before Debian's PostgreSQL and Redis
 """
 
+import http.client
+import json
 import os
+import pathlib
+import shutil
 import signal
 import socket
 import subprocess
@@ -15,7 +20,8 @@ import unittest
 
 import rig
 
-PROGRAMS = {'dfdaemon': 'D7Y_DFDAEMON', 'dfget': 'D7Y_DFGET', 'scheduler': 'D7Y_GO_SCHEDULER'}
+PROGRAMS = {'dfdaemon': 'D7Y_DFDAEMON', 'dfget': 'D7Y_DFGET', 'scheduler': 'D7Y_GO_SCHEDULER',
+            'manager': 'D7Y_GO_MANAGER'}
 
 
 def program(name):
@@ -156,6 +162,111 @@ metrics:
 
     metrics = rig.Daemon.metrics
     metric = rig.Daemon.metric
+
+
+def outer_address():
+    """This machine's address towards others; nothing is sent."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        try:
+            probe.connect(('192.0.2.1', 9))
+        except OSError:
+            raise unittest.SkipTest('needs a network interface beside loopback') from None
+        return probe.getsockname()[0]
+
+
+def postgresql(name):
+    """The path of one of Debian's PostgreSQL's programs, or None."""
+    found = sorted(pathlib.Path('/usr/lib/postgresql').glob(f'*/bin/{name}'))
+    return found[-1] if found else None
+
+
+class GoManager:
+    """Dragonfly's manager with databases of its own, and what people do at its REST port."""
+
+    def __init__(self, case):
+        self.case = case
+        self.folder = case.folder / 'manager'
+        self.folder.mkdir()
+        self.port, self.rest, self.database, self.redis = [rig.free_port() for _ in range(4)]
+        self.start_databases()
+        self.config = self.folder / 'manager.yaml'
+        self.config.write_text(f'''server:
+  logDir: {self.folder / 'logs'}
+  pluginDir: {self.folder / 'plugins'}
+  grpc:
+    advertiseIP: 127.0.0.1
+    listenIP: 127.0.0.1
+    port: {{start: {self.port}, end: {self.port}}}
+  rest:
+    addr: 127.0.0.1:{self.rest}
+auth:
+  jwt: {{key: of-this-test-only}}
+database:
+  type: postgres
+  postgres: {{user: d7y, password: none, host: 127.0.0.1, port: {self.database}, dbname: postgres}}
+  redis:
+    addrs: ["127.0.0.1:{self.redis}"]
+cache:
+  redis: {{ttl: 1s}}
+  local: {{ttl: 1s}}
+''')
+        self.token = None
+        self.start()
+
+    def run(self, name, command, ready):
+        process = rig.Process(name, command, self.folder / f'{name}.log', env=rig.clean_environment())
+        self.case.processes.append(process)
+        process.ready(ready)
+        return process
+
+    def start_databases(self):
+        data = self.folder / 'database'
+        data.mkdir()
+        user = []
+        if os.geteuid() == 0:  # which that server does not run as
+            user = ['setpriv', '--reuid=postgres', '--regid=postgres', '--clear-groups']
+            shutil.chown(data, 'postgres', 'postgres')
+        subprocess.run([*user, postgresql('initdb'), '--pgdata', data, '--username', 'd7y', '--auth', 'trust', '--no-sync'],
+                       check=True, capture_output=True)
+        self.run('postgres', [*user, postgresql('postgres'), '-D', data, '-p', str(self.database), '-h', '127.0.0.1',
+                              '-k', data, '-F'], self.database_answers)
+        self.run('redis', ['redis-server', '--port', str(self.redis), '--bind', '127.0.0.1', '--save', '',
+                           '--dir', self.folder], lambda: rig.accepts('127.0.0.1', self.redis))
+
+    def database_answers(self):
+        return subprocess.run([postgresql('pg_isready'), '-q', '-h', '127.0.0.1', '-p', str(self.database)]).returncode == 0
+
+    def start(self):
+        self.process = self.run('manager', [program('manager'), '--config', self.config, '--console'],
+                                lambda: rig.accepts('127.0.0.1', self.port) and rig.accepts('127.0.0.1', self.rest))
+
+    def ask(self, method, path, body=None):
+        """What the REST interface answers, to its first user."""
+        if self.token is None and path != '/users/signin':
+            self.token = self.ask('POST', '/users/signin', {'name': 'root', 'password': 'dragonfly'})['token']
+        connection = http.client.HTTPConnection('127.0.0.1', self.rest, timeout=60)
+        try:
+            headers = {'Content-Type': 'application/json'}
+            if self.token is not None:
+                headers['Authorization'] = f'Bearer {self.token}'
+            connection.request(method, f'/api/v1{path}', None if body is None else json.dumps(body), headers)
+            answer = connection.getresponse()
+            text = answer.read().decode()
+        finally:
+            connection.close()
+        assert answer.status == 200, f'{method} {path}: {answer.status} {text}'
+        return json.loads(text)
+
+    def job(self, kind, **arguments):
+        """Its result, when it has ended well."""
+        job = self.ask('POST', '/jobs', {'type': kind, 'args': arguments, 'scheduler_cluster_ids': [1]})
+
+        def ended():
+            now = self.ask('GET', f'/jobs/{job["id"]}')
+            return now if now['state'] in ('SUCCESS', 'FAILURE') else None
+        ended = rig.until(ended, f'the job {kind} has ended')
+        assert ended['state'] == 'SUCCESS', ended
+        return ended['result']['job_states']
 
 
 class Case(rig.Case):

@@ -7,6 +7,7 @@ Every scenario checks what arrived by SHA-256 and what the origin sent, in bytes
 import itertools
 import os
 import pathlib
+import shutil
 import signal
 import sys
 import unittest
@@ -14,6 +15,7 @@ import unittest
 import dragonfly
 import rig
 from dragonfly import needs
+from registry import Image, Layer, Registry
 from rig import MIB
 
 # Up to 4 MiB Dragonfly's client goes to the origin without asking a scheduler; one byte more makes two pieces.
@@ -231,6 +233,137 @@ class UnderDragonflysScheduler(DragonflysScheduler, Mixed, dragonfly.Case):
         self.ends_clean(self.peers[1])
         self.peers[1] = dragonfly.Heir(self, self.peers[1])
         works()
+
+
+@needs('manager')
+@unittest.skipUnless(shutil.which('redis-server') and dragonfly.postgresql('initdb'), 'needs redis-server and PostgreSQL')
+class UnderDragonflysManager(dragonfly.Case):
+    """d7ysched and daemons of both kinds, which know nothing but where the manager is."""
+
+    def setUp(self):
+        super().setUp()
+        self.manager = dragonfly.GoManager(self)
+
+    def new_scheduler(self, name='sched-1', port=None):
+        config = pathlib.Path(self.path(f'{name}.yaml'))
+        config.write_text(f'''server:
+  dataDir: ""
+  host: {name}
+  advertiseIP: 127.0.0.1
+manager:
+  addr: 127.0.0.1:{self.manager.port}
+  keepAlive: {{interval: 1s}}
+dynConfig:
+  refreshInterval: 1s
+database:
+  redis:
+    addrs: ["127.0.0.1:{self.manager.redis}"]
+''')
+        return rig.Scheduler(self, name, port=port, arguments=('--config', config))
+
+    def states(self):
+        return {one['host_name']: one['state'] for one in self.manager.ask('GET', '/schedulers')}
+
+    def new_peer(self, kind, name, **settings):
+        extra = f'manager:\n  addr: http://127.0.0.1:{self.manager.port}\n'
+        if kind == 'rust':
+            daemon = dragonfly.RustDaemon(self, name, [], extra=extra, **settings)
+        else:
+            daemon = rig.Daemon(self, name, extra=extra + 'dynconfig:\n  refreshInterval: 1s\n', **settings)
+        daemon.kind = kind
+        return daemon
+
+    def test_schedulers_come_and_go(self):
+        scheduler = self.new_scheduler()
+        rig.until(lambda: self.states() == {'sched-1': 'active'}, 'the manager knows it')
+        row, = self.manager.ask('GET', '/schedulers')
+        self.assertEqual((row['ip'], row['port'], row['scheduler_cluster_id']), ('127.0.0.1', scheduler.port, 1))
+        self.assertEqual(sorted(row['features']), ['preheat', 'schedule'])
+        second = self.new_scheduler('sched-2')
+        rig.until(lambda: self.states() == {'sched-1': 'active', 'sched-2': 'active'}, 'both are active')
+        second.kill()
+        rig.until(lambda: self.states()['sched-2'] == 'inactive', 'a lost one is not')
+        self.ends_clean(scheduler)
+        rig.until(lambda: self.states()['sched-1'] == 'inactive', 'one that ends neither')
+        self.manager.process.kill()
+        scheduler = self.new_scheduler(port=scheduler.port)  # starts without a manager
+        self.manager.start()
+        rig.until(lambda: self.states()['sched-1'] == 'active', 'it finds its manager again', 60)
+
+    def test_daemons_find_their_scheduler_and_jobs_are_done(self):
+        scheduler = self.new_scheduler()
+        kinds = {'seed': 'd7y', 'rust': 'rust', 'd7y': 'd7y'}
+        peers = {name: self.new_peer(kind, name, seed=name == 'seed') for name, kind in kinds.items()}
+        content = os.urandom(MIDDLE)
+        url = self.origin.add('/f', content)
+        self.all_get([peers['rust'], peers['d7y']], url, content, 'f')
+        self.assertEqual(self.read_of('/f'), len(content))
+
+        ahead = os.urandom(MIDDLE)
+        url = self.origin.add('/ahead', ahead)
+        state, = self.manager.job('preheat', type='file', urls=[url], scope='all_peers')
+        done, = state['results']
+        self.assertEqual({task['hostname'] for task in done['success_tasks']}, {'seed', 'rust', 'd7y'}, done)
+        self.assertEqual(done.get('failure_tasks') or [], [])
+        before = self.read_of('/ahead')
+        self.assertEqual(before, len(ahead))
+        self.all_get([peers['rust'], peers['d7y']], url, ahead, 'ahead')
+        self.assertEqual(self.read_of('/ahead'), before)
+
+        state, = self.manager.job('get_task', url=url)
+        found, = state['results']
+        self.assertEqual({peer['hostname'] for peer in found['peers']}, {'seed', 'rust', 'd7y'}, found)
+        state, = self.manager.job('delete_task', url=url)
+        gone, = state['results']
+        self.assertEqual({task['hostname'] for task in gone['success_tasks']}, {'seed', 'rust', 'd7y'}, gone)
+        state, = self.manager.job('get_task', url=url)
+        self.assertEqual([peer for found in state['results'] for peer in found.get('peers') or []], [])
+
+        self.assertEqual(self.manager.ask('POST', '/jobs', {'type': 'sync_peers', 'scheduler_cluster_ids': [1]}), 'OK')
+        known = {peer['host_name']: peer['state'] for peer in self.manager.ask('GET', '/peers?per_page=50')}
+        self.assertEqual(known, {'seed': 'active', 'rust': 'active', 'd7y': 'active'})
+        self.ends_clean(scheduler)
+
+    def test_an_image_is_preheated(self):
+        self.new_scheduler()
+        seed = self.new_peer('d7y', 'seed', seed=True)
+        peer = self.new_peer('rust', 'rust')
+        # The manager takes no registries at loopback addresses.
+        registry = Registry(ip=dragonfly.outer_address(), users={'me': 'secret'})
+        self.addCleanup(registry.stop)
+        image = Image([Layer(f'{i}', os.urandom(6 * MIB), form='plain') for i in range(3)])
+        registry.put('demo/app', 'v1', image)
+        url = f'http://{registry.address}/v2/demo/app/manifests/v1'
+        rights = {'username': 'me', 'password': 'secret', 'platform': 'linux/amd64'}
+        state, = self.manager.job('preheat', type='image', url=url, scope='all_peers', **rights)
+        done, = state['results']
+        self.assertEqual({task['hostname'] for task in done['success_tasks']}, {'seed', 'rust'}, done)
+        self.assertEqual(done.get('failure_tasks') or [], [])
+        for layer in image.layers:  # and the one byte by which each dfdaemon asks for its length
+            parts = [end - begin for begin, end, _ in registry.parts(layer.digest) if end - begin > 1]
+            self.assertEqual(sum(parts), len(layer.data))
+        self.assertGreaterEqual(seed.metric('dragonfly_client_upload_traffic'), 18 * MIB)
+        self.assertGreaterEqual(peer.metric('dragonfly_client_download_traffic', type='REMOTE_PEER'), 18 * MIB)
+        found = self.manager.ask('POST', '/jobs', {'type': 'get_image_distribution', 'scheduler_cluster_ids': [1],
+                                                   'args': {'url': url, **rights}})
+        self.assertEqual(len(found['image']['layers']), len(image.layers) + 1, found)
+        self.assertEqual([(one['hostname'], len(one['cached_layers'])) for one in found['peers']],
+                         [('rust', len(image.layers) + 1)], found)
+
+    def test_what_the_manager_says_counts_soon(self):
+        self.new_scheduler()
+        peer = self.new_peer('d7y', 'd7y')
+        content = os.urandom(MIDDLE)
+        self.all_get([peer], self.origin.add('/f', content), content, 'f')
+        cluster = self.manager.ask('GET', '/scheduler-clusters/1')
+        client = {**cluster['client_config'], 'block_list': {'task': {'download': {'urls': ['/blocked']}}}}
+        self.manager.ask('PATCH', '/scheduler-clusters/1', {'client_config': client})
+        url = self.origin.add('/blocked', content)
+
+        def refused():
+            got = self.get(url, '-O', 'out', '--overwrite', '--disable-back-to-source', daemon=peer)
+            return got if got.code != 0 and b'block' in got.err else None
+        rig.until(refused, 'what is blocked is refused', 60)
 
 
 class Commands(D7ysched, Swarm, dragonfly.Case):
