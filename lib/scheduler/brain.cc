@@ -287,6 +287,8 @@ Result<PeerHandle> Brain::register_peer(const Registration& registration, TimePo
       if (registration.takes_offers) set_state(handle, PeerState::kBackToSource, now);
     } else if (cold && registration.priority == 3 && !registration.disable_back_to_source) {
       tell_back_to_source(handle, "priority LEVEL3 goes to the source itself", now);
+    } else if (was_asked(peer)) {
+      send_seed_to_source(handle, now);
     } else {
       park(handle, options_.patience, now);
     }
@@ -396,6 +398,7 @@ void Brain::reschedule(PeerHandle handle, TimePoint now) {
   }
   release_parents(*peer);
   release_token(*peer);
+  if (was_asked(*peer)) return send_seed_to_source(handle, now);
   progress.rescheduling = true;
   park(handle, options_.reschedule_patience, now);
 }

@@ -338,6 +338,9 @@ class Brain {
   // brain_seeds.cc: who is asked to fetch a task for others
   bool seed_may_be_asked(const HostRecord& seed, bool even_quarantined, TimePoint now) const;
   bool trigger_seed(TaskHandle handle, bool even_quarantined, TimePoint now);
+  PeerHandle waiting_on(HostHandle host, TaskHandle task) const;
+  bool was_asked(const PeerRecord& peer) const;
+  void send_seed_to_source(PeerHandle peer, TimePoint now);
   PeerHandle peer_on_seed(const TaskRecord& task, HostHandle seed) const;
   void want_seed(TaskHandle handle);
   void seed_came();

@@ -10,6 +10,7 @@ namespace {
 
 constexpr std::size_t kMostWanting = 65536;  // tasks that nobody fetches
 constexpr std::size_t kSeedsOfHotTask = 2;
+constexpr std::size_t kNewest = 256;  // peers of a host among which one is looked for
 
 // Rendezvous hashing: every seed has its own tasks, and they stay its own when others come and go.
 std::uint64_t weight_of(const TaskRecord& task, const HostRecord& seed) {
@@ -49,6 +50,27 @@ PeerHandle Brain::peer_on_seed(const TaskRecord& task, HostHandle seed) const {
   return found != task.seeds.end() ? peers_.handle_of(*found) : PeerHandle{};
 }
 
+PeerHandle Brain::waiting_on(HostHandle host, TaskHandle task) const {
+  std::size_t looked = 0;
+  for (auto at = hosts_.find(host)->first_peer; at != kNowhere && looked < kNewest;
+       at = peers_.at(at).host_after, ++looked) {
+    if (peers_.at(at).task == task && peers_.at(at).waiting) return peers_.handle_of(at);
+  }
+  return {};
+}
+
+// A seed that downloads a task for itself, or for a preheat, and is asked to fetch it for others, does both
+// in one conversation: it must not wait there for itself.
+bool Brain::was_asked(const PeerRecord& peer) const {
+  const auto& task = *tasks_.find(peer.task);
+  return task.seed_attempt != 0 && task.seed == peer.host && task.readers == 0 &&
+         !peer.disable_back_to_source && same_range(peer, task.seed_range_start, task.seed_range_length);
+}
+
+void Brain::send_seed_to_source(PeerHandle handle, TimePoint now) {
+  tell_back_to_source(handle, "it was asked to fetch the content for others", now);
+}
+
 // To read the origin. One that gets the task from others already has less to read.
 bool Brain::trigger_seed(TaskHandle handle, bool even_quarantined, TimePoint now) {
   auto& task = *tasks_.find(handle);
@@ -80,6 +102,8 @@ bool Brain::trigger_seed(TaskHandle handle, bool even_quarantined, TimePoint now
   task.seed_range_length = child != nullptr ? child->range_length : 0;
   actions_.emplace_back(
       TriggerSeed{handle, best, task.seed_attempt, task.seed_range_start, task.seed_range_length});
+  const auto waiting = waiting_on(best, handle);
+  if (waiting && was_asked(*peers_.find(waiting))) send_seed_to_source(waiting, now);
   return true;
 }
 

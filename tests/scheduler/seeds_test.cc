@@ -65,6 +65,43 @@ TEST_CASE("a task that many download gets a second seed, which has it from the o
   CHECK(s.triggers.size() == 2);
 }
 
+TEST_CASE("a seed that downloads for itself what it is asked for does not wait for itself") {
+  const auto asked = [](Script& s) {
+    s.host("h0");
+    s.host("s1", true);
+    s.add("h0");
+    REQUIRE(s.triggers.size() == 1);
+  };
+  SUBCASE("it comes after it was asked") {
+    Script s;
+    asked(s);
+    s.add("s1", {}, listens);
+    CHECK(s.kind("s1-p") == "source");
+    s.source_started("s1-p");
+    CHECK(s.last("h0-p").parents == std::vector<std::string>{"s1-p"});
+  }
+  SUBCASE("it comes back after it was asked") {
+    Script s;
+    for (const auto* name : {"h0", "h1"}) s.host(name);
+    s.host("s1", true);
+    s.replica("h0");
+    s.add("s1", {}, listens);
+    s.started("s1-p");
+    s.brain.delete_host(s.ids["h0"], s.now);
+    s.add("h1");
+    s.pass(4s);
+    REQUIRE(s.triggers.size() == 1);
+    s.reschedule("s1-p");
+    CHECK(s.kind("s1-p") == "source");
+  }
+  SUBCASE("it may not") {
+    Script s;
+    asked(s);
+    s.add("s1", {}, [](Registration& r) { r.disable_back_to_source = r.takes_offers = true; });
+    CHECK(s.kind("s1-p") == "");
+  }
+}
+
 TEST_CASE("a task that few download has one seed") {
   for (const std::uint32_t hot : {std::uint32_t{kHot}, 0U}) {
     auto made = options();

@@ -294,6 +294,21 @@ TEST_CASE("a second seed gets what many download, and costs the origin nothing")
   }
 }
 
+TEST_CASE("a seed that downloads for itself beside others reads the origin for all, at once") {
+  for (auto seed : sim::seeds(12)) {
+    CAPTURE(seed);
+    House house(seed, 3);
+    house.cluster.start();
+    auto fetches = house.fetch_all();
+    house.cluster.run_for(house.random.up_to(4ms));
+    fetches.push_back(house.seed_peer->fetch("/model.bin"));
+    REQUIRE_MESSAGE(house.cluster.wait(fetches, 60s), verdicts(fetches));
+    check_all_right(fetches);
+    CHECK_MESSAGE(house.file->body_bytes == kSize, verdicts(fetches));
+    for (const auto& fetch : fetches) CHECK_MESSAGE(fetch->ended - fetch->began < 4s, verdicts(fetches));
+  }
+}
+
 TEST_CASE("a crashed peer resumes what it had") {
   for (auto seed : sim::seeds(8)) {
     CAPTURE(seed);
