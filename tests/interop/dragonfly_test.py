@@ -324,6 +324,21 @@ database:
         self.assertEqual(known, {'seed': 'active', 'rust': 'active', 'd7y': 'active'})
         self.ends_clean(scheduler)
 
+    def test_all_ask_the_same_of_two_schedulers(self):
+        schedulers = [self.new_scheduler(name) for name in ('sched-1', 'sched-2')]
+        rig.until(lambda: self.states() == {'sched-1': 'active', 'sched-2': 'active'}, 'both are active')
+        self.new_peer('rust', 'seed', seed=True)
+        peers = [self.new_peer(kind, kind) for kind in ('rust', 'd7y')]
+        content = os.urandom(5 * MIB)
+        for i in range(8):
+            url = self.origin.add(f'/f{i}', content)
+            for peer in peers if i % 2 else reversed(peers):
+                self.all_get([peer], url, content, f'{i}')
+            self.assertEqual(self.read_of(f'/f{i}'), len(content), url)
+        asked = [scheduler.output().count('is asked for task') for scheduler in schedulers]
+        self.assertEqual(sum(asked), 8, asked)
+        self.assertGreater(min(asked), 0, asked)
+
     def test_an_image_is_preheated(self):
         self.new_scheduler()
         seed = self.new_peer('d7y', 'seed', seed=True)
