@@ -1,9 +1,11 @@
-"""Dragonfly's own programs as the tests run them, beside d7y's: dfdaemon, dfget, scheduler and manager written in Go.
+"""Dragonfly's own programs as the tests run them, beside d7y's: dfdaemon and its commands, scheduler and manager in Go.
 
 Their paths come from the environment; a test that needs one that is not named is skipped, and says so:
 
     D7Y_DFDAEMON      Dragonfly's client: the daemon
     D7Y_DFGET         Dragonfly's client: the command
+    D7Y_DFCACHE       ... for files that are kept in several copies
+    D7Y_DFCTL         ... that lists, preheats and removes tasks
     D7Y_GO_SCHEDULER  Dragonfly's scheduler
     D7Y_GO_MANAGER    Dragonfly's manager; before Debian's PostgreSQL and Redis
 """
@@ -20,7 +22,8 @@ import unittest
 
 import rig
 
-PROGRAMS = {'dfdaemon': 'D7Y_DFDAEMON', 'dfget': 'D7Y_DFGET', 'scheduler': 'D7Y_GO_SCHEDULER',
+PROGRAMS = {'dfdaemon': 'D7Y_DFDAEMON', 'dfget': 'D7Y_DFGET', 'dfcache': 'D7Y_DFCACHE', 'dfctl': 'D7Y_DFCTL',
+            'scheduler': 'D7Y_GO_SCHEDULER',
             'manager': 'D7Y_GO_MANAGER'}
 
 
@@ -279,6 +282,14 @@ class Case(rig.Case):
             daemon = rig.Daemon(self, name, scheduler=scheduler.port, **settings)
         daemon.kind = kind
         return daemon
+
+    def command(self, name, *arguments, code=0):
+        """What one of Dragonfly's commands prints."""
+        done = subprocess.run([program(name), *map(str, arguments)], capture_output=True, timeout=120, cwd=self.folder,
+                              env=rig.clean_environment())
+        said = (done.stdout + done.stderr).decode(errors='replace')
+        self.assertEqual(done.returncode, code, f'{name} {arguments}: {said}')
+        return said
 
     def start_dfget(self, *arguments, daemon):
         process = subprocess.Popen([program('dfget'), *map(str, arguments), '--endpoint', str(daemon.socket),

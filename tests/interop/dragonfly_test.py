@@ -7,6 +7,7 @@ Every scenario checks what arrived by SHA-256 and what the origin sent, in bytes
 import itertools
 import os
 import pathlib
+import re
 import shutil
 import signal
 import sys
@@ -204,6 +205,56 @@ class UnderD7ysched(D7ysched, Mixed, dragonfly.Case):
         url = self.origin.add('/f', content)
         self.all_get(self.peers, url, content, 'f')
         self.assertEqual(self.read_of('/f'), len(content))
+
+
+@needs('dfdaemon', 'dfcache', 'dfctl')
+class CacheUnderD7ysched(D7ysched, dragonfly.Case):
+    """Files that are kept in several copies, which d7yd does not do itself yet, and what dfctl shows of tasks."""
+
+    def cluster(self, kinds):
+        self.scheduler = self.new_scheduler()
+        self.peers = [self.peer(kind, f'{kind}-{i}', self.scheduler) for i, kind in enumerate(kinds)]
+
+    def ids(self, kind, peer):
+        return re.findall(r'\b[0-9a-f]{64}\b', self.command('dfctl', kind, 'ls', '-e', peer.socket))
+
+    def test_a_file_is_kept_in_copies_and_outlives_its_uploader(self):
+        self.cluster(['d7y', 'rust', 'rust', 'rust'])
+        peers = self.peers[1:]
+        content = os.urandom(9 * MIB + 5)
+        pathlib.Path(self.path('in')).write_bytes(content)
+        self.command('dfcache', 'import', self.path('in'), '--persistent-replica-count', '2', '--ttl', '10m',
+                     '-e', peers[0].socket)
+        task, = self.ids('persistent-cache-task', peers[0])
+
+        def others():
+            return [peer for peer in peers[1:] if task in self.ids('persistent-cache-task', peer)]
+        copy, = rig.until(others, 'somebody else has a copy')
+        shown = self.command('dfcache', 'stat', task, '-e', peers[2].socket)
+        self.assertRegex(shown, rf'{task} +Succeeded +9.0 MiB +4.0 MiB +2 +10m')
+        self.assertIn('is there already', self.command('dfcache', 'import', self.path('in'), '-e', peers[1].socket, code=1))
+        peers[0].kill()
+        without = next(peer for peer in peers[1:] if peer is not copy)
+        for name, more in (('file', []), ('socket', ['--transfer-from-dfdaemon'])):
+            self.command('dfcache', 'export', task, '-O', self.path(name), *more, '-e', without.socket)
+            self.same(self.path(name), content)
+        self.assertIn('is not known', self.command('dfcache', 'stat', 'f' * 64, '-e', without.socket, code=1))
+
+    def test_dfctl_preheats_lists_and_removes(self):
+        self.cluster(['d7y', 'rust'])
+        seed = self.peer('d7y', 'seed', self.scheduler, seed=True)
+        content = os.urandom(9 * MIB + 5)
+        url = self.origin.add('/f', content)
+        self.command('dfctl', 'task', 'preheat', url, '--scope', 'all_peers',
+                     '--scheduler-endpoint', f'http://127.0.0.1:{self.scheduler.port}')
+        daemons = [seed, *self.peers]
+        rig.until(lambda: all(daemon.metric('dragonfly_client_download_traffic') == len(content) for daemon in daemons),
+                  'all have it; the scheduler answers before that')
+        self.assertEqual(self.read_of('/f'), len(content))
+        for daemon in daemons:
+            task, = self.ids('task', daemon)
+            self.command('dfctl', 'task', 'rm', task, '-e', daemon.socket)
+            self.assertEqual(self.ids('task', daemon), [])
 
 
 @needs('dfdaemon', 'dfget', 'scheduler')
