@@ -193,6 +193,23 @@ class Outputs(rig.Case):
         self.assertEqual(got.returncode, 9)
         self.assertIn(b'stdout', got.stderr)
 
+    def test_what_cannot_be_printed_is_an_error(self):
+        def run(redirection, *arguments):
+            return subprocess.run(['bash', '-c', f'exec "$0" "$@" {redirection}', rig.tool('d7yget'), *arguments], cwd=self.folder,
+                                  check=False, stderr=subprocess.PIPE)
+        missing = self.origin.url('/missing')
+        for arguments, code in ((('--version',), 9), (('--help',), 9), ((self.url, '-O', 'out', '--json'), 9),
+                                ((missing, '-O', 'none', '--json'), 3)):
+            for redirection, why in (('>/dev/full', b'No space left'), ('>&-', b'Bad file descriptor')):
+                with self.subTest(arguments=arguments, redirection=redirection):
+                    got = run(redirection, '--daemon', 'never', '--overwrite', *arguments)
+                    self.assertEqual(got.returncode, code, got.stderr)
+                    self.assertRegex(got.stderr, b'(?m)^d7yget: write to stdout: ' + why)
+        self.same(self.path('out'), self.content)
+        with open('/dev/full', 'wb') as full:
+            got = subprocess.run([rig.tool('d7ysched'), '--version'], check=False, stdout=full, stderr=subprocess.PIPE)
+        self.assertEqual((got.returncode, got.stderr), (1, b'd7ysched: write to stdout: No space left on device\n'))
+
     def test_stdout_of_a_slow_reader_costs_little_memory(self):
         big = os.urandom(1 << 20) * 192
         url = self.origin.add('/big', big)

@@ -142,6 +142,19 @@ class Doctor(unittest.TestCase):
         for check in ('configuration', 'daemon', 'health', 'disk', 'scheduler', 'containerd', 'registry'):
             self.assertIn(check, found)
 
+    def test_what_cannot_be_printed_is_an_error(self):
+        self.configure()
+        config = self.folder / 'dfdaemon.yaml'
+        config.write_text(json.dumps(self.settings))
+        for arguments in (('doctor', '--config', config, '--root', self.root), ('doctor', '--json', '--config', config),
+                          ('doctor', '--help'), ('runtime', 'configure', 'docker', '--dry-run', '--root', self.root),
+                          ('runtime', '--help'), ('--version',)):
+            with self.subTest(arguments=arguments), open('/dev/full', 'w', encoding='utf-8') as full:
+                done = subprocess.run([BUILD / 'tools/d7yd/d7yd', *arguments], stdout=full, stderr=subprocess.PIPE, text=True,
+                                      check=False)
+                self.assertEqual(done.returncode, 1)
+                self.assertRegex(done.stderr, r'(?m)^d7yd( doctor| runtime)?: write to stdout: No space left on device$')
+
     def test_the_configuration_is_missing_or_broken(self):
         done = self.tool('doctor', '--config', self.folder / 'nowhere.yaml', '--root', self.root)
         self.assertEqual(done.returncode, 1)

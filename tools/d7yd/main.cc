@@ -6,6 +6,7 @@
 
 #include "../common/daemon.h"
 #include "../common/environment.h"
+#include "../common/printing.h"
 #include "../common/quantity.h"
 #include "../common/standard_streams.h"
 #include "doctor/command.h"
@@ -61,7 +62,7 @@ int main(int argc, char** argv) {
     app.parse(argc, argv);
     if (!log_max_file_size.empty()) options.log_max_file_size = tools::bytes_of(log_max_file_size);
   } catch (const CLI::Success& success) {
-    return app.exit(success);
+    return tools::print_help(app, success, "d7yd", 1);
   } catch (const CLI::Error& mistake) {
     std::cerr << "d7yd: " << mistake.what() << "\nTry d7yd --help.\n";
     return 2;

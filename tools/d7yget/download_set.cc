@@ -14,6 +14,7 @@
 #include <filesystem>
 #include <memory>
 
+#include "../common/printing.h"
 #include "../common/standard_streams.h"
 #include "progress.h"
 
@@ -325,11 +326,11 @@ Plan make_plan(d7y_node* node, const Options& options) {
   return plan;
 }
 
-std::vector<Outcome> run_downloads(d7y_node* node, const Options& options, const std::vector<Wish>& wishes,
-                                   const Interrupted& interrupted) {
+Ends run_downloads(d7y_node* node, const Options& options, const std::vector<Wish>& wishes,
+                   const Interrupted& interrupted) {
   RequestOptions request(options);
   Progress progress(!options.no_progress && !options.quiet);
-  std::vector<Outcome> outcomes;
+  Ends ends;
   std::vector<std::unique_ptr<Running>> running;
   std::size_t next = 0;
   bool stopping = false;
@@ -342,9 +343,11 @@ std::vector<Outcome> run_downloads(d7y_node* node, const Options& options, const
       progress.clear();
       if (!outcome.interrupted) tools::say("d7yget: {}\n", outcome.message);
     }
-    if (options.json) fmt::print("{}\n", as_json(outcome));
-    std::fflush(stdout);
-    outcomes.push_back(std::move(outcome));
+    if (options.json) {
+      const int failure = tools::print(as_json(outcome) + "\n");
+      if (ends.unprinted == 0) ends.unprinted = failure;
+    }
+    ends.outcomes.push_back(std::move(outcome));
   };
 
   while (next < wishes.size() || !running.empty()) {
@@ -388,9 +391,9 @@ std::vector<Outcome> run_downloads(d7y_node* node, const Options& options, const
     std::vector<Progress::Row> rows;
     for (auto& each : running)
       rows.push_back({each->wish().output == "-" ? each->wish().url : each->wish().output, each->progress()});
-    progress.show(rows, outcomes.size(), wishes.size());
+    progress.show(rows, ends.outcomes.size(), wishes.size());
   }
-  return outcomes;
+  return ends;
 }
 
 }  // namespace d7yget

@@ -14,6 +14,7 @@
 #include <vector>
 
 #include "../common/environment.h"
+#include "../common/printing.h"
 #include "../common/standard_streams.h"
 #include "download_set.h"
 #include "options.h"
@@ -174,12 +175,6 @@ int fail(int status) {
   return status;
 }
 
-int status_of_last() {
-  Outcome outcome;
-  outcome.code = d7y_error_last()->code;
-  return exit_status(outcome);
-}
-
 }  // namespace
 
 int main(int argc, char** argv) {
@@ -205,29 +200,27 @@ int main(int argc, char** argv) {
   }
   if (node == nullptr) {
     own = true;
-    if (open_own_node(&node, options, folder) != D7Y_OK) return fail(status_of_last());
+    if (open_own_node(&node, options, folder) != D7Y_OK) return fail(exit_status_of(d7y_error_last()->code));
   }
 
   Leftovers left;
   if (own) left.begun = begun_in(node);
   auto plan = make_plan(node, options);
-  std::vector<Outcome> outcomes;
+  Ends ends;
   int status = 0;
   if (plan.code != D7Y_OK) {
     tools::say("d7yget: {}\n", plan.message);
-    Outcome outcome;
-    outcome.code = plan.code;
-    status = exit_status(outcome);
+    status = exit_status_of(plan.code);
   } else {
-    outcomes = run_downloads(node, options, plan.wishes, [] { return g_signal != 0; });
+    ends = run_downloads(node, options, plan.wishes, [] { return g_signal != 0; });
   }
-  for (const auto& outcome : outcomes) {
+  for (const auto& outcome : ends.outcomes) {
     if (status == 0) status = exit_status(outcome);
     if (outcome.code != D7Y_OK) left.failed.insert(outcome.task_id);
     if (outcome.code == D7Y_OK && !options.range.empty()) left.ranges.insert(outcome.task_id);
   }
   // A signal that came when all was done has stopped nothing.
-  bool all_done = plan.code == D7Y_OK && status == 0 && outcomes.size() == plan.wishes.size();
+  bool all_done = plan.code == D7Y_OK && status == 0 && ends.outcomes.size() == plan.wishes.size();
   if (g_signal != 0 && !all_done) status = 128 + g_signal;
   if (own) left.look_at(node);
   bool keep = own && folder.path() != nullptr && !folder.only_ours() && left.unfinished;
@@ -236,5 +229,5 @@ int main(int argc, char** argv) {
   if (keep && left.of_failed) {
     tools::say("d7yget: what was fetched is kept in {}, the same command resumes\n", folder.path());
   }
-  return status;
+  return tools::status_once_printed("d7yget", status, exit_status_of(D7Y_EIO), ends.unprinted);
 }

@@ -6,7 +6,9 @@
 #include <cstdlib>
 #include <iostream>
 
+#include "../common/printing.h"
 #include "../common/quantity.h"
+#include "outcome.h"
 
 namespace d7yget {
 namespace {
@@ -165,7 +167,7 @@ Options parse_command_line(int argc, char** argv) {
     if (console && options.log_level == "warn") options.log_level = "info";
     check(options);
   } catch (const CLI::Success& success) {
-    std::exit(app.exit(success));
+    std::exit(tools::print_help(app, success, "d7yget", exit_status_of(D7Y_EIO)));
   } catch (const CLI::Error& mistake) {
     std::cerr << "d7yget: " << mistake.what() << "\nTry d7yget --help.\n";
     std::exit(2);

@@ -6,9 +6,10 @@
 
 namespace d7yget {
 
-int exit_status(const Outcome& outcome) {
-  if (outcome.interrupted) return 130;
-  switch (outcome.code) {
+int exit_status(const Outcome& outcome) { return outcome.interrupted ? 130 : exit_status_of(outcome.code); }
+
+int exit_status_of(d7y_code code) {
+  switch (code) {
     case D7Y_OK: return 0;
     case D7Y_EINVAL:
     case D7Y_EUNSUPPORTED: return 2;

@@ -19,6 +19,7 @@ struct Outcome {
 
 // The process's exit status for `outcome`; the table is in --help and the manual page.
 int exit_status(const Outcome& outcome);
+int exit_status_of(d7y_code code);
 
 // One line of JSON.
 std::string as_json(const Outcome& outcome);

@@ -5,6 +5,7 @@
 #include <iostream>
 
 #include "../common/daemon.h"
+#include "../common/printing.h"
 #include "../common/standard_streams.h"
 
 namespace {
@@ -43,7 +44,7 @@ int main(int argc, char** argv) {
   try {
     app.parse(argc, argv);
   } catch (const CLI::Success& success) {
-    return app.exit(success);
+    return tools::print_help(app, success, "d7ysched", 1);
   } catch (const CLI::Error& mistake) {
     std::cerr << "d7ysched: " << mistake.what() << "\nTry d7ysched --help.\n";
     return 2;

@@ -6,6 +6,7 @@
 #include <iostream>
 #include <nlohmann/json.hpp>
 
+#include "../../common/printing.h"
 #include "../runtime/refusal.h"
 #include "examination.h"
 
@@ -61,7 +62,7 @@ int run(int argc, char** argv) {
   try {
     app.parse(argc, argv);
   } catch (const CLI::Success& success) {
-    return app.exit(success);
+    return print_help(app, success, "d7yd doctor", kFailed);
   } catch (const CLI::Error& mistake) {
     std::cerr << "d7yd doctor: " << mistake.what() << "\nTry d7yd doctor --help.\n";
     return kUsage;
@@ -73,7 +74,7 @@ int run(int argc, char** argv) {
       print_json(examination);
     else
       print_text(examination);
-    return examination.problems() ? kFailed : kDone;
+    return status_once_printed("d7yd doctor", examination.problems() ? kFailed : kDone, kFailed);
   } catch (const std::exception& failure) {
     std::cerr << "d7yd doctor: " << failure.what() << "\n";
     return kFailed;

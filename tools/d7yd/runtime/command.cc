@@ -12,6 +12,7 @@
 #include <iostream>
 #include <sstream>
 
+#include "../../common/printing.h"
 #include "line_diff.h"
 #include "plan.h"
 #include "refusal.h"
@@ -208,13 +209,13 @@ int run(int argc, char** argv) {
   try {
     app.parse(argc, argv);
   } catch (const CLI::Success& success) {
-    return app.exit(success);
+    return print_help(app, success, "d7yd runtime", kFailed);
   } catch (const CLI::Error& mistake) {
     std::cerr << "d7yd runtime: " << mistake.what() << "\nTry d7yd runtime --help.\n";
     return kUsage;
   }
   try {
-    return set->parsed() ? configure(options) : undo(options);
+    return status_once_printed("d7yd runtime", set->parsed() ? configure(options) : undo(options), kFailed);
   } catch (const Refusal& refusal) {
     std::cerr << "d7yd runtime: " << refusal.what() << "\n";
     return refusal.status;
