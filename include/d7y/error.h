@@ -13,13 +13,13 @@ D7Y_BEGIN_DECLS
 typedef enum d7y_code {
   D7Y_OK = 0,
   D7Y_EINVAL = -1,         /**< an argument, option, URL or configuration is wrong */
-  D7Y_ENOTFOUND = -2,      /**< no such task, file, host, or the origin says 404 or 410 */
+  D7Y_ENOTFOUND = -2,      /**< no such task or file, or the origin says 404 or 410 */
   D7Y_EEXIST = -3,         /**< the output exists and overwriting was not asked for; address in use */
   D7Y_EPERM = -4,          /**< no permission, here or at the origin (403) */
   D7Y_EAUTH = -5,          /**< the origin wants credentials (401) */
   D7Y_ECANCELLED = -6,     /**< cancelled by d7y_download_cancel() or by freeing a handle */
   D7Y_ETIMEOUT = -7,       /**< the timeout passed */
-  D7Y_EREFUSED = -8,       /**< nobody listens there, or the network is unreachable */
+  D7Y_EREFUSED = -8,       /**< nobody listens there, its name is unknown, or the network is unreachable */
   D7Y_ERESET = -9,         /**< a connection broke */
   D7Y_EPROTOCOL = -10,     /**< the other side broke its protocol */
   D7Y_ETOOLARGE = -11,     /**< over one of our limits */

@@ -27,13 +27,13 @@ namespace d7y {
 // What kind of failure it is, so that a caller can decide without reading text.
 enum class ErrorCode : std::uint8_t {
   kInvalid,          // the caller's argument, or input that can never be right
-  kNotFound,         // no such task, file, host, URL
+  kNotFound,         // no such task, file, URL
   kExists,           // already there, and replacing it was not asked for
   kPermission,       // refused for lack of rights
   kUnauthenticated,  // no or wrong credentials
   kCancelled,        // somebody with the right to do so gave up the work
   kTimeout,          // the deadline passed
-  kRefused,          // connection refused, host or network unreachable
+  kRefused,          // connection refused, host unknown, host or network unreachable
   kReset,            // connection broken in the middle
   kProtocol,         // the other side broke its protocol
   kTooLarge,         // over one of our limits

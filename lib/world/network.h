@@ -120,7 +120,7 @@ class Network {
   // kExists: the address is in use. kPermission: not allowed. kInvalid: no such local address.
   virtual Result<std::unique_ptr<Listener>> listen(const Address& at, const ListenOptions& options) = 0;
   // All addresses of `host` (a name or an IP literal) with `port`, in the system's order of
-  // preference. Does not block the loop. kNotFound: no such name.
+  // preference. Does not block the loop. kRefused: no such name.
   virtual Task<Result<std::vector<Address>>> resolve(std::string host, std::uint16_t port,
                                                      Deadline deadline) = 0;
   virtual std::vector<Interface> interfaces() = 0;

@@ -47,9 +47,10 @@ void lookup_ended(uv_getaddrinfo_t* request, int status, addrinfo* found) {
 
 ErrorCode code_of_lookup(int status) {
   switch (status) {
+    // Not kNotFound: that whoever is named cannot be reached says nothing about what is there.
     case UV_EAI_NONAME:
     case UV_EAI_NODATA:
-    case UV_EAI_ADDRFAMILY: return ErrorCode::kNotFound;
+    case UV_EAI_ADDRFAMILY: return ErrorCode::kRefused;
     case UV_EAI_MEMORY:
     case UV_ENOMEM: return ErrorCode::kExhausted;
     case UV_EAI_BADFLAGS:
@@ -207,7 +208,7 @@ Task<Result<std::vector<Address>>> UvNetwork::resolve(std::string host, std::uin
     if (std::find(addresses.begin(), addresses.end(), address) == addresses.end())
       addresses.push_back(address);
   }
-  if (addresses.empty()) co_return error(ErrorCode::kNotFound, "looking up \"{}\": it has no address", host);
+  if (addresses.empty()) co_return error(ErrorCode::kRefused, "looking up \"{}\": it has no address", host);
   co_return std::move(addresses);
 }
 

@@ -264,6 +264,8 @@ class Serving(rig.Case):
                 url = self.origin.add(f'/s{status}', b'x', status=status)
                 got = self.get(url, '-O', 'bad', '--json', daemon=daemon, code=code, says=str(status))
                 self.assertEqual(got.json[0]['error']['status'], status)
+        for unreachable in (f'127.0.0.1:{rig.free_port()}', 'no-such-host.invalid'):
+            self.get(f'http://{unreachable}/f', '-O', 'bad', daemon=daemon, code=5, says=unreachable)
         self.get(self.url, '-O', 'bad', '--digest', 'sha256:' + '0' * 64, daemon=daemon, code=7, says='digest')
         self.get(self.url, '-O', 'no/such/bad', daemon=daemon, code=3, says='no/such')
         self.get(self.origin.add('/slow', self.content, silent=True), '-O', 'bad', '--timeout', '2s', daemon=daemon,

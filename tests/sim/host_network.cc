@@ -396,7 +396,7 @@ Task<Result<std::vector<Address>>> HostNetwork::resolve(std::string name, std::u
   }
   auto* known = host_.fabric().find_name(name);
   auto delay = known != nullptr ? known->delay : Duration(1ms);
-  auto fault = known != nullptr ? known->fault : std::optional(ErrorCode::kNotFound);
+  auto fault = known != nullptr ? known->fault : std::optional(ErrorCode::kRefused);
   Loop& loop = co_await this_loop();
   auto answer = fault == ErrorCode::kTimeout ? Deadline::never() : Deadline::in(delay, loop.now());
   if (deadline < answer) {
@@ -407,7 +407,7 @@ Task<Result<std::vector<Address>>> HostNetwork::resolve(std::string name, std::u
   if (fault) co_return error(*fault, "looking up \"{}\": {}", name, name_of(*fault));
   known = host_.fabric().find_name(name);
   if (known->addresses.empty())
-    co_return error(ErrorCode::kNotFound, "looking up \"{}\": it has no address", name);
+    co_return error(ErrorCode::kRefused, "looking up \"{}\": it has no address", name);
   for (auto& address : known->addresses) addresses.push_back(address.with_port(port));
   co_return std::move(addresses);
 }

@@ -456,7 +456,7 @@ TEST_CASE("names resolve after a delay, or fail as told") {
   auto own = sim.run(look(host, "one", 1s), 2s);
   REQUIRE(own.ok());
   CHECK(own->front() == host.address(8080));
-  CHECK(sim.run(look(host, "nobody", 1s), 2s).failed_with(ErrorCode::kNotFound));
+  CHECK(sim.run(look(host, "nobody", 1s), 2s).failed_with(ErrorCode::kRefused));
   auto literal = sim.run(look(host, "[fd00::2]", 1s), 2s);
   REQUIRE(literal.ok());
   CHECK(literal->front().to_string() == "[fd00::2]:8080");

@@ -158,7 +158,7 @@ class Client {
   Client& operator=(const Client&) = delete;
 
   // Sends `request` and returns when the final response's head is here, whatever its status.
-  // kInvalid (URL, headers), kNotFound (no such host), kRefused, kReset, kTimeout,
+  // kInvalid (URL, headers), kRefused (also an unknown host), kReset, kTimeout,
   // kUnauthenticated (certificate; or the proxy wants credentials: status 407), kProtocol,
   // kTooLarge, kExhausted (no connection became free), kUnsupported.
   Task<Result<Response>> fetch(Request request, Deadline deadline);

@@ -35,8 +35,7 @@ bool may_pass(const Error& why) {
     case ErrorCode::kReset:
     case ErrorCode::kClosed:
     case ErrorCode::kUnavailable:
-    case ErrorCode::kExhausted:
-    case ErrorCode::kNotFound: return true;  // its name may be known later
+    case ErrorCode::kExhausted: return true;
     default: return false;
   }
 }

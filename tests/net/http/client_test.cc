@@ -455,7 +455,7 @@ TEST_CASE("what cannot work is refused with a reason") {
   CHECK(net.get("nonsense").failed_with(ErrorCode::kInvalid));
   CHECK(net.get("ftp://server/").failed_with(ErrorCode::kUnsupported));
   CHECK(net.get("https://server/").failed_with(ErrorCode::kUnsupported));
-  CHECK(net.get("http://nobody.invalid/").failed_with(ErrorCode::kNotFound));
+  CHECK(net.get("http://nobody.invalid/").failed_with(ErrorCode::kRefused));
   CHECK(net.get("http://server:81/").failed_with(ErrorCode::kRefused));
   Request bad;
   bad.url = "http://server/";
