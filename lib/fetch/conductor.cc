@@ -99,7 +99,7 @@ source::Request Conductor::source_request() const {
   source::Request request;
   request.url = accesses_.now().url;
   for (const auto& [name, value] : wish_.message.request_header()) {
-    if (!http::same_name(name, "range") && !http::same_name(name, "host")) request.headers.add(name, value);
+    if (!http::same_name(name, "range")) request.headers.add(name, value);
   }
   for (const auto& header : accesses_.now().headers) request.headers.add(header.name, header.value);
   for (const auto& [name, value] : options_.source_headers) {

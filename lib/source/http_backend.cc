@@ -111,7 +111,10 @@ Result<http::Request> HttpBackend::Inside::make(const Request& request, std::str
   for (const auto& header : request.headers) {
     const bool ours = http::same_name(header.name, "Range") || http::same_name(header.name, "If-Range") ||
                       http::same_name(header.name, "Accept-Encoding");
-    if (!ours) out.headers.add(header.name, header.value);
+    if (http::same_name(header.name, "Host"))
+      out.host = header.value;
+    else if (!ours)
+      out.headers.add(header.name, header.value);
   }
   for (const auto& header : options.default_headers) {
     if (!out.headers.has(header.name)) out.headers.add(header.name, header.value);

@@ -35,7 +35,7 @@ namespace d7y::source {
 // What to ask for, and how.
 struct Request {
   std::string url;
-  http::Headers headers;  // sent to the origin (http); a Range in here is ignored
+  http::Headers headers;  // sent to the origin (http), Host in place of the URL's; a Range in here is ignored
   // PEM of authorities to trust instead of the system's, for this request (https).
   std::string trust_pem;
   bool insecure_skip_verify = false;  // take any certificate

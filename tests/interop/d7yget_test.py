@@ -422,6 +422,14 @@ class Origins(rig.Case):
             self.assertEqual(headers.get('X-Mine'), 'yes')
             self.assertEqual(headers.get('Authorization'), 'Bearer t')
 
+    def test_a_host_header_is_sent_in_place_of_the_urls(self):
+        url = self.origin.add('/f', self.content)
+        self.get(url, '-O', 'out', '-H', 'host: virtual.example:80', code=0)
+        self.same(self.path('out'), self.content)
+        hosts = {headers.get('Host') for _, _, headers in self.origin['/f'].requests}
+        self.assertEqual(hosts, {'virtual.example:80'})
+        self.get(url, '-O', 'none', '-H', 'Host: a/b', code=2, says='Host header')
+
     def test_proxy_variables(self):
         proxied = self.new_origin()
         proxied.resources['http://elsewhere.invalid/f'] = rig.Resource(self.content)

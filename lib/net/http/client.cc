@@ -177,7 +177,7 @@ Result<Client::Hop> Client::plan(const Request& request, const HttpUrl& url) {
   RequestHead head;
   head.method = request.method;
   head.target = url.target();
-  head.headers.add("Host", url.authority());
+  head.headers.add("Host", request.host.empty() ? url.authority() : request.host);
   if (hop.proxy != nullptr && !url.tls()) {
     head.target = url.to_string();
     if (!hop.proxy->authorization.empty()) head.headers.add("Proxy-Authorization", hop.proxy->authorization);
@@ -218,6 +218,10 @@ Task<Result<Response>> Client::fetch(Request request, Deadline deadline) {
   auto parsed = parse_http_url(request.url);
   if (!parsed) co_return std::move(parsed).error();
   HttpUrl url = std::move(parsed).value();
+  if (!is_host(request.host)) {
+    co_return error(ErrorCode::kInvalid, "{} {}: the Host header is no name of a host", request.method,
+                    url.shown());
+  }
   for (int hops = 0;; ++hops) {
     auto hop = plan(request, url);
     if (!hop) co_return std::move(hop).error().in(fmt::format("{} {}", request.method, url.shown()));
@@ -255,6 +259,7 @@ Task<Result<Response>> Client::fetch(Request request, Deadline deadline) {
       next->password = url.password;
     } else {
       drop_credentials(request.headers);
+      request.host.clear();
       next->user.clear();
       next->password.clear();
     }

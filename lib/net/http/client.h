@@ -56,6 +56,9 @@ struct Request {
   std::string method = "GET";
   std::string url;  // absolute, http or https; credentials in it become Authorization
   Headers headers;  // Host, Content-Length, Transfer-Encoding and Connection are set by the client
+  // Host as the URL's own origin gets it; empty: as in the URL, whose name TLS verifies in any case. Where a
+  // redirect leads to another origin it is forgotten.
+  std::string host;
 
   std::string body;                  // sent if not empty, or with POST and PUT
   BodyProducer* producer = nullptr;  // instead of `body`; kept by the caller until fetch() returns

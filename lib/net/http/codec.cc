@@ -16,12 +16,6 @@ std::string_view trimmed(std::string_view text) {
   return text;
 }
 
-bool is_host(std::string_view host) {
-  return std::all_of(host.begin(), host.end(), [](char c) {
-    return c > ' ' && c != 0x7f && c != '/' && c != '@' && c != '\\' && c != '?' && c != '#' && c != ',';
-  });
-}
-
 }  // namespace
 
 struct MessageReader::State {

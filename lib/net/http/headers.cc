@@ -93,6 +93,12 @@ bool is_header_value(std::string_view value) {
   });
 }
 
+bool is_host(std::string_view value) {
+  return std::all_of(value.begin(), value.end(), [](char c) {
+    return c > ' ' && c != 0x7f && c != '/' && c != '@' && c != '\\' && c != '?' && c != '#' && c != ',';
+  });
+}
+
 Result<void> check_headers(const Headers& headers) {
   for (const auto& header : headers) {
     if (!is_header_name(header.name)) {

@@ -60,6 +60,8 @@ class Headers {
 // Whether the bytes may stand in a header's name (RFC 9110 5.1) or value: no line break, no NUL.
 bool is_header_name(std::string_view name);
 bool is_header_value(std::string_view value);
+// Whether a Host header may say that: nothing that ends a host in a URL. Empty is fine.
+bool is_host(std::string_view value);
 
 // kInvalid with the name (never the value) of the first field that could not be sent as it is.
 Result<void> check_headers(const Headers& headers);

@@ -262,6 +262,28 @@ TEST_CASE("redirects are followed; credentials stay with their origin") {
   CHECK(net.other.requests[0].find("X-Other: 2") != std::string::npos);
 }
 
+TEST_CASE("a Host of the request's own is for its URL's origin alone") {
+  Net net;
+  Request request;
+  request.url = "http://server/a";
+  request.host = "virtual:8080";
+  net.server.replies.push_back({"HTTP/1.1 302 Found\r\nLocation: /b\r\nContent-Length: 0\r\n\r\n"});
+  net.server.replies.push_back(
+      {"HTTP/1.1 302 Found\r\nLocation: http://other/c\r\nContent-Length: 0\r\n\r\n"});
+  net.other.replies.push_back({ok("there")});
+  REQUIRE(net.fetch(request).ok());
+  REQUIRE(net.server.requests.size() == 2);
+  CHECK(net.server.requests[0].starts_with("GET /a HTTP/1.1\r\nHost: virtual:8080\r\n"));
+  CHECK(net.server.requests[1].starts_with("GET /b HTTP/1.1\r\nHost: virtual:8080\r\n"));
+  CHECK(net.other.requests[0].starts_with("GET /c HTTP/1.1\r\nHost: other\r\n"));
+  for (auto wrong : {"a b", "a/b", "x@y", "a\r\nX: y"}) {
+    CAPTURE(wrong);
+    request.host = wrong;
+    CHECK(net.fetch(request).failed_with(ErrorCode::kInvalid));
+  }
+  CHECK(net.server.requests.size() == 2);
+}
+
 TEST_CASE("redirects change the method as they should, and end") {
   Net net;
   Request post;
