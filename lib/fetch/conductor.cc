@@ -208,7 +208,8 @@ Task<Result<void>> Conductor::learn_from_source(bool begun) {
     auto pause = retry.after(answered.error(), parts_.world.random(),
                              source::retry_after_of(answered.error(), parts_.world.wall_now()));
     if (!pause || deadline.passed(parts_.world.now() + *pause)) co_return std::move(answered).error();
-    co_await sleep_for(*pause);
+    Task<void> resting = rest(answered.error(), *pause);
+    co_await resting;
   }
   if (info.is_folder) {
     co_return error(ErrorCode::kInvalid, "{} is a folder; download it recursively",
@@ -291,6 +292,17 @@ bool Conductor::other_access(const Error& why, std::uint64_t turn) {
   // Another place has validators of its own.
   if (accesses_.now().url != url) version_ = {.length = version_.length};
   return true;
+}
+
+Task<void> Conductor::rest(const Error& why, Duration pause) {
+  rest_ = Rest{why.clone(), parts_.world.now() + pause};
+  changed_.notify_all();
+  co_await sleep_for(pause);
+}
+
+const Error* Conductor::puts_off_beyond(TimePoint when) const {
+  const bool rests = rest_ && rest_->until > parts_.world.now() && !received_anything();
+  return rests && rest_->until > when ? &rest_->why : nullptr;
 }
 
 void Conductor::forget(PiecePlan::WantId id) { plan_.forget(id); }

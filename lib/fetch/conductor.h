@@ -50,6 +50,8 @@ class Conductor {
   Signal& changed() { return changed_; }
   bool received_anything() const { return first_byte_at_.has_value(); }
   std::optional<TimePoint> first_byte_at() const { return first_byte_at_; }
+  // What the origin said if it is not asked again before `when`, and nothing has come yet; else null.
+  const Error* puts_off_beyond(TimePoint when) const;
   // The content was not what its digest says, or is not what the origin has by now, while it may well have
   // the right one: a conductor that begins now takes no bytes of those who gave these, and no word.
   bool misled() const { return misled_; }
@@ -131,6 +133,8 @@ class Conductor {
   Task<Result<source::Info>> ask_origin(source::Request request, Deadline deadline);
   // Anybody would be told the same.
   bool asks_as_anybody(const source::Request& request) const;
+  // The origin said `why` and is asked again after `pause`.
+  Task<void> rest(const Error& why, Duration pause);
   // The origin said `why` to who asked at `turn`: whether it can be asked as somebody else.
   bool other_access(const Error& why, std::uint64_t turn);
   std::string fresh_peer_id() const;
@@ -163,6 +167,11 @@ class Conductor {
   std::unique_ptr<source::Body> first_body_;  // of the first request, still to be read
   Duration first_wait_{};                     // for it
   OriginReaders::Place reading_;              // while the origin is read, or about to be
+  struct Rest {
+    Error why;
+    TimePoint until{};
+  };
+  std::optional<Rest> rest_;  // the latest
   std::optional<Error> failure_;
   std::optional<TimePoint> first_byte_at_;
   TimePoint last_byte_at_{};

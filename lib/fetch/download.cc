@@ -11,6 +11,8 @@ namespace {
 
 // So often a download begins again because peers gave it wrong bytes, or a wrong word of what the origin has.
 constexpr int kMostMisled = 2;
+// A reader waits for content, not for the download's end, and looks at that so often.
+constexpr auto kLook = std::chrono::seconds(1);
 
 Result<void> clone(const Result<void>& result) {
   if (result) return {};
@@ -80,6 +82,7 @@ void Download::start_over() {
 Task<Result<void>> Download::attempt() {
   while (!conductor_->learned()) {
     if (const auto* failure = conductor_->failure()) co_return failure->clone();
+    if (const auto* why = put_off()) co_return why->clone();
     CO_OK(co_await changed().wait(Deadline::never()));  // work() runs under deadline_
   }
   task_ = conductor_->task();
@@ -181,8 +184,15 @@ Task<Result<void>> Download::wait_for_pieces() {
     }
     if (length_ && task()->has_all(run_.first, run_.end)) co_return Result<void>{};
     if (const auto* failure = conductor_->failure()) co_return failure->clone();
+    if (const auto* why = put_off()) co_return why->clone();
     CO_OK(co_await changed().wait(Deadline::never()));
   }
+}
+
+const Error* Download::put_off() const {
+  if (wish_.first_byte_within == Duration::zero()) return nullptr;
+  if (started_ && task_->has(run_.first)) return nullptr;  // that much it gets
+  return conductor_->puts_off_beyond(began_ + wish_.first_byte_within);
 }
 
 Task<Result<void>> Download::put_output() {
@@ -225,8 +235,15 @@ Task<Result<store::Extent>> Download::next(std::uint64_t limit, Deadline deadlin
       CO_OK(co_await verdict(deadline));
     }
   }
-  auto run = co_await reader_->next(deadline.or_earlier(deadline_));
-  if (run.failed_with(ErrorCode::kTimeout) && outcome_ && !*outcome_) co_return outcome_->error().clone();
+  const auto until = deadline.or_earlier(deadline_);
+  const bool looks = wish_.first_byte_within > Duration::zero() && reader_->position() == offset_;
+  Result<store::Extent> run = store::Extent{};
+  do {
+    const auto look = Deadline::in(kLook, engine_.world().now());
+    auto reading = reader_->next(looks ? until.or_earlier(look) : until);
+    run = co_await reading;
+    if (run.failed_with(ErrorCode::kTimeout) && outcome_ && !*outcome_) co_return outcome_->error().clone();
+  } while (looks && run.failed_with(ErrorCode::kTimeout) && !until.passed(engine_.world().now()));
   if (run) run->length = std::min(run->length, limit);
   // Content that was empty, or whose length was not known, told no last byte to hold back: its end waits
   // instead.

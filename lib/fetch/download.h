@@ -79,6 +79,8 @@ class Download {
   bool range_counts() const;
   Result<void> resolve_range();
   Task<Result<void>> wait_for_pieces();
+  // Why this download ends early (Wish::first_byte_within); null: it does not.
+  const Error* put_off() const;
   Task<Result<void>> put_output();
   // Waits until the content has its expected digest; how the download failed otherwise.
   Task<Result<void>> verdict(Deadline deadline);

@@ -115,7 +115,8 @@ Task<bool> SourcePhase::try_again(source::Retry& retry, const Error& why, std::u
   if (!pause) co_return false;
   conductor_.log_.debug("task {}: {}; trying again in {} ms", conductor_.task_id_, why.message(),
                         std::chrono::duration_cast<std::chrono::milliseconds>(*pause).count());
-  co_await sleep_for(*pause);
+  Task<void> resting = conductor_.rest(why, *pause);
+  co_await resting;
   co_return true;
 }
 

@@ -31,6 +31,10 @@ struct Wish {
   bool in_order = false;
   // Pieces are wanted in rising order, though nobody reads here (Download::passed).
   bool ascending = false;
+  // The reader has waits and retries of its own. Where the origin, not able now, is not to be asked again
+  // before so much of the download's time is over, and nothing has come, the download ends with what it said
+  // (429 or 503, with its Retry-After). 0: as patient as the retry policy.
+  Duration first_byte_within{0};
   std::uint64_t rate_limit = 0;  // bytes per second of this download; 0: none
   // Trust these authorities for the origin, besides the message's certificate chain.
   std::string trust_pem;

@@ -11,6 +11,9 @@ namespace {
 constexpr std::uint64_t kStride = 4 << 20;
 // How long an origin may take to say whether a client has rights.
 constexpr auto kAskTimeout = std::chrono::seconds(30);
+// How long a client waits without a byte for an origin that asks for patience. Longer than a moment's
+// overload; shorter than what clients take for a dead connection (they often give up after 30 s).
+constexpr auto kFirstByteWithin = std::chrono::seconds(10);
 
 // Headers of the origin's answer that are not part of what is cached.
 constexpr std::string_view kNotReplayed[] = {
@@ -107,6 +110,7 @@ Result<fetch::Wish> Proxy::wish_for(const Exchange& exchange, const Route& route
   if (auto condition = headers.get("If-Range"); condition && !wish.range_header.empty())
     wish.if_range = *condition;
   wish.in_order = true;
+  wish.first_byte_within = kFirstByteWithin;
   return wish;
 }
 
@@ -238,6 +242,7 @@ void Proxy::prefetch_behind(const Exchange& exchange, const Route& route, fetch:
   wish.range_header.clear();
   wish.if_range.clear();
   wish.in_order = false;
+  wish.first_byte_within = {};
   wish.rate_limit = options_.prefetch_rate;
   prefetching_.spawn(prefetch(std::move(wish)));
 }

@@ -290,6 +290,44 @@ TEST_CASE("what the registry refuses is refused with its status, and what the cl
   CHECK(rig.get(path, {{"Authorization", "Bearer right"}}).head.status == 200);
 }
 
+TEST_CASE("a registry that asks for more patience than a client has is quoted to it at once") {
+  auto options = Rig::standard();
+  options.prefetch = true;
+  Rig rig(1, options);
+  const auto content = random_bytes(9_MiB);
+  const auto path = rig.add_blob(content);
+  auto& faults = rig.origin.file(path).faults;
+  SUBCASE("a moment is waited for") {
+    faults.push_back({.status = 503, .retry_after = 5, .method = "GET"});
+    const auto answer = rig.get(path);
+    CHECK(answer.head.status == 200);
+    CHECK(answer.body == content);
+    CHECK(answer.to_head > 5s);
+    CHECK(answer.to_head < 8s);
+  }
+  SUBCASE("longer is not") {
+    faults.push_back({.status = 429, .retry_after = 20, .method = "GET"});
+    const auto refused = rig.get(path);
+    CHECK(refused.head.status == 429);
+    CHECK(refused.header("Retry-After") == "20");
+    CHECK(refused.header("X-Dragonfly-Error-Type") == "backend");
+    CHECK(refused.to_head < 2s);
+    CHECK(rig.get(path).body == content);
+  }
+  SUBCASE("what nobody waits for goes on waiting") {
+    faults.push_back({.status = 503, .retry_after = 25, .method = "GET"});
+    const auto refused = rig.get(path, {{"Range", "bytes=0-99"}});
+    CHECK(refused.head.status == 503);
+    CHECK(refused.header("Retry-After") == "25");
+    CHECK(refused.to_head < 2s);
+    CHECK(rig.engine->running() == 1);
+    REQUIRE(rig.sim.run_until([&] { return rig.engine->running() == 0; }, 60s));
+    const auto requests = rig.origin.requests();
+    CHECK(rig.get(path).body == content);
+    CHECK(rig.origin.requests() == requests);
+  }
+}
+
 TEST_CASE("requests that make no sense are refused with a reason") {
   Rig rig;
   auto wrong = rig.get("/v2/a/blobs/sha256:1?ns=ftp://x");
