@@ -7,8 +7,10 @@
 namespace d7y::scheduler {
 namespace {
 
-constexpr std::uint8_t kMostResponses = 5;  // a client takes no more on one stream (Dragonfly scheduler 0.11)
-constexpr std::size_t kMostBlocked = 64;    // parents a child may refuse at a time
+// On one stream. How many it takes is a client's own business (its scheduler.maxScheduleCount, 5 unless it is
+// set otherwise; Dragonfly scheduler 0.11); this is for those that would ask for ever.
+constexpr std::uint8_t kMostResponses = 100;
+constexpr std::size_t kMostBlocked = 64;            // parents a child may refuse at a time
 constexpr std::uint32_t kMostSourcePieces = 65536;  // remembered of a task
 constexpr std::size_t kMostSourcePiecesInAll = 1 << 20;
 constexpr std::size_t kMostDownloadBytes = 256 << 20;            // remembered of all tasks
@@ -382,8 +384,7 @@ void Brain::reschedule(PeerHandle handle, TimePoint now) {
   if (peer == nullptr || peer->waiting) return;
   auto& progress = *peer->progress;
   if (progress.responses >= kMostResponses) {
-    return end_with_error(handle, ErrorCode::kPrecondition, "the peer was given parents 5 times already",
-                          now);
+    return end_with_error(handle, ErrorCode::kPrecondition, "the peer was answered 100 times already", now);
   }
   progress.blocked.erase_if([&](const BlockedParent& block) { return block.until <= now; });
   for (const auto& edge : progress.parents) {
