@@ -114,6 +114,10 @@ constexpr auto kFlushTime = std::chrono::seconds(3);
 // answer.
 constexpr auto kQuietClient = std::chrono::seconds(20);
 
+// Our own clients go on with the parents they have when a scheduler that stops lets them go.
+constexpr auto kWaitForOurs = std::chrono::seconds(10);
+constexpr auto kLook = std::chrono::seconds(1);
+
 constexpr std::size_t kBiggestDynconfig = 4 << 20;  // bytes
 
 // The text of the file; none if there is no such file.
@@ -184,6 +188,12 @@ struct SchedulerNode::Parts {
     if (!journal) co_return;
     auto writing = journal->run();
     co_await writing;
+  }
+  // While it drains.
+  Task<void> let_ours_go() {
+    co_await sleep_for(kWaitForOurs);
+    while (service->foreign_downloads() > 0) co_await sleep_for(kLook);
+    service->end_downloads();
   }
   Result<void> open_ledger(SchedulerConfig& config, Log log, Metrics& metrics);
   Result<void> open_tracing(const SchedulerConfig& config, Log log, Metrics& metrics);
@@ -401,6 +411,7 @@ Task<Result<void>> SchedulerNode::drain(Deadline deadline) {
     auto leaving = parts_->manager->leave(moment.or_earlier(deadline));
     co_await leaving;
   }
+  parts_->scope.spawn(parts_->let_ours_go());
   auto draining = parts_->server->drain(deadline);
   auto drained = co_await draining;
   if (parts_->spans) {

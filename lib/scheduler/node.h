@@ -37,7 +37,8 @@ class SchedulerNode {
   std::optional<Address> metrics_address() const;
 
   // Stops accepting, reports not serving, and waits for calls in progress; kTimeout if some were left.
-  // Streams of running downloads end with UNAVAILABLE at the deadline.
+  // Downloads of our own clients, which go on without a scheduler, are waited for 10 s only, or as long as
+  // there are others; their streams end with UNAVAILABLE, as all do at the deadline.
   Task<Result<void>> drain(Deadline deadline);
 
   // The service behind it, for tests and tools that look inside.

@@ -36,6 +36,7 @@ class PeerStream {
   Result<void> outcome();
 
   PeerHandle peer() const { return peer_; }
+  bool takes_offers() const { return takes_offers_; }
 
  private:
   Result<void> take_register(const Request& request);

@@ -148,6 +148,20 @@ PeerStream* Service::stream_of(PeerHandle peer) {
   return found != streams_.end() && found->second->peer() == peer ? found->second : nullptr;
 }
 
+std::size_t Service::foreign_downloads() const {
+  const auto foreign = [](const auto& entry) { return !entry.second->takes_offers(); };
+  return static_cast<std::size_t>(std::count_if(streams_.begin(), streams_.end(), foreign));
+}
+
+void Service::end_downloads() {
+  std::vector<PeerHandle> peers;
+  for (const auto& [index, stream] : streams_) peers.push_back(stream->peer());
+  for (const auto peer : peers) {
+    if (auto* stream = stream_of(peer))
+      stream->end(error(ErrorCode::kUnavailable, "this scheduler stops; go on with the parents you have"));
+  }
+}
+
 void Service::pump() {
   for (auto& action : brain_.take_actions(world_.now())) {
     if (const auto* parents = std::get_if<SendParents>(&action)) {

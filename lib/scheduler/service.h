@@ -76,6 +76,12 @@ class Service {
   // A host has removed its copies of a task.
   void forget_copies(std::string_view host_id, std::string_view task_id);
 
+  // Downloads under way of clients that go to the origin when their stream ends, because they are not ours
+  // (Dragonfly scheduler 0.12).
+  std::size_t foreign_downloads() const;
+  // Ends the streams of all downloads: who has parents goes on with them.
+  void end_downloads();
+
   // Waits until load() is done.
   Task<void> ready();
   bool is_ready() const { return loaded_; }

@@ -3,6 +3,7 @@
 
 import os
 import shutil
+import signal
 import unittest
 
 import rig
@@ -33,6 +34,19 @@ class Restart(rig.Case):
         second = rig.Daemon(self, 'second', scheduler=scheduler.port)
         self.assertEqual(self.download(second).get('source', 0), 0, again.output())
         self.assertEqual(self.origin['/f'].sent, len(self.content))
+
+    def test_asked_twice_to_stop_it_stops_at_once(self):
+        scheduler = rig.Scheduler(self)
+        url = self.origin.add('/held', self.content, hold_after=8 * MIB)
+        peer = rig.Daemon(self, 'peer', scheduler=scheduler.port)
+        self.start_get(url, '-O', 'held', '--daemon', 'require', daemon=peer)
+        rig.until(lambda: self.origin['/held'].sent >= 8 * MIB - (64 << 10), 'it downloads')
+        scheduler.signal(signal.SIGTERM)
+        rig.until(lambda: not rig.accepts('127.0.0.1', scheduler.port), 'it takes no new calls')
+        self.assertIsNone(scheduler.popen.poll())
+        scheduler.signal(signal.SIGTERM)
+        self.assertEqual(scheduler.wait(5), -signal.SIGTERM)
+        self.origin['/held'].release()
 
     def test_with_a_folder(self):
         data = self.path('data')

@@ -570,6 +570,63 @@ SCHEDULER_TEST("draining ends with idle connections and reports not serving") {
   CHECK(cluster.machine().leaks() == "");
 }
 
+namespace {
+
+Task<void> drain_into(TestCluster& cluster, Deadline deadline, std::optional<Result<void>>& ended) {
+  auto draining = cluster.node().drain(deadline);
+  ended = co_await draining;
+}
+
+}  // namespace
+
+SCHEDULER_TEST("draining waits for downloads that would go to the origin, and not long for ours") {
+  TestCluster cluster(sim);
+  auto making_foreign = cluster.daemon("foreign");
+  auto foreign = co_await making_foreign;
+  auto making_ours = cluster.daemon("ours", false, true);
+  auto ours = co_await making_ours;
+  MUST(auto kept, foreign->open(kTask));
+  MUST(auto told_kept, kept->read());
+  CHECK(is_source(told_kept));
+  DONE(kept->source_started());
+  MUST(auto let_go, ours->open(task_id_for('b')));
+  MUST(auto told_let_go, let_go->read());
+  CHECK(is_source(told_let_go));
+  DONE(let_go->source_started());
+
+  std::optional<Result<void>> ended;
+  Scope draining(cluster.machine().loop());
+  draining.spawn(drain_into(cluster, Deadline::in(600s, sim.now()), ended));
+  co_await sleep_for(25s);
+  CHECK_FALSE(ended);
+  DONE(kept->source_finished());
+  MUST(auto end_of_kept, kept->read());
+  CHECK_FALSE(end_of_kept);
+  auto reading = let_go->read(5s);
+  auto end_of_ours = co_await reading;
+  CHECK(end_of_ours.failed_with(ErrorCode::kUnavailable));
+  co_await sleep_for(1s);
+  REQUIRE(ended);
+  CHECK(ended->ok());
+}
+
+SCHEDULER_TEST("draining lets our own clients go after a while") {
+  TestCluster cluster(sim);
+  auto making = cluster.daemon("ours", false, true);
+  auto ours = co_await making;
+  MUST(auto stream, ours->open(kTask));
+  MUST(auto told, stream->read());
+  CHECK(is_source(told));
+  std::optional<Result<void>> ended;
+  Scope draining(cluster.machine().loop());
+  draining.spawn(drain_into(cluster, Deadline::in(600s, sim.now()), ended));
+  co_await sleep_for(9s);
+  CHECK_FALSE(ended);
+  co_await sleep_for(3s);
+  REQUIRE(ended);
+  CHECK(ended->ok());
+}
+
 SCHEDULER_TEST("limits and priorities follow their file, and a broken file changes nothing") {
   sim::HostOptions options;
   options.name = "sched";

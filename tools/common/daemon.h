@@ -54,6 +54,12 @@ inline int wait_for_stop(const sigset_t& set) {
   return number;
 }
 
+// Who asks again does not want to wait for what we still let end.
+inline void stop_at_once_when_asked_again(const sigset_t& set) {
+  for (int number : {SIGINT, SIGTERM, SIGQUIT}) signal(number, SIG_DFL);
+  pthread_sigmask(SIG_UNBLOCK, &set, nullptr);
+}
+
 // Tells a service manager how we are (sd_notify(3)): a datagram to the socket it named, if any.
 inline void notify_service_manager(std::string_view state) {
   const char* path = std::getenv("NOTIFY_SOCKET");

@@ -13,7 +13,7 @@ namespace {
 constexpr const char* kFooter =
     R"(Exit status: 0 stopped as asked; 1 could not start or failed; 2 wrong usage or configuration.
 Reads Dragonfly's scheduler.yaml. Without a file it listens on port 8002 of all addresses.
-SIGTERM and SIGINT let calls in progress end, at most the drain time, then stop.)";
+SIGTERM and SIGINT let calls in progress end, at most the drain time, then stop; a second one stops at once.)";
 
 }  // namespace
 
@@ -21,7 +21,7 @@ int main(int argc, char** argv) {
   tools::hold_standard_streams();
   d7y_scheduler_options options = D7Y_SCHEDULER_OPTIONS_INIT;
   std::string config, listen, metrics, level, format;
-  double drain_seconds = 10;
+  double drain_seconds = 600;
   bool console = false, verbose = false;
 
   CLI::App app{"Finds the best parents for every downloading peer.", "d7ysched"};
@@ -37,7 +37,7 @@ int main(int argc, char** argv) {
       ->check(CLI::IsMember({"trace", "debug", "info", "warn", "error"}));
   app.add_option("--log-format", format, "text or json, on stderr [text]")
       ->check(CLI::IsMember({"text", "json"}));
-  app.add_option("--drain", drain_seconds, "Seconds to wait for calls in progress when stopping [10]")
+  app.add_option("--drain", drain_seconds, "Seconds to wait for calls in progress when stopping [600]")
       ->check(CLI::Range(0.0, 3600.0));
   app.add_flag("--console", console, "Messages go to stderr even if server.logDir is set");
   app.add_flag("--verbose", verbose, "Same as --log-level debug");
@@ -70,7 +70,10 @@ int main(int argc, char** argv) {
   }
   tools::notify_service_manager("READY=1");
   tools::wait_for_stop(stop_signals);
-  tools::notify_service_manager("STOPPING=1");
+  tools::stop_at_once_when_asked_again(stop_signals);
+  // Some moments more for what comes behind the drain.
+  const auto longest = static_cast<std::uint64_t>((drain_seconds + 15) * 1e6);
+  tools::notify_service_manager("STOPPING=1\nEXTEND_TIMEOUT_USEC=" + std::to_string(longest));
   d7y_scheduler_drain(scheduler, static_cast<std::uint64_t>(drain_seconds * 1000));
   d7y_scheduler_free(scheduler);
   return 0;
