@@ -133,6 +133,26 @@ Result<void> Replicas::may_take(const ReplicaTask& task, const std::string& host
   return {};
 }
 
+// Nobody tells that a daemon died while it uploaded, or is at it still. So whoever else has the same content
+// uploads it beside the others.
+bool Replicas::uploads_alone(const ReplicaTask& task, const std::string& host_id) {
+  return std::all_of(task.peers.begin(), task.peers.end(), [&](const auto& entry) {
+    return entry.second.state != ReplicaState::kUploading || entry.second.host_id == host_id;
+  });
+}
+
+// Who uploaded is gone.
+void Replicas::upload_ended(ReplicaTask& task, WallTime now) {
+  if (task.state != ReplicaState::kUploading) return;
+  const bool others = std::any_of(task.peers.begin(), task.peers.end(), [](const auto& entry) {
+    return entry.second.state == ReplicaState::kUploading;
+  });
+  if (others) return;
+  task.state = ReplicaState::kFailed;
+  task.updated = now;
+  changed(task.facts.key, "");
+}
+
 Result<void> Replicas::upload_started(ReplicaFacts facts, const std::string& host_id,
                                       const std::string& peer_id, std::uint32_t concurrent_pieces,
                                       WallTime now) {
@@ -141,13 +161,21 @@ Result<void> Replicas::upload_started(ReplicaFacts facts, const std::string& hos
   }
   const ReplicaKey key = facts.key;
   if (auto* known = find(key)) {
-    const bool busy = known->state == ReplicaState::kUploading || known->state == ReplicaState::kSucceeded;
-    if (busy && known->expires() > now) {
-      return error(ErrorCode::kExists, "task {} is there already ({})", key.task_id, name_of(known->state));
+    const bool alive = known->expires() > now;
+    const bool same = known->facts.content_length == facts.content_length &&
+                      known->facts.piece_length == facts.piece_length;
+    const bool uploading = alive && known->state == ReplicaState::kUploading;
+    if (alive && known->state == ReplicaState::kSucceeded) {
+      return error(ErrorCode::kExists, "task {} is there already", key.task_id);
+    }
+    if (uploading && !same && !uploads_alone(*known, host_id)) {
+      return error(ErrorCode::kExists, "task {} is being uploaded with other contents", key.task_id);
     }
     TRY_OK(may_take(*known, host_id, peer_id));
-    actions_.emplace_back(ReplicaGone{key, ""});
-    erase_task(key);
+    if (!uploading || !same) {
+      actions_.emplace_back(ReplicaGone{key, ""});
+      erase_task(key);
+    }
   }
   const auto here = of_host_.find(host_id);
   if (here != of_host_.end() && here->second.size() >= kMostTasksOfHost) {
@@ -157,6 +185,7 @@ Result<void> Replicas::upload_started(ReplicaFacts facts, const std::string& hos
     return error(ErrorCode::kExhausted, "there are {} persistent tasks already", kMostTasks);
   }
   auto& task = tasks_[key];
+  expiry_.erase({task.expires(), key});
   task.facts = std::move(facts);
   task.state = ReplicaState::kUploading;
   task.created = task.updated = now;
@@ -191,6 +220,7 @@ Result<void> Replicas::upload_finished(const ReplicaKey& key, const std::string&
   peer->updated = task->updated = now;
   changed(key, "");
   changed(key, peer_id);
+  drop_older_copies(*task, peer_id);
   wanting_.insert(key);
   return {};
 }
@@ -205,10 +235,8 @@ Result<void> Replicas::upload_failed(const ReplicaKey& key, const std::string& h
   if (peer->state != ReplicaState::kUploading) return {};
   peer->state = ReplicaState::kFailed;
   peer->updated = now;
-  if (task->state == ReplicaState::kUploading) task->state = ReplicaState::kFailed;
-  task->updated = now;
-  changed(key, "");
   changed(key, peer_id);
+  upload_ended(*task, now);
   return {};
 }
 
@@ -329,18 +357,23 @@ void Replicas::finished(const ReplicaKey& key, const std::string& peer_id, WallT
   peer->updated = now;
   peer->live = false;
   peer->blocked.clear();
-  // One copy a host: what it had before is the same files.
+  changed(key, peer_id);
+  drop_older_copies(*task, peer_id);
+}
+
+// One copy a host: what it had before is the same files.
+void Replicas::drop_older_copies(ReplicaTask& task, const std::string& peer_id) {
+  auto& peer = task.peers.at(peer_id);
   std::vector<std::string> older;
-  for (const auto& [id, other] : task->peers) {
-    if (id != peer_id && other.host_id == peer->host_id && other.state == ReplicaState::kSucceeded) {
-      peer->persistent |= other.persistent;
+  for (const auto& [id, other] : task.peers) {
+    if (id != peer_id && other.host_id == peer.host_id && other.state == ReplicaState::kSucceeded) {
+      peer.persistent |= other.persistent;
       older.push_back(id);
     }
   }
-  changed(key, peer_id);
   for (const auto& id : older) {
-    erase_peer(*task, id);
-    actions_.emplace_back(ReplicaGone{key, id});
+    erase_peer(task, id);
+    actions_.emplace_back(ReplicaGone{task.facts.key, id});
   }
 }
 
@@ -380,6 +413,7 @@ bool Replicas::delete_peer(const ReplicaKey& key, const std::string& peer_id, Wa
   const auto host = peer->host_id;
   erase_peer(*task, peer_id);
   actions_.emplace_back(ReplicaGone{key, peer_id});
+  upload_ended(*task, now);
   task->avoiding[host] = now + kAvoid;  // whoever deletes a copy does not want it back at once
   if (task->state == ReplicaState::kSucceeded) wanting_.insert(key);
   return true;
@@ -397,14 +431,10 @@ void Replicas::host_left(const std::string& host_id, WallTime now) {
       if (replica.host_id == host_id) gone.push_back(id);
     }
     for (const auto& id : gone) {
-      if (task.peers[id].state == ReplicaState::kUploading && task.state == ReplicaState::kUploading) {
-        task.state = ReplicaState::kFailed;
-        task.updated = now;
-        changed(key, "");
-      }
       erase_peer(task, id);
       actions_.emplace_back(ReplicaGone{key, id});
     }
+    upload_ended(task, now);
     task.making.erase(host_id);
     if (task.state == ReplicaState::kSucceeded) wanting_.insert(key);
   }

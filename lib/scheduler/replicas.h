@@ -116,7 +116,9 @@ class Replicas {
  public:
   Replicas(const Brain& brain, std::uint64_t random_seed);
 
-  // kNotFound: the host is unknown; kExists: the task is there or on its way, or the peer id is taken.
+  // Several hosts, or one that begins again, may upload the same content at once: the first that is done
+  // makes the task. kNotFound: the host is unknown; kExists: the task is there, or another host uploads
+  // something else under its name, or the peer id is taken.
   Result<void> upload_started(ReplicaFacts facts, const std::string& host_id, const std::string& peer_id,
                               std::uint32_t concurrent_pieces, WallTime now);
   // kNotFound: no such task or peer; kPrecondition: it does not upload.
@@ -174,6 +176,10 @@ class Replicas {
   void erase_task(const ReplicaKey& key);
   Result<void> may_take(const ReplicaTask& task, const std::string& host_id,
                         const std::string& peer_id) const;
+  // Nobody but this host uploads it.
+  static bool uploads_alone(const ReplicaTask& task, const std::string& host_id);
+  void drop_older_copies(ReplicaTask& task, const std::string& peer_id);
+  void upload_ended(ReplicaTask& task, WallTime now);
   Result<ReplicaAnswer> choose(ReplicaTask& task, const std::string& peer_id, Replica& child, WallTime now);
   void replicate(ReplicaTask& task, WallTime now);
   std::uint64_t random();

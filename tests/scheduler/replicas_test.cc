@@ -154,8 +154,6 @@ TEST_CASE(
   CHECK(stage.replicas.upload_started(stage.facts(1), "nobody", "p", 8, stage.now)
             .failed_with(ErrorCode::kNotFound));
   CHECK(stage.replicas.upload_started(stage.facts(1), "a", "p", 8, stage.now).ok());
-  CHECK(
-      stage.replicas.upload_started(stage.facts(1), "b", "q", 8, stage.now).failed_with(ErrorCode::kExists));
   CHECK(stage.replicas.upload_finished(stage.key(), "b", "p", stage.now).failed_with(ErrorCode::kNotFound));
   CHECK(stage.enter("b", "early").failed_with(ErrorCode::kPrecondition));
   CHECK(stage.replicas.upload_failed(stage.key(), "a", "p", stage.now).ok());
@@ -165,6 +163,8 @@ TEST_CASE(
   CHECK(stage.replicas.upload_finished(stage.key(), "b", "q", stage.now).ok());  // said twice
   CHECK(stage.replicas.upload_failed(stage.key(), "b", "q", stage.now).ok());    // too late
   CHECK(stage.replicas.task(stage.key())->state == ReplicaState::kSucceeded);
+  CHECK(
+      stage.replicas.upload_started(stage.facts(1), "a", "r", 8, stage.now).failed_with(ErrorCode::kExists));
   stage.asked();
   stage.now += 61min;
   CHECK(stage.enter("a", "late").failed_with(ErrorCode::kNotFound));
@@ -172,6 +172,66 @@ TEST_CASE(
   CHECK(stage.replicas.task(stage.key()) == nullptr);
   stage.asked();
   stage.uploaded("a", 1);
+  stage.asked();
+}
+
+TEST_CASE("an upload that came to no end blocks nobody: it is begun again, there or elsewhere") {
+  for (const std::string host : {"a", "b"}) {
+    CAPTURE(host);
+    Stage stage;
+    for (const char* id : {"a", "b"}) stage.host(id);
+    auto& replicas = stage.replicas;
+    CHECK(replicas.upload_started(stage.facts(1), "a", "dead", 8, stage.now).ok());
+    stage.now += 50min;
+    CHECK(
+        replicas.upload_started(stage.facts(1), host, "dead", 8, stage.now).failed_with(ErrorCode::kExists));
+    CHECK(replicas.upload_started(stage.facts(1), host, "again", 8, stage.now).ok());
+    CHECK(stage.asked().empty());
+    // It has its time from now on.
+    stage.now += 20min;
+    replicas.tick(stage.now);
+    CHECK(replicas.upload_finished(stage.key(), host, "again", stage.now).ok());
+    CHECK(stage.count() == 1);
+    CHECK(stage.asked().empty());
+    // Should the first one have been alive, it has a copy as well, though not a second one on one host.
+    CHECK(replicas.upload_finished(stage.key(), "a", "dead", stage.now).ok());
+    CHECK(stage.count() == (host == "a" ? 1U : 2U));
+    CHECK(stage.asked().empty());
+  }
+}
+
+TEST_CASE("uploads of one name that differ do not mix") {
+  Stage stage;
+  for (const char* id : {"a", "b"}) stage.host(id);
+  auto& replicas = stage.replicas;
+  auto other = stage.facts(1);
+  other.content_length = 8 << 20;
+  other.piece_count = 2;
+  CHECK(replicas.upload_started(stage.facts(1), "a", "first", 8, stage.now).ok());
+  CHECK(replicas.upload_started(other, "b", "second", 8, stage.now).failed_with(ErrorCode::kExists));
+  // The host itself has something newer.
+  CHECK(replicas.upload_started(other, "a", "third", 8, stage.now).ok());
+  CHECK(replicas.upload_finished(stage.key(), "a", "first", stage.now).failed_with(ErrorCode::kNotFound));
+  CHECK(replicas.upload_finished(stage.key(), "a", "third", stage.now).ok());
+  CHECK(replicas.task(stage.key())->facts.content_length == 8 << 20);
+  stage.asked();
+}
+
+TEST_CASE("an upload fails when the last of those who upload does") {
+  Stage stage;
+  for (const char* id : {"a", "b", "c"}) stage.host(id);
+  auto& replicas = stage.replicas;
+  for (const std::string id : {"a", "b", "c"})
+    CHECK(replicas.upload_started(stage.facts(1), id, id + "-up", 8, stage.now).ok());
+  CHECK(replicas.upload_failed(stage.key(), "a", "a-up", stage.now).ok());
+  replicas.host_left("b", stage.now);
+  CHECK(replicas.task(stage.key())->state == ReplicaState::kUploading);
+  CHECK(replicas.delete_peer(stage.key(), "c-up", stage.now));
+  CHECK(replicas.task(stage.key())->state == ReplicaState::kFailed);
+  stage.asked();
+  stage.now += 2min;
+  replicas.tick(stage.now);
+  CHECK(replicas.task(stage.key()) == nullptr);
   stage.asked();
 }
 
