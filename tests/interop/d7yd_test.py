@@ -81,9 +81,15 @@ class Start(rig.Case):
                                 ports=[rig.free_port(), rig.free_port(), rig.free_port(), port, rig.free_port()])
             self.assertEqual(daemon.wait(), 1)
             self.assertRegex(daemon.output(), f'health.server.*{port}.*in use')
+            self.assertEqual(daemon.output().count('in use'), 1, 'told twice')
             done = self.run_tool('d7ysched', '--listen', f'127.0.0.1:{port}')
             self.assertEqual(done.returncode, 1)
             self.assertIn(str(port), done.stderr)
+            self.assertEqual(done.stderr.count('in use'), 1, 'told twice')
+            # Where the log is a file, whoever starts it is told all the same.
+            pathlib.Path(self.path('files.yaml')).write_text(f'server:\n  logDir: {self.path("logs")}\n')
+            done = self.run_tool('d7ysched', '--config', self.path('files.yaml'), '--listen', f'127.0.0.1:{port}')
+            self.assertEqual(done.stderr.count('in use'), 1)
 
     def test_a_store_in_use_is_named(self):
         first = rig.Daemon(self, 'one')

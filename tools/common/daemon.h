@@ -76,8 +76,15 @@ inline void notify_service_manager(std::string_view state) {
   close(fd);
 }
 
+// What print_line() has printed, if it is the callback's user.
+struct Printed {
+  bool cannot_start = false;  // and why: nobody needs to be told again
+};
+
 // A d7y_log_callback that prints whole lines on stderr.
-inline void print_line(void*, d7y_log_level, const char*, const char* line) {
+inline void print_line(void* user, d7y_log_level level, const char*, const char* line) {
+  if (level == D7Y_LOG_ERROR && std::strstr(line, "cannot start: ") != nullptr)
+    static_cast<Printed*>(user)->cannot_start = true;
   std::string whole = line;
   whole += '\n';  // one write, so that lines of several threads do not mix
   std::fwrite(whole.data(), 1, whole.size(), stderr);

@@ -77,7 +77,9 @@ int main(int argc, char** argv) {
   options.schedulers = addresses.empty() ? nullptr : addresses.data();
   options.scheduler_count = addresses.size();
   options.seed = seed ? 1 : 0;
+  tools::Printed printed;
   options.log = tools::print_line;
+  options.log_user = &printed;
   options.log_level = tools::level_named(level);
   options.log_format = tools::format_named(format);
   options.no_log_files = console ? 1 : 0;
@@ -92,7 +94,7 @@ int main(int argc, char** argv) {
 
   d7y_node* node = nullptr;
   if (auto code = d7y_node_open(&node, &options); code != D7Y_OK) {
-    std::cerr << "d7yd: " << d7y_error_last()->message << "\n";
+    if (!printed.cannot_start) std::cerr << "d7yd: " << d7y_error_last()->message << "\n";
     return code == D7Y_EINVAL ? 2 : 1;
   }
   tools::notify_service_manager("READY=1");

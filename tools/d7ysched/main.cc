@@ -58,14 +58,16 @@ int main(int argc, char** argv) {
   options.config_path = text(config);
   options.listen = text(listen);
   options.metrics = text(metrics);
+  tools::Printed printed;
   options.log = tools::print_line;
+  options.log_user = &printed;
   options.log_level = tools::level_named(verbose ? "debug" : level);
   options.log_format = tools::format_named(format);
   options.no_log_files = console ? 1 : 0;
 
   d7y_scheduler* scheduler = nullptr;
   if (auto code = d7y_scheduler_open(&scheduler, &options); code != D7Y_OK) {
-    std::cerr << "d7ysched: " << d7y_error_last()->message << "\n";
+    if (!printed.cannot_start) std::cerr << "d7ysched: " << d7y_error_last()->message << "\n";
     return code == D7Y_EINVAL ? 2 : 1;
   }
   tools::notify_service_manager("READY=1");
