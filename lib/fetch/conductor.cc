@@ -26,12 +26,14 @@ constexpr std::uint64_t kUnknownPieceLength = kMinPieceLength;
 }  // namespace
 
 Conductor::Conductor(const EngineParts& parts, const EngineOptions& options, Suspects& suspects,
-                     SharedStat& shared_stat, OriginReaders& readers, std::string task_id, const Wish& wish)
+                     SharedStat& shared_stat, OriginReaders& readers, Freshness& freshness,
+                     std::string task_id, const Wish& wish)
     : parts_(parts),
       options_(options),
       suspects_(suspects),
       shared_stat_(shared_stat),
       origin_readers_(readers),
+      freshness_(freshness),
       task_id_(std::move(task_id)),
       wish_(wish),
       accesses_({wish.message.url(), wish.private_headers}),
@@ -141,15 +143,42 @@ Task<Result<void>> Conductor::learn() {
   auto found = co_await parts_.store.find(task_id_);
   if (!found && !found.failed_with(ErrorCode::kNotFound)) co_return std::move(found).error();
   bool known = found && (*found)->content_length();
-  // What is complete is served as it is. What was begun goes on only if the origin still has the same.
-  bool trusted = known && ((*found)->finished() || !source_allowed_);
+  // What is complete is served as it is, unless it is old and that counts. What was begun goes on only if the
+  // origin still has the same.
+  const bool old = known && source_allowed_ && may_be_stale(**found);
+  bool trusted = known && !old && ((*found)->finished() || !source_allowed_);
   if (!trusted && !source_allowed_) co_return co_await learn_from_peers();
   if (!trusted) {
-    auto learned = co_await learn_from_source(known);
-    bool origin_is_away = known && !learned && source::is_retryable(learned.error()) && peers_possible();
+    auto learned = co_await learn_from_source(known, old);
+    const bool unable = !learned && source::is_retryable(learned.error());
+    if (old && (learned || unable))
+      freshness_.compared(task_id_, options_.revalidate_after, parts_.world.wall_now());
+    bool origin_is_away = known && unable && (old || peers_possible());
     if (!origin_is_away) co_return learned;
+    if (old) log_.info("task {} is given as it is here: {}", task_id_, learned.error().message());
   }
   co_return co_await learn_from_store(std::move(*found));
+}
+
+bool Conductor::may_be_stale(const store::StoredTask& found) const {
+  const auto& message = wish_.message;
+  // A digest says which content is meant; and elsewhere the same content has other validators.
+  const bool named = !wish_.content_digest.empty() || !message.digest().empty() ||
+                     message.has_content_for_calculating_task_id();
+  if (options_.revalidate_after == Duration::zero() || named || !found.finished()) return false;
+  const auto summary = parts_.store.summary(task_id_);
+  return summary &&
+         freshness_.is_due(task_id_, summary->created_at, options_.revalidate_after, parts_.world.wall_now());
+}
+
+Task<void> Conductor::withdraw() {
+  if (!peers_possible()) co_return;
+  Task<Result<void>> telling = parts_.schedulers->delete_task(options_.self.host_id, task_id_,
+                                                              Deadline::in(kFarewell, parts_.world.now()));
+  auto told = co_await telling;
+  if (!told)
+    log_.info("task {}: the scheduler was not told that our copy is another by now: {}", task_id_,
+              told.error().message());
 }
 
 Task<Result<void>> Conductor::learn_from_store(store::TaskHandle found) {
@@ -167,11 +196,13 @@ Task<Result<void>> Conductor::learn_from_store(store::TaskHandle found) {
   co_return Result<void>{};
 }
 
-Task<Result<void>> Conductor::learn_from_source(bool begun) {
+Task<Result<void>> Conductor::learn_from_source(bool begun, bool old) {
   auto request = source_request();
   auto deadline = Deadline::in(options_.stat_timeout, parts_.world.now());
   source::Info info;
-  source::Retry retry(options_.retry);
+  auto policy = options_.retry;
+  if (old) policy.attempts = 1;
+  source::Retry retry(policy);
   for (;;) {
     Result<void> answered;
     const auto asked = parts_.world.now();
@@ -232,7 +263,13 @@ Task<Result<void>> Conductor::learn_from_source(bool begun) {
               task_->piece_length() == facts.piece_length &&
               (!task_->facts().version.known() || task_->facts().version == facts.version ||
                swarm::version_tag(task_->facts().version) == swarm::version_tag(facts.version));
+  const bool had_another = !same && task_->finished();
   if (!same) CO_OK(task_->reset(std::move(facts)));
+  if (had_another) {
+    log_.info("task {}: its origin has another version by now", task_id_);
+    Task<void> withdrawing = withdraw();
+    co_await withdrawing;
+  }
   CO_OK(task_->set_digest(wish_.content_digest));
   if (auto length = task_->content_length(); length && task_->stored() < *length) {
     CO_OK(task_->reserve(0, *length));

@@ -19,6 +19,7 @@
 #include "base/piece.h"
 #include "base/scope.h"
 #include "fetch/access.h"
+#include "fetch/freshness.h"
 #include "fetch/origin_lanes.h"
 #include "fetch/pacer.h"
 #include "fetch/piece_plan.h"
@@ -32,7 +33,8 @@ class Conductor {
  public:
   // `wish` is the first one; its URL, headers and credentials are used for the origin.
   Conductor(const EngineParts& parts, const EngineOptions& options, Suspects& suspects,
-            SharedStat& shared_stat, OriginReaders& readers, std::string task_id, const Wish& wish);
+            SharedStat& shared_stat, OriginReaders& readers, Freshness& freshness, std::string task_id,
+            const Wish& wish);
   ~Conductor();
   Conductor(const Conductor&) = delete;
   Conductor& operator=(const Conductor&) = delete;
@@ -89,8 +91,13 @@ class Conductor {
   // Finds out what the content is: task_ is set and the plan begun.
   Task<Result<void>> learn();
   Task<Result<void>> learn_from_store(store::TaskHandle found);
-  // `begun`: part of it is stored, so the first request asks for no bytes.
-  Task<Result<void>> learn_from_source(bool begun);
+  // Complete, but so old that the origin may have something else.
+  bool may_be_stale(const store::StoredTask& found) const;
+  // The scheduler gives this host to others as one who has the content, and it has not.
+  Task<void> withdraw();
+  // `begun`: part of it is stored, so the first request asks for no bytes; `old`: all of it, so there is no
+  // need to ask again if the origin is not able to answer.
+  Task<Result<void>> learn_from_source(bool begun, bool old);
   // Without the origin: the scheduler's parents say how long it is.
   Task<Result<void>> learn_from_peers();
   // The origin may be asked now: has it what the parents have? kChanged if not.
@@ -146,6 +153,7 @@ class Conductor {
   Suspects& suspects_;
   SharedStat& shared_stat_;
   OriginReaders& origin_readers_;
+  Freshness& freshness_;
   std::string task_id_, peer_id_;
   Wish wish_;
   Accesses accesses_;

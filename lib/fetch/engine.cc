@@ -147,8 +147,8 @@ std::shared_ptr<Conductor> Engine::join(const std::string& id, const Wish& wish)
   auto& entry = entries_[id];
   if (is_over(entry)) entry = {};  // those who still hold it see it to its end; this wish gets a fresh start
   if (!entry.conductor) {
-    entry.conductor =
-        std::make_shared<Conductor>(parts_, options_, suspects_, shared_stat_, origin_readers_, id, wish);
+    entry.conductor = std::make_shared<Conductor>(parts_, options_, suspects_, shared_stat_, origin_readers_,
+                                                  freshness_, id, wish);
   }
   if (!wish.message.disable_back_to_source()) entry.conductor->allow_source();
   entry.unlimited = entry.unlimited || wish.rate_limit == 0;

@@ -69,6 +69,7 @@ class Engine {
   Suspects suspects_;
   SharedStat shared_stat_;
   OriginReaders origin_readers_;
+  Freshness freshness_;
   std::map<std::string, Entry> entries_;
   std::size_t downloads_ = 0;
   bool closed_ = false;

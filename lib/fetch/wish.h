@@ -83,6 +83,10 @@ struct EngineOptions {
   std::uint32_t max_verdicts = 5;
   std::uint32_t concurrent_pieces = 8;  // announced to the scheduler
   source::RetryPolicy retry;
+  // Complete content whose URL does not say its digest is compared with what its origin has (ETag,
+  // Last-Modified, length) if that was done so long ago, before it is given again. 0: never, as with
+  // Dragonfly.
+  Duration revalidate_after{0};
   // Who we are.
   swarm::Self self;
   std::string ip, hostname;

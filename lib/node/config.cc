@@ -228,6 +228,7 @@ Result<DaemonConfig> DaemonConfig::parse(std::string_view text, std::string_view
   reader.read<std::uint32_t>("backend.maxRetries", backend.max_retries, 0, 100);
   reader.read("backend.enableCacheTemporaryRedirect", backend.cache_temporary_redirect);
   reader.read_duration("backend.cacheTemporaryRedirectTTL", backend.temporary_redirect_ttl);
+  reader.read_duration("backend.revalidateAfter", backend.revalidate_after);
   reader.read("backend.insecureSkipVerify", backend.insecure_skip_verify);
   reader.read("backend.caCert", backend.ca_cert);
   reader.read("backend.clientCert", backend.client_cert);

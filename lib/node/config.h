@@ -106,6 +106,7 @@ struct DaemonConfig {
     std::uint32_t max_retries = 1;
     bool cache_temporary_redirect = true;
     Duration temporary_redirect_ttl = std::chrono::seconds(600);
+    Duration revalidate_after{0};                   // ours: of complete content without a digest; 0: never
     bool insecure_skip_verify = false;              // ours: https origins are verified unless this is set
     std::string ca_cert;                            // ours: further roots for https origins
     std::string client_cert, client_key;            // ours: shown to https origins that ask for one

@@ -130,6 +130,7 @@ Task<Result<void>> Node::start() {
   engine.max_verdicts = config.scheduler.max_schedule_count;
   // Dragonfly's 3 h would let a scheduler that hangs hold a download for as long.
   engine.schedule_timeout = std::min(engine.schedule_timeout, config.scheduler.schedule_timeout);
+  engine.revalidate_after = config.backend.revalidate_after;
   engine.retry.attempts = static_cast<int>(config.backend.max_retries) + 1;
   engine.self.host_id = host_id_;
   if (auto self = Address::parse_ip(ip_, ports_.upload)) engine.self.upload = *self;

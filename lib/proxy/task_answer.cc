@@ -312,7 +312,10 @@ Task<Result<void>> Proxy::send_content(Exchange& exchange, fetch::Download& down
 
 Task<void> Proxy::answer_head(Exchange& exchange, Route route) {
   auto summary = parts_.store.summary(exchange.task);
-  if (summary && summary->finished && may_have(exchange)) {
+  // What may be another by now is the origin's to tell.
+  const bool lasting =
+      parts_.engine.options().revalidate_after == Duration::zero() || blob_digest_of(route.url.to_string());
+  if (summary && summary->finished && lasting && may_have(exchange)) {
     auto found = co_await parts_.store.find(exchange.task);
     if (found && (*found)->finished()) {
       exchange.via = "task";

@@ -3,6 +3,7 @@
 
 #include <doctest/doctest.h>
 
+#include "base/crc32.h"
 #include "rig.h"
 
 using namespace fetch_test;
@@ -336,6 +337,65 @@ TEST_CASE("complete content is served without asking the origin again") {
   REQUIRE(rig.download(std::move(wish)).ok());
   CHECK(rig.file("/a") == content);
   CHECK(rig.origin.requests() == requests);
+}
+
+TEST_CASE("old content is compared with its origin, if that is wished") {
+  fetch::EngineOptions options;
+  options.revalidate_after = 1min;
+  Rig rig(43, options);
+  const auto content = sim::random_bytes(9_MiB, 43), fresh = sim::random_bytes(9_MiB, 44);
+  auto& file = rig.origin.serve("/a", content);
+  REQUIRE(rig.download(rig.wish("/a")).ok());
+  int outputs = 0;
+  const auto again = [&](bool named = false) {
+    rig.last.reset();  // who joins a download gets what that has
+    rig.sim.run_for(1ms);
+    auto wish = rig.wish("/a");
+    wish.output_path = "/out" + std::to_string(++outputs);
+    if (named) wish.message.set_digest("crc32:" + std::to_string(crc32(as_bytes(content))));
+    auto done = rig.download(wish);
+    REQUIRE_MESSAGE(done.ok(), done.error().message());
+    return rig.file(wish.output_path);
+  };
+  auto asked = [&, before = std::uint64_t{0}]() mutable {
+    return rig.origin.requests() - std::exchange(before, rig.origin.requests());
+  };
+  (void)asked();
+  rig.sim.run_for(30s);
+  CHECK(again() == content);
+  CHECK(asked() == 0);  // it is young
+  rig.sim.run_for(31s);
+  CHECK(again() == content);
+  CHECK(asked() == 1);  // HEAD
+  CHECK(again() == content);
+  CHECK(asked() == 0);  // just compared
+
+  file.change(fresh, "\"v2\"");
+  CHECK(again() == content);
+  rig.sim.run_for(61s);
+  SUBCASE("what is new is fetched") {
+    CHECK(again() == fresh);
+    (void)asked();
+    CHECK(again() == fresh);
+    CHECK(asked() == 0);
+  }
+  SUBCASE("what has a digest is what it is") { CHECK(again(true) == content); }
+  SUBCASE("an origin that is away leaves things as they are, and is not asked each time") {
+    file.faults.push_back({.status = 503, .count = sim::kAlways});
+    CHECK(again() == content);
+    (void)asked();
+    CHECK(again() == content);
+    CHECK(asked() == 0);
+    file.faults.clear();
+    rig.sim.run_for(61s);
+    CHECK(again() == fresh);
+  }
+  SUBCASE("content that is gone is gone") {
+    file.faults.push_back({.status = 404, .count = sim::kAlways});
+    rig.last.reset();
+    rig.sim.run_for(1ms);
+    CHECK(rig.download(rig.wish("/a")).failed_with(ErrorCode::kNotFound));
+  }
 }
 
 TEST_CASE("an origin that turns out to send no ranges while several lanes ask is read as one stream") {

@@ -38,6 +38,7 @@ seedPeer: {enable: true, type: super}
 storage: {dir: /data, keep: true, server: {tcpPort: 14005}}
 gc: {interval: 10m, policy: {taskTTL: 7d, distHighThresholdPercent: 90, diskLowThresholdPercent: 70}}
 proxy: {rules: [{regex: 'blobs/sha256.*', useTLS: true}]}
+backend: {revalidateAfter: 10m}
 )",
                                     "dfdaemon.yaml");
   REQUIRE_MESSAGE(config.ok(), config.error().message());
@@ -55,6 +56,7 @@ proxy: {rules: [{regex: 'blobs/sha256.*', useTLS: true}]}
   CHECK(config->gc.disk_high_percent == 90);
   REQUIRE(config->proxy.rules.size() == 1);
   CHECK(config->proxy.rules[0].use_tls);
+  CHECK(config->backend.revalidate_after == 10min);
 }
 
 TEST_CASE("wrong values are named with line and key, all of them at once") {

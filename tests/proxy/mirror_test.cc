@@ -265,6 +265,27 @@ TEST_CASE("HEAD is answered from the store when the blob is here, else by the re
   CHECK(rig.origin.requests() == asked);
 }
 
+TEST_CASE("what may be another by now is asked for, a blob is not") {
+  auto options = Rig::standard();
+  options.rules = {{.regex = "blobs/sha256.*"}, {.regex = "model"}};
+  fetch::EngineOptions engine;
+  engine.revalidate_after = 60s;
+  Rig rig(1, options, {}, engine);
+  const auto blob = rig.add_blob(random_bytes(5_MiB));
+  const auto content = random_bytes(5_MiB, 2), fresh = random_bytes(5_MiB, 3);
+  auto& file = rig.origin.serve("/model.bin", content);
+  CHECK(rig.get("/model.bin").body == content);
+  CHECK(rig.get(blob).head.status == 200);
+  rig.sim.run_for(61s);
+  file.change(fresh, "\"v2\"");
+  const auto requests = rig.origin.requests();
+  CHECK(rig.send(rig.request(blob, {}, "HEAD")).head.status == 200);
+  CHECK(rig.get(blob).head.status == 200);
+  CHECK(rig.origin.requests() == requests);
+  CHECK(rig.send(rig.request("/model.bin", {}, "HEAD")).header("ETag") == "\"v2\"");
+  CHECK(rig.get("/model.bin").body == fresh);
+}
+
 TEST_CASE("manifests pass through with their headers") {
   Rig rig;
   rig.origin.serve("/v2/team/app/manifests/latest", "{\"manifest\":1}").content_type =

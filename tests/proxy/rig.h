@@ -41,7 +41,8 @@ struct Answer {
 };
 
 struct Rig {
-  explicit Rig(std::uint64_t seed = 1, proxy::ProxyOptions options = standard(), std::string trust_pem = {})
+  explicit Rig(std::uint64_t seed = 1, proxy::ProxyOptions options = standard(), std::string trust_pem = {},
+               fetch::EngineOptions engine_options = {})
       : sim(seed),
         origin_host(sim.add_host({.name = "origin"})),
         host(sim.add_host({.name = "peer"})),
@@ -58,7 +59,6 @@ struct Rig {
     auto backend = std::make_shared<source::HttpBackend>(*http_client, source::HttpBackendOptions{});
     sources.add("http", backend);
     sources.add("https", backend);
-    fetch::EngineOptions engine_options;
     engine_options.ip = "10.0.0.2";
     engine_options.hostname = "peer";
     fetch::EngineParts parts{.world = host, .store = *store, .sources = sources};

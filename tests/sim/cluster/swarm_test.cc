@@ -10,6 +10,7 @@
 #include "base/ids.h"
 #include "net/grpc/channel.h"
 #include "node/task_stream.h"
+#include "scheduler/service.h"
 #include "sim/cluster/cluster.h"
 #include "swarm/vortex.h"
 
@@ -513,6 +514,50 @@ TEST_CASE("whoever read to the last byte and went has a copy that others find") 
       CHECK_MESSAGE(fetch->right(), fetch->verdict());
     }
     CHECK(file.body_bytes == kSize);
+    CHECK(cluster.shut_down() == "");
+  }
+}
+
+TEST_CASE("content that is another by now goes round anew, and nobody is sent to a copy that is no more") {
+  for (auto seed : sim::seeds(5)) {
+    CAPTURE(seed);
+    sim::Cluster cluster(seed);
+    auto& file = cluster.origin().serve("/model.bin", sim::random_bytes(kSize, seed));
+    auto& machine = cluster.add_scheduler();
+    auto peers = cluster.add_peers(3);
+    for (auto* peer : peers) peer->config().backend.revalidate_after = 60s;
+    cluster.start();
+    const auto fetch_all = [&] {
+      for (auto* peer : peers) {
+        auto fetch = peer->fetch("/model.bin");
+        REQUIRE_MESSAGE(cluster.wait({fetch}, 60s), verdicts({fetch}));
+        CHECK_MESSAGE(fetch->right(), fetch->verdict());
+      }
+    };
+    fetch_all();
+    file.change(sim::random_bytes(kSize, seed + 1000), "\"v2\"");
+    cluster.run_for(61s);
+    const auto sent = file.body_bytes;
+    fetch_all();
+    CHECK(file.body_bytes - sent == kSize);
+
+    // While the next version comes slowly, the copy before it is not counted any more.
+    file.change(sim::random_bytes(kSize, seed + 2000), "\"v3\"");
+    file.rate = kSize / 20;
+    cluster.run_for(61s);
+    auto slow = peers[0]->fetch("/model.bin");
+    cluster.run_for(4s);
+    CHECK_FALSE(slow->over);
+    const auto& brain = cluster.scheduler(machine)->service().brain();
+    int copies = 0;
+    for (std::uint32_t at = 0; at < brain.peers().end(); ++at) {
+      if (!brain.peers().live(at)) continue;
+      const auto& peer = brain.peers().at(at);
+      if (peer.state == d7y::scheduler::PeerState::kSucceeded) ++copies;
+    }
+    CHECK(copies == 2);
+    REQUIRE_MESSAGE(cluster.wait({slow}, 100s), verdicts({slow}));
+    CHECK_MESSAGE(slow->right(), slow->verdict());
     CHECK(cluster.shut_down() == "");
   }
 }
