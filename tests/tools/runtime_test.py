@@ -163,7 +163,48 @@ class Runtime(unittest.TestCase):
         said = self.configure(code=1)
         self.assertIn('ghcr.io', said)
         self.assertIn('nothing is changed', said)
+        self.assertNotIn('wrote', said)
         self.assertEqual(self.tree(), before)
+
+    def test_links_are_followed_as_the_host_follows_them(self):
+        (self.root / 'opt').mkdir()
+        self.config.rename(self.root / 'opt/real.toml')
+        self.config.symlink_to('/opt/real.toml')  # absolute on the host, which is at --root
+        before = self.tree()
+        self.configure()
+        self.assertEqual(os.readlink(self.config), '/opt/real.toml')
+        text = (self.root / 'opt/real.toml').read_text()
+        self.assertIn('sandbox_image = "registry.k8s.io/pause:3.9" # the small one', text)
+        self.assertIn('config_path = "/etc/containerd/certs.d"', text)
+        self.run_tool('undo', 'containerd', '--restart', '--restart-command', 'true')
+        self.assertEqual(self.tree(), before)
+        self.assertEqual(os.readlink(self.config), '/opt/real.toml')
+
+    def test_a_linked_folder_takes_new_files(self):
+        (self.root / 'opt/certs').mkdir(parents=True)
+        (self.root / 'etc/containerd/certs.d').symlink_to('/opt/certs')
+        self.configure()
+        self.assertTrue((self.root / 'opt/certs/ghcr.io/hosts.toml').is_file())
+        self.run_tool('undo', 'containerd')
+        self.assertEqual(os.listdir(self.root / 'opt/certs'), [])
+
+    def test_nothing_takes_the_place_of_a_link_whose_target_cannot_be_seen(self):
+        self.config.unlink()
+        self.config.symlink_to('/var/elsewhere/config.toml')  # of a folder that is not mounted here
+        said = self.configure(code=3)
+        self.assertIn('/etc/containerd/config.toml -> /var/elsewhere/config.toml', said)
+        self.assertEqual(os.readlink(self.config), '/var/elsewhere/config.toml')
+        self.assertEqual(os.listdir(self.root / 'etc/containerd'), ['config.toml'])
+        self.config.unlink()
+        self.config.symlink_to('config.toml')
+        self.assertIn('leads nowhere', self.configure(code=3))
+
+    def test_nothing_is_said_to_be_written_that_is_not(self):
+        (self.root / 'etc/containerd/.d7yd').write_text('in the way')
+        said = self.configure(code=1)
+        self.assertIn('nothing is changed', said)
+        self.assertNotIn('wrote', said)
+        self.assertEqual(self.config.read_text(), CONFIG)
 
     def test_what_is_not_toml_is_refused(self):
         self.config.write_text('version = 2\n[plugins\n')

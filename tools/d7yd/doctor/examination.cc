@@ -7,6 +7,9 @@
 #include <fstream>
 #include <sstream>
 
+#include "../runtime/host_path.h"
+#include "../runtime/refusal.h"
+
 namespace tools::doctor {
 
 namespace {
@@ -76,7 +79,13 @@ void Examination::problem(const char* check, std::string what, std::string fix) 
   findings_.push_back({State::kProblem, check, std::move(what), std::move(fix)});
 }
 
-std::optional<std::string> Examination::read(const std::string& path) const { return text_of(root_ + path); }
+std::optional<std::string> Examination::read(const std::string& path) const {
+  try {
+    return text_of(runtime::host_path(root_, path));
+  } catch (const Refusal&) {  // a link to nothing
+    return std::nullopt;
+  }
+}
 
 void Examination::read_configuration() {
   YAML::Node root;

@@ -137,8 +137,8 @@ int configure(const Options& options) {
   Transaction transaction(*settings.runtime, settings.config_path, options.root);
   auto plan = plan_for(settings, transaction.base());
   auto changes = transaction.changes(plan);
-  print_changes(changes, options.root, options.dry_run);
   if (options.dry_run) {
+    print_changes(changes, options.root, true);
     if (changes.empty()) std::cerr << "d7yd runtime: nothing to change\n";
     return kDone;
   }
@@ -146,6 +146,7 @@ int configure(const Options& options) {
     std::cout << fmt::format("{} is configured already\n", name_of(*settings.runtime));
   else
     transaction.apply(plan, changes);
+  print_changes(changes, options.root, false);
   for (const auto& note : plan.notes) std::cout << "note: " << note << "\n";
   return restart_if_asked(options, transaction);
 }
@@ -154,8 +155,10 @@ int undo(const Options& options) {
   auto settings = settings_of(options);
   Transaction transaction(*settings.runtime, settings.config_path, options.root);
   auto changes = transaction.changes_of_undo(options.force);
-  print_changes(changes, options.root, options.dry_run);
-  if (options.dry_run) return kDone;
+  if (options.dry_run) {
+    print_changes(changes, options.root, true);
+    return kDone;
+  }
   if (transaction.empty()) {
     std::cout << fmt::format("nothing of d7yd is in {}\n", options.root + settings.config_path);
   } else {
@@ -164,6 +167,7 @@ int undo(const Options& options) {
     if (*settings.runtime == Runtime::kContainerd || *settings.runtime == Runtime::kDocker)
       needs.restart_file = settings.config_path;
     transaction.undo(changes, needs);
+    print_changes(changes, options.root, false);
   }
   return restart_if_asked(options, transaction);
 }

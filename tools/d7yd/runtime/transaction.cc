@@ -11,6 +11,7 @@
 #include <filesystem>
 #include <nlohmann/json.hpp>
 
+#include "host_path.h"
 #include "line_diff.h"
 #include "refusal.h"
 
@@ -66,12 +67,9 @@ void sync_folder(const std::string& path) {
   if (folder >= 0) fsync(folder);
 }
 
-// The whole file or, when it fails, the one that was there; keeps its owner and permissions, and follows
-// links.
-void write_file(const std::string& name, const std::string& text, mode_t mode_if_new) {
+// The whole file or, when it fails, the one that was there; keeps its owner and permissions. No link.
+void write_file(const std::string& path, const std::string& text, mode_t mode_if_new) {
   std::error_code failed;
-  auto path = name;
-  if (fs::is_symlink(name, failed)) path = fs::weakly_canonical(name, failed).string();
   fs::create_directories(fs::path(path).parent_path(), failed);
   if (failed) throw Refusal(kFailed, fmt::format("cannot make the folder of {}: {}", path, failed.message()));
   struct stat status{};
@@ -113,7 +111,7 @@ Transaction::Transaction(Runtime runtime, std::string config_path, std::string r
 }
 
 std::optional<std::string> Transaction::current(const std::string& path) const {
-  return read_file(root_ + path);
+  return read_file(host_path(root_, path));
 }
 
 std::optional<std::string> Transaction::without_us(const std::string& path) const {
@@ -132,7 +130,7 @@ Files Transaction::base() const {
           [this](const std::string& folder) {
             std::vector<std::string> names;
             std::error_code missing;
-            for (fs::directory_iterator each(root_ + folder, missing), end; !missing && each != end;
+            for (fs::directory_iterator each(host_path(root_, folder), missing), end; !missing && each != end;
                  each.increment(missing))
               names.push_back(each->path().filename().string());
             std::sort(names.begin(), names.end());
@@ -186,9 +184,9 @@ void Transaction::write_all(const std::vector<Change>& changes) {
   std::size_t done = 0;
   auto put = [&](const std::string& path, const std::optional<std::string>& text) {
     if (text)
-      write_file(root_ + path, *text, 0644);
+      write_file(host_path(root_, path), *text, 0644);
     else
-      remove_file(root_ + path);
+      remove_file(host_path(root_, path));
   };
   try {
     for (; done < changes.size(); ++done) put(changes[done].path, changes[done].after);
@@ -205,7 +203,7 @@ void Transaction::write_all(const std::vector<Change>& changes) {
   for (const auto& change : changes)
     if (!change.after) {
       std::error_code ignored;
-      fs::remove(fs::path(root_ + change.path).parent_path(), ignored);
+      fs::remove(fs::path(host_path(root_, change.path)).parent_path(), ignored);
     }
 }
 
@@ -221,14 +219,26 @@ void Transaction::apply(const Plan& plan, const std::vector<Change>& changes) {
   if (plan.restart_command.empty()) restart_pending_ = false;
   restart_command_ = plan.restart_command;
   records_ = wanted;
-  try {
-    save();  // first: what is written must be known, even if we are killed on the way
-    write_all(changes);
-  } catch (...) {
+  auto as_before = [&] {
     records_ = records;
     restart_pending_ = pending;
     restart_command_ = command;
     save();
+  };
+  try {
+    save();  // first: what is written must be known, even if we are killed on the way
+  } catch (const Refusal& failure) {
+    std::string reason = failure.what();
+    try {
+      as_before();
+    } catch (const Refusal&) {  // for the same reason
+    }
+    throw Refusal(kFailed, reason + "; nothing is changed");
+  }
+  try {
+    write_all(changes);
+  } catch (...) {
+    as_before();
     throw;
   }
 }
@@ -248,7 +258,7 @@ void Transaction::restarted() {
   save();
 }
 
-std::string Transaction::place() const { return root_ + folder_ + "/" + name_of(runtime_); }
+std::string Transaction::place() const { return host_path(root_, folder_ + "/" + name_of(runtime_)); }
 
 void Transaction::load() {
   auto path = place() + "/state.json";
@@ -281,7 +291,7 @@ void Transaction::save() const {
   std::error_code ignored;
   if (records_.empty() && !restart_pending_) {
     fs::remove_all(place(), ignored);
-    fs::remove(root_ + folder_, ignored);
+    fs::remove(host_path(root_, folder_), ignored);
     return;
   }
   nlohmann::json state;

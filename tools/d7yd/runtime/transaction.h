@@ -21,7 +21,7 @@ struct Change {
 
 class Transaction {
  public:
-  // `root` stands before every path, for the host's files in an init container; empty: none.
+  // `root` stands before every path (host_path.h), for the host's files in an init container; empty: none.
   // Reads what earlier ones have left. Throws Refusal.
   Transaction(Runtime runtime, std::string config_path, std::string root);
 
