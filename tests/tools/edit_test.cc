@@ -93,6 +93,8 @@ TEST_CASE("JSON keeps its order and indentation") {
   CHECK(json::set("{\"a\": \"\\\"x\", \"b\": 1}", "f", {"b"}, "2") == "{\"a\": \"\\\"x\", \"b\": 2}");
   CHECK(json::put_first("{\"m\": [\"x\", \"u\"]}", "f", {"m"}, "u") == "{\"m\": [\"u\", \"x\"]}");
   CHECK(json::put_first("{\"m\": [\"u\",\"x\"]}", "f", {"m"}, "u") == "{\"m\": [\"u\",\"x\"]}");
+  CHECK(json::set("\xef\xbb\xbf{\"b\": 2}", "f", {"a"}, "1") == "\xef\xbb\xbf{\"b\": 2, \"a\": 1}");
+  CHECK(json::put_first("\xef\xbb\xbf", "f", {"m"}, "u") == "{\n  \"m\": [\"u\"]\n}\n");
   CHECK_THROWS_AS(json::set("[1]", "f", {"a"}, "1"), Refusal);
   CHECK_THROWS_AS(json::set("{\"a\": 1}", "f", {"a", "b"}, "1"), Refusal);
   CHECK_THROWS_WITH_AS(json::set("{,}", "f", {"a"}, "1"), doctest::Contains("f: "), Refusal);

@@ -272,6 +272,11 @@ Plan plan_containerd(const Settings& settings, const Files& files) {
     text = toml::set(toml::Document::parse(text, path), table, "config_path", toml::quoted(certs));
     plan.files[path] = text;
   }
+  if (!certs.starts_with('/'))
+    throw Refusal(kNotEditable,
+                  fmt::format("{}: config_path = \"{}\" does not begin with /, so that where it "
+                              "is depends on where containerd was started; write the whole path",
+                              path, certs));
   while (certs.size() > 1 && certs.ends_with('/')) certs.pop_back();
   if (disables_cri(document))
     plan.notes.push_back(

@@ -5,6 +5,7 @@
 #include <cstddef>
 #include <nlohmann/json.hpp>
 #include <optional>
+#include <string_view>
 
 #include "refusal.h"
 #include "toml.h"
@@ -14,6 +15,11 @@ namespace tools::json {
 namespace {
 
 constexpr const char* kBlank = " \t\r\n";
+constexpr std::string_view kByteOrderMark = "\xef\xbb\xbf";  // some editors write it, and Docker takes it
+
+std::size_t begin_of(const std::string& text) {
+  return text.starts_with(kByteOrderMark) ? kByteOrderMark.size() : 0;
+}
 
 nlohmann::json parsed(const std::string& text, const std::string& name) {
   try {
@@ -96,9 +102,10 @@ std::string add(const std::string& text, std::size_t object, const std::string& 
 
 std::string set(const std::string& text, const std::string& name, const std::vector<std::string>& path,
                 const std::string& value) {
-  if (text.find_first_not_of(kBlank) == std::string::npos) return set("{}\n", name, path, value);
+  if (text.find_first_not_of(kBlank, begin_of(text)) == std::string::npos)
+    return set("{}\n", name, path, value);
   parsed(text, name);
-  auto object = skip_blanks(text, 0);
+  auto object = skip_blanks(text, begin_of(text));
   for (std::size_t i = 0; i < path.size(); ++i) {
     if (text[object] != '{')
       throw Refusal(kNotEditable, fmt::format("{}: \"{}\" is not an object", name, path[i - 1]));
@@ -116,8 +123,8 @@ std::string set(const std::string& text, const std::string& name, const std::vec
 
 std::string put_first(const std::string& text, const std::string& name, const std::vector<std::string>& path,
                       const std::string& value) {
-  auto json =
-      text.find_first_not_of(kBlank) == std::string::npos ? nlohmann::json::object() : parsed(text, name);
+  bool empty = text.find_first_not_of(kBlank, begin_of(text)) == std::string::npos;
+  auto json = empty ? nlohmann::json::object() : parsed(text, name);
   const auto* there = &json;
   for (const auto& key : path) {
     there = there->is_object() && there->contains(key) ? &(*there)[key] : nullptr;

@@ -30,6 +30,17 @@ const toml::Section* registry_of(const toml::Document& document, const std::stri
   return nullptr;
 }
 
+// An array of tables can be added to only where it is written as [[...]].
+void check_form(const toml::Document& document, const std::string& path) {
+  for (const auto& section : document.sections)
+    for (const auto& entry : section.entries)
+      if (entry.path == toml::Path{"registry"} || entry.path == toml::Path{"registry", "mirror"})
+        throw Refusal(kNotEditable,
+                      fmt::format("{} has '{} = [...]', to which nothing can be added; write it as "
+                                  "[[{}]]",
+                                  path, entry.path.back(), toml::dotted(entry.path)));
+}
+
 std::string mirror_block(const Settings& settings, const Registry& registry, const std::string& indent) {
   const auto& url = registry.mirror.empty() ? settings.proxy : registry.mirror;
   auto location = authority_of(url) + (registry.mirror.empty() ? "/" + registry.location : "");
@@ -54,6 +65,7 @@ Plan plan_registries_conf(const Settings& settings, const Files& files) {
     if (name.ends_with(".conf")) paths.push_back(main + ".d/" + name);
   std::map<std::string, toml::Document> documents;
   for (const auto& path : paths) documents[path] = toml::Document::parse(files.read(path).value_or(""), path);
+  for (const auto& path : paths) check_form(documents[path], path);
   for (const auto& path : paths)
     if (documents[path].has({"registries"}))
       throw Refusal(kNotEditable,
