@@ -4,6 +4,7 @@
 #include <unistd.h>
 
 #include <cstring>
+#include <span>
 
 #include "handles.h"
 #include "last_error.h"
@@ -68,7 +69,15 @@ Result<node::NodeOptions> node_options(world::World& world, const d7y_node_optio
     out.temporary_store = true;
   }
   if (options.scheduler_count > 0) {
-    config.scheduler.addrs.assign(options.schedulers, options.schedulers + options.scheduler_count);
+    if (options.schedulers == nullptr)
+      return error(ErrorCode::kInvalid, "{} schedulers are announced, but their list is NULL",
+                   options.scheduler_count);
+    config.scheduler.addrs.clear();
+    for (const char* each : std::span(options.schedulers, options.scheduler_count)) {
+      if (each == nullptr) return error(ErrorCode::kInvalid, "one of the schedulers is NULL");
+      if (auto good = HostPort::parse(each); !good) return std::move(good).error().in("scheduler");
+      config.scheduler.addrs.emplace_back(each);
+    }
   }
   if (options.ip != nullptr) {
     TRY_OK(Address::parse_ip(options.ip, 0));

@@ -111,12 +111,18 @@ Result<Order> make_order(const char* url, const d7y_download_options* given) {
   message.set_priority(static_cast<api::common::Priority>(options.priority));
   if (options.filtered_query_params != nullptr) {
     for (std::size_t i = 0; i < options.filtered_query_param_count; ++i) {
+      if (options.filtered_query_params[i] == nullptr)
+        return error(ErrorCode::kInvalid, "one of the filtered query parameters is NULL");
       message.add_filtered_query_params(options.filtered_query_params[i]);
     }
   } else {
     for (const auto& name : default_filtered_query_params()) message.add_filtered_query_params(name);
   }
-  for (std::size_t i = 0; i < options.header_count; ++i) TRY_OK(add_header(message, options.headers[i]));
+  for (std::size_t i = 0; i < options.header_count; ++i) {
+    if (options.headers == nullptr || options.headers[i] == nullptr)
+      return error(ErrorCode::kInvalid, "one of the {} headers is NULL", options.header_count);
+    TRY_OK(add_header(message, options.headers[i]));
+  }
   if (options.range != nullptr) {
     auto parsed_range = http::parse_range(options.range, 1);
     if (!parsed_range) return std::move(parsed_range).error().in(fmt::format("range \"{}\"", options.range));

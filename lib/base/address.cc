@@ -115,4 +115,22 @@ std::string Address::to_string() const {
   return {};
 }
 
+Result<HostPort> HostPort::parse(std::string_view text) {
+  HostPort out;
+  auto colon = text.rfind(':');
+  bool fits = colon != std::string_view::npos && colon > 0;
+  if (fits) {
+    auto digits = text.substr(colon + 1);
+    auto end = digits.data() + digits.size();
+    auto read = std::from_chars(digits.data(), end, out.port);
+    fits = read.ec == std::errc() && read.ptr == end && out.port != 0;
+    out.host = text.substr(0, colon);
+    if (out.host.size() > 2 && out.host.front() == '[' && out.host.back() == ']')
+      out.host = out.host.substr(1, out.host.size() - 2);
+    fits = fits && out.host.find_first_of("/@[] \t") == std::string::npos;
+  }
+  if (!fits) return error(ErrorCode::kInvalid, "\"{}\" is not host:port", text);
+  return out;
+}
+
 }  // namespace d7y

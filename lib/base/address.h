@@ -50,4 +50,13 @@ class Address {
   std::string path_;
 };
 
+// "host:port" taken apart: a name, an IPv4 literal, or an IPv6 literal in brackets, which are left out.
+struct HostPort {
+  std::string host;
+  std::uint16_t port = 0;
+
+  // kInvalid for anything else, port 0 and URLs included.
+  static Result<HostPort> parse(std::string_view text);
+};
+
 }  // namespace d7y

@@ -100,8 +100,9 @@ std::string ConfigReader::where(std::string_view path) const {
 
 void ConfigReader::complain(std::string_view path, std::string_view why) {
   const auto* node = tree_.find(path);
-  complaints_.push_back(fmt::format("{}:{}: {}: {}", tree_.name(),
-                                    node != nullptr ? node->line() : tree_.line(), where(path), why));
+  auto line = node != nullptr ? node->line() : tree_.line();
+  auto key = where(path);
+  complaints_.push_back(fmt::format("{}:{}: {}{}{}", tree_.name(), line, key, key.empty() ? "" : ": ", why));
 }
 
 const ConfigTree* ConfigReader::look(std::string_view path) {
@@ -224,22 +225,25 @@ void ConfigReader::read_size(std::string_view path, std::uint64_t& out) {
 }
 
 Result<void> ConfigReader::finish() const {
-  if (complaints_.empty()) return {};
-  auto shown = std::min<std::size_t>(complaints_.size(), 10);
+  auto complaints = complaints_;
+  std::vector<std::string> unknown;
+  walk(tree_, "", unknown, complaints);
+  if (complaints.empty()) return {};
+  auto shown = std::min<std::size_t>(complaints.size(), 10);
   auto text =
-      fmt::format("{}", fmt::join(complaints_.begin(), complaints_.begin() + static_cast<long>(shown), "\n"));
-  if (complaints_.size() > shown) text += fmt::format("\nand {} more", complaints_.size() - shown);
+      fmt::format("{}", fmt::join(complaints.begin(), complaints.begin() + static_cast<long>(shown), "\n"));
+  if (complaints.size() > shown) text += fmt::format("\nand {} more", complaints.size() - shown);
   return Error(ErrorCode::kInvalid, std::move(text));
 }
 
 std::vector<std::string> ConfigReader::unknown_keys() const {
-  std::vector<std::string> out;
-  collect_unknown(tree_, "", out);
+  std::vector<std::string> out, misplaced;
+  walk(tree_, "", out, misplaced);
   return out;
 }
 
-void ConfigReader::collect_unknown(const ConfigTree& tree, const std::string& path,
-                                   std::vector<std::string>& out) const {
+void ConfigReader::walk(const ConfigTree& tree, const std::string& path, std::vector<std::string>& unknown,
+                        std::vector<std::string>& misplaced) const {
   for (const auto& [key, value] : tree.entries()) {
     auto full = path.empty() ? key : path + "." + key;
     if (known_.contains(full)) {
@@ -249,10 +253,14 @@ void ConfigReader::collect_unknown(const ConfigTree& tree, const std::string& pa
     auto below = known_.lower_bound(full + ".");
     bool leads_on = below != known_.end() && below->first.starts_with(full + ".");
     if (leads_on && value.kind() == ConfigTree::Kind::kMap) {
-      collect_unknown(value, full, out);
-    } else if (!(leads_on && value.is_null())) {
-      out.push_back(fmt::format("{}:{}: key \"{}\" is not known and has no effect", tree.name(), value.line(),
-                                where(full)));
+      walk(value, full, unknown, misplaced);
+    } else if (leads_on && !value.is_null()) {
+      // Not merely a key that is unknown: what was meant by it would be missing.
+      misplaced.push_back(
+          fmt::format("{}:{}: {}: a map of keys is expected here", tree.name(), value.line(), where(full)));
+    } else if (!leads_on) {
+      unknown.push_back(fmt::format("{}:{}: key \"{}\" is not known and has no effect", tree.name(),
+                                    value.line(), where(full)));
     }
   }
 }

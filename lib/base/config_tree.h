@@ -99,7 +99,9 @@ class ConfigReader {
  private:
   const ConfigTree* look(std::string_view path);
   bool integer(std::string_view path, long long& out, long long least, long long most);
-  void collect_unknown(const ConfigTree& tree, const std::string& path, std::vector<std::string>& out) const;
+  // Keys that nobody asked for, and places where a text or a list stands instead of a map of known keys.
+  void walk(const ConfigTree& tree, const std::string& path, std::vector<std::string>& unknown,
+            std::vector<std::string>& misplaced) const;
   std::string where(std::string_view path) const;
 
   const ConfigTree& tree_;

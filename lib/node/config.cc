@@ -195,9 +195,19 @@ Result<DaemonConfig> DaemonConfig::parse(std::string_view text, std::string_view
   reader.read_size("upload.bandwidthLimit", upload.bandwidth_limit);
 
   reader.read("manager.addr", config.manager.addr);
+  if (const auto& addr = config.manager.addr; !addr.empty()) {
+    auto scheme = addr.find("://");
+    auto place = addr.substr(scheme == std::string::npos ? 0 : scheme + 3);
+    if (place.ends_with('/')) place.pop_back();
+    if (!HostPort::parse(place))
+      reader.complain("manager.addr", fmt::format("\"{}\" is not http://host:port", addr));
+  }
   read_tls(reader, "manager", config.manager.tls);
 
   reader.read("scheduler.addrs", config.scheduler.addrs);
+  for (const auto& addr : config.scheduler.addrs) {
+    if (auto good = HostPort::parse(addr); !good) reader.complain("scheduler.addrs", good.error().message());
+  }
   reader.read_duration("scheduler.announceInterval", config.scheduler.announce_interval);
   reader.read_duration("scheduler.scheduleTimeout", config.scheduler.schedule_timeout);
   reader.read<std::uint32_t>("scheduler.maxScheduleCount", config.scheduler.max_schedule_count, 1);

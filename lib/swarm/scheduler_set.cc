@@ -1,7 +1,6 @@
 #include "swarm/scheduler_set.h"
 
 #include <algorithm>
-#include <charconv>
 #include <utility>
 
 #include "api/methods.h"
@@ -11,27 +10,10 @@ namespace d7y::swarm {
 
 namespace {
 
-struct HostPort {
-  std::string host;
-  std::uint16_t port = 0;
-};
-
 Result<HostPort> split(std::string_view text) {
-  auto colon = text.rfind(':');
-  HostPort out;
-  bool fits = colon != std::string_view::npos && colon > 0;
-  if (fits) {
-    auto digits = text.substr(colon + 1);
-    auto end = digits.data() + digits.size();
-    auto read = std::from_chars(digits.data(), end, out.port);
-    fits = read.ec == std::errc() && read.ptr == end && out.port != 0;
-    out.host = text.substr(0, colon);
-    if (out.host.size() > 2 && out.host.front() == '[' && out.host.back() == ']') {
-      out.host = out.host.substr(1, out.host.size() - 2);
-    }
-  }
-  if (!fits) return error(ErrorCode::kInvalid, "scheduler \"{}\" is not host:port", text);
-  return out;
+  auto parts = HostPort::parse(text);
+  if (!parts) return std::move(parts).error().in("scheduler");
+  return parts;
 }
 
 // Dragonfly's own message names stay readable in logs without the channel's address twice.

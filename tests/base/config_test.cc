@@ -1,5 +1,6 @@
 #include <doctest/doctest.h>
 
+#include "base/address.h"
 #include "base/backoff.h"
 #include "base/bytes.h"
 #include "base/config_tree.h"
@@ -30,6 +31,34 @@ TEST_CASE("a configuration names file, line and key of everything wrong, and of 
   auto unknown = reader.unknown_keys();
   REQUIRE(unknown.size() == 1);
   CHECK(unknown[0] == "d.yaml:4: key \"upload.server.colour\" is not known and has no effect");
+}
+
+TEST_CASE("a text where a map of known keys belongs is wrong, not merely unknown") {
+  auto tree = ConfigTree::parse("storage: /data\nhost:\n  - a\nlog:\ncolour: red\n", "d.yaml");
+  REQUIRE(tree);
+  ConfigReader reader(*tree);
+  std::string dir, ip, level;
+  reader.read("storage.dir", dir);
+  reader.read("host.ip", ip);
+  reader.read("log.level", level);
+  auto finished = reader.finish();
+  REQUIRE(!finished);
+  CHECK(finished.error().message() ==
+        "d.yaml:1: storage: a map of keys is expected here\nd.yaml:2: host: a map of keys is expected here");
+  CHECK(reader.unknown_keys() ==
+        std::vector<std::string>{"d.yaml:5: key \"colour\" is not known and has no effect"});
+  auto list = ConfigTree::parse("[]", "d.yaml");
+  REQUIRE(list);
+  CHECK(ConfigReader(*list).finish().error().message() == "d.yaml:1: a map of keys is expected here");
+}
+
+TEST_CASE("host:port is taken apart") {
+  CHECK(HostPort::parse("scheduler.svc:8002")->host == "scheduler.svc");
+  CHECK(HostPort::parse("[::1]:8002")->host == "::1");
+  CHECK(HostPort::parse("10.0.0.1:8002")->port == 8002);
+  for (const char* wrong :
+       {"", "a", ":8002", "a:", "a:0", "a:65536", "a:80x", "http://a:1", "u@a:1", "a b:1", "[]:1"})
+    CHECK_MESSAGE(!HostPort::parse(wrong), wrong);
 }
 
 TEST_CASE("text that is no YAML, and a key given twice, are refused with their place") {

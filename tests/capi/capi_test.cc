@@ -119,6 +119,15 @@ TEST_CASE("wrong options and URLs are refused by name") {
   broken.config_text = "upload:\n  server:\n    port: many\n";
   CHECK(d7y_node_open(&none, &broken) == D7Y_EINVAL);
   CHECK(last_says("configuration:3: upload.server.port"));
+  for (const char* wrong : {"scheduler", "http://scheduler:8002", static_cast<const char*>(nullptr)}) {
+    d7y_node_options lost = D7Y_NODE_OPTIONS_INIT;
+    lost.schedulers = &wrong;
+    lost.scheduler_count = 1;
+    CHECK(d7y_node_open(&none, &lost) == D7Y_EINVAL);
+    CHECK(last_says("scheduler"));
+    lost.schedulers = nullptr;
+    CHECK(d7y_node_open(&none, &lost) == D7Y_EINVAL);
+  }
 
   Node node;
   d7y_download* download = nullptr;
@@ -130,6 +139,17 @@ TEST_CASE("wrong options and URLs are refused by name") {
   options.digest = "sha256:beef";
   CHECK(d7y_download_start(&download, node.handle, "file:///etc/hostname", &options) == D7Y_EINVAL);
   options.digest = nullptr;
+  const char* nothing = nullptr;
+  options.headers = &nothing;
+  options.header_count = 1;
+  CHECK(d7y_download_start(&download, node.handle, "file:///etc/hostname", &options) == D7Y_EINVAL);
+  options.headers = nullptr;
+  CHECK(d7y_download_start(&download, node.handle, "file:///etc/hostname", &options) == D7Y_EINVAL);
+  options.header_count = 0;
+  options.filtered_query_params = &nothing;
+  options.filtered_query_param_count = 1;
+  CHECK(d7y_download_start(&download, node.handle, "file:///etc/hostname", &options) == D7Y_EINVAL);
+  options.filtered_query_params = nullptr;
   options.output_path = "/no/such/folder/out";
   CHECK(d7y_download_start(&download, node.handle, "file:///etc/hostname", &options) == D7Y_ENOTFOUND);
 }
