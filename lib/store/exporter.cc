@@ -165,7 +165,7 @@ class Exporter {
         CO_OK(task.note_shared());
         co_return ExportMethod::kHardLink;
       }
-      if (options_.require_hard_link || !go_on_after(linked.error()))
+      if (!go_on_after(linked.error()) || options_.require_hard_link)
         co_return output_error(std::move(linked));
     } else if (options_.require_hard_link) {
       co_return error(ErrorCode::kUnsupported, "output {}: a range of a file cannot be hard-linked",
@@ -184,7 +184,12 @@ class Exporter {
     co_return ExportMethod::kCopy;
   }
 
-  static bool go_on_after(const Error& failure) {
+  bool go_on_after(const Error& failure) {
+    // What is open is still right when its name is gone; whoever wants it next fetches it anew.
+    if (failure.code() == ErrorCode::kNotFound && task_->vanished()) {
+      if (!task_->removed()) task_->store_.give_up_vanished(task_->id());
+      return true;
+    }
     return failure.code() == ErrorCode::kUnsupported || failure.code() == ErrorCode::kPermission;
   }
 

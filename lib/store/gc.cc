@@ -33,6 +33,7 @@ std::string_view name_of(GcReason reason) {
   switch (reason) {
     case GcReason::kExpired: return "expired";
     case GcReason::kDiskUse: return "disk use";
+    case GcReason::kVanished: return "its files were deleted";
     default: return "room needed";
   }
 }

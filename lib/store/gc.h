@@ -44,7 +44,7 @@ struct DiskUse {
   std::uint64_t capacity = 0, used = 0;  // bytes
 };
 
-enum class GcReason : std::uint8_t { kExpired, kDiskUse, kRoomNeeded };
+enum class GcReason : std::uint8_t { kExpired, kDiskUse, kRoomNeeded, kVanished };
 std::string_view name_of(GcReason reason);
 
 struct Eviction {

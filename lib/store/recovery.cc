@@ -94,8 +94,13 @@ Task<Result<void>> Store::found() {
   auto& files = world_.files();
   const auto& root = options_.folder;
   {
-    CO_TRY(auto format, files.open(root + "/FORMAT", world::OpenMode::kReadWrite));
-    CO_OK(co_await format->sync());
+    auto format = files.open(root + "/FORMAT", world::OpenMode::kReadWrite);
+    if (format.failed_with(ErrorCode::kNotFound)) {  // somebody has cleared the whole store
+      CO_OK(write_format());
+      format = files.open(root + "/FORMAT", world::OpenMode::kReadWrite);
+    }
+    if (!format) co_return std::move(format).error();
+    CO_OK(co_await (*format)->sync());
   }
   CO_OK(co_await files.sync_folder(root));
   for (auto slash = root.rfind('/'); slash != std::string::npos && slash > 0;

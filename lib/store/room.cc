@@ -7,6 +7,26 @@
 
 namespace d7y::store {
 
+void Store::give_up_vanished(const std::string& id) {
+  auto found = entries_.find(id);
+  if (found == entries_.end() || !found->second.task) return;
+  Entry& entry = found->second;
+  log_.warn("task {} is forgotten: somebody has deleted or moved its files in {}", id, options_.folder);
+  // Whatever is left of its folder must not be in the way of the next one of this name.
+  auto left = to_trash(task_folder(id));
+  if (!left) remove_now(task_folder(id));
+  if (entry.is_idle) idle_.erase(entry.idle);
+  if (entry.task->pins_ > 0) {
+    entry.task->removed_ = true;
+    entry.task->folder_ = left ? *left : fmt::format("{}/trash/{:016x}", options_.folder, world_.random());
+    entry.task->changed_.notify_all();
+    removed_.push_back(std::move(entry.task));
+  } else if (left) {
+    sweep(*left);
+  }
+  entries_.erase(found);
+}
+
 std::vector<GcCandidate> Store::candidates(std::vector<const std::string*>& ids) {
   std::vector<GcCandidate> tasks;
   tasks.reserve(entries_.size());
@@ -46,6 +66,14 @@ std::vector<GcCandidate> Store::candidates(std::vector<const std::string*>& ids)
 
 Task<Result<Collected>> Store::collect() {
   Collected collected;
+  // Open files that were deleted take room until they are closed.
+  auto idle = idle_;
+  for (const auto& id : idle) {
+    const auto& entry = entries_.at(id);
+    if (!entry.task->vanished()) continue;
+    collected.evicted.push_back({id, entry.task->facts().kind, GcReason::kVanished, entry.task->stored()});
+    give_up_vanished(id);
+  }
   CO_TRY(auto disk, space());
   DiskUse use{.capacity = disk.total - disk.free + disk.available, .used = disk.total - disk.free};
   if (options_.gc.disk_threshold > 0) use = {.capacity = options_.gc.disk_threshold, .used = stats().bytes};
@@ -119,8 +147,14 @@ Result<std::string> Store::to_trash(const std::string& path) {
     TRY_OK(world_.files().make_folders(options_.folder + "/trash"));
     has_trash_ = true;
   }
+  auto& files = world_.files();
   auto trash = fmt::format("{}/trash/{:016x}", options_.folder, world_.random());
-  TRY_OK(world_.files().rename(path, trash));
+  auto moved = files.rename(path, trash);
+  if (moved.failed_with(ErrorCode::kNotFound) && !files.link_status(options_.folder + "/trash")) {
+    TRY_OK(files.make_folders(options_.folder + "/trash"));  // somebody has cleared the whole store
+    moved = files.rename(path, trash);
+  }
+  if (!moved) return std::move(moved).error();
   return trash;
 }
 

@@ -146,6 +146,8 @@ class Store {
   Task<Result<void>> sync_task(TaskHandle task);
 
   // room.cc
+  // Forgets a task whose files somebody has taken away; those who hold it go on with what is open.
+  void give_up_vanished(const std::string& id);
   std::vector<GcCandidate> candidates(std::vector<const std::string*>& ids);
   std::uint64_t evict(const std::string& id, bool at_once);
   Result<std::string> to_trash(const std::string& path);

@@ -245,6 +245,8 @@ class StoredTask {
   Task<void> hash_in_background(TaskHandle pin);
   void hash_what_is_here();
   Result<ContentStamp> stamp() const;
+  // Whether somebody has deleted or moved our files: content_ is then a file that no name leads to.
+  bool vanished() const;
   Result<void> note_shared();
 
   Store& store_;

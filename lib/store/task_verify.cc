@@ -45,6 +45,13 @@ Result<ContentStamp> StoredTask::stamp() const {
   return ContentStamp{status.size, status.modified};
 }
 
+bool StoredTask::vanished() const {
+  auto named = store_.world_.files().link_status(content_path(incarnation_));
+  if (!named) return named.failed_with(ErrorCode::kNotFound);
+  auto ours = content_->status();
+  return ours && (named->inode != ours->inode || named->device != ours->device);
+}
+
 bool StoredTask::intact() const {
   if (!shared_) return true;
   auto now = stamp();

@@ -433,6 +433,20 @@ class Serving(rig.Case):
         finally:
             subprocess.run(['umount', '-l', disk], capture_output=True, check=False)
 
+    def test_a_store_that_is_deleted_under_a_daemon_fills_again(self):
+        daemon = rig.Daemon(self, 'one', keep=True)
+        for out in ('first', 'second', 'third'):
+            self.get(self.url, '-O', out, '--daemon', 'require', daemon=daemon, code=0)
+            self.same(self.path(out), self.content)
+            if out == 'first':
+                shutil.rmtree(daemon.store)
+        self.assertEqual(self.origin['/f'].sent, 2 * len(self.content))
+        self.assertEqual(daemon.stop(), 0)
+        self.assertNotIn('sync point', daemon.output())
+        daemon = rig.Daemon(self, 'one', keep=True, ports=daemon.ports)
+        self.get(self.url, '-O', 'fourth', '--daemon', 'require', daemon=daemon, code=0)
+        self.assertEqual(self.origin['/f'].sent, 2 * len(self.content))
+
     def test_two_hundred_downloads_leave_nothing_behind(self):
         daemon = rig.Daemon(self, 'one', arguments=('-l', 'warn'))
         url = self.origin.add('/tiny', os.urandom(100_000))

@@ -237,3 +237,48 @@ STORE_TEST("an export that is cancelled leaves nothing behind") {
   CHECK(cut.failed_with(ErrorCode::kTimeout));
   CHECK(names_in(world, out).empty());
 }
+
+STORE_TEST("content whose files somebody took away is still exported, and then forgotten") {
+  auto content = made_up(10'000);
+  auto store = co_await open_store(world, folder);
+  auto& files = world.files();
+  for (int number : {1, 2, 3}) {
+    auto task = co_await finished_task(*store, number, content);
+    auto of_task = folder + "/tasks/" + task->id().substr(0, 2) + "/" + task->id();
+    if (number == 1) must(files.remove(of_task + "/content.1"));
+    if (number == 2) must(files.rename(folder + "/tasks", folder + "/elsewhere"));
+    if (number == 3) {
+      for (const char* all : {"/tasks", "/trash", "/FORMAT"}) must(co_await files.remove_tree(folder + all));
+    }
+    auto out = fmt::format("{}/out{}", folder, number);
+    ExportOptions strict{.path = out, .require_hard_link = true};
+    auto refused = co_await export_content(task, strict);
+    CHECK(!refused);
+    ExportOptions wish{.path = out};
+    auto copied = must(co_await export_content(task, wish));
+    CHECK(copied == ExportMethod::kCopy);
+    CHECK(file_bytes(world, out) == content);
+    CHECK_FALSE(store->contains(task->id()));
+    // It comes again as if it had never been here, while somebody still holds the old one.
+    auto anew = co_await finished_task(*store, number, content);
+    task = {};
+    ExportOptions again{.path = out + "-again"};
+    auto linked = must(co_await export_content(anew, again));
+    CHECK(linked == ExportMethod::kHardLink);
+    must(co_await store->sync());
+  }
+  must(store->remove(an_id(3)));
+  must(co_await store->close());
+}
+
+STORE_TEST("files of idle tasks that somebody took away are closed at the next collection") {
+  auto store = co_await open_store(world, folder);
+  for (int number : {1, 2}) co_await finished_task(*store, number, made_up(10'000));
+  must(co_await world.files().remove_tree(folder + "/tasks/" + an_id(1).substr(0, 2) + "/" + an_id(1)));
+  auto collected = co_await store->collect();
+  auto gone = must(std::move(collected));
+  REQUIRE(gone.evicted.size() == 1);
+  CHECK(gone.evicted[0].id == an_id(1));
+  CHECK(gone.evicted[0].reason == GcReason::kVanished);
+  CHECK(store->stats().tasks == 1);
+}
