@@ -305,6 +305,11 @@ Result<DaemonConfig> DaemonConfig::parse(std::string_view text, std::string_view
   return config;
 }
 
+std::vector<std::string> DynamicConfig::schedulers() const {
+  if (!scheduler_addrs.empty() || scheduler_addr.empty()) return scheduler_addrs;
+  return {scheduler_addr};
+}
+
 Result<DynamicConfig> DynamicConfig::parse(std::string_view text, std::string_view name) {
   TRY(auto tree, ConfigTree::parse(text, name));
   DynamicConfig config;

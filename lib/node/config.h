@@ -174,6 +174,8 @@ struct DynamicConfig {
   std::string scheduler_addr;                // one name that stands for several addresses
   std::vector<std::string> warnings;
 
+  // Those of the two that count.
+  std::vector<std::string> schedulers() const;
   static Result<DynamicConfig> parse(std::string_view text, std::string_view name);
 };
 

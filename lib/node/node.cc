@@ -540,25 +540,28 @@ Result<void> Node::open_tracing() {
   return {};
 }
 
-Result<std::vector<std::string>> Node::scheduler_addresses() {
-  auto& config = options_.config;
-  if (!config.scheduler.addrs.empty()) return config.scheduler.addrs;
-  if (!config.manager.addr.empty()) return std::vector<std::string>{};  // the manager lists them
-  if (options_.dynconfig_path.empty()) return std::vector<std::string>{};
-  auto file = world_.files().open(options_.dynconfig_path, world::OpenMode::kRead);
-  if (file.failed_with(ErrorCode::kNotFound)) return std::vector<std::string>{};
+// What names schedulers where neither the configuration nor a manager does; empty if there is no such file.
+Result<DynamicConfig> Node::read_dynconfig() const {
+  const auto& path = options_.dynconfig_path;
+  auto file = world_.files().open(path, world::OpenMode::kRead);
+  if (file.failed_with(ErrorCode::kNotFound)) return DynamicConfig{};
   if (!file) return std::move(file).error();
   TRY(auto status, (*file)->status());
-  if (status.size > 1_MiB)
-    return error(ErrorCode::kTooLarge, "{} is larger than 1 MiB", options_.dynconfig_path);
+  if (status.size > 1_MiB) return error(ErrorCode::kTooLarge, "{} is larger than 1 MiB", path);
   std::string text(status.size, '\0');
   TRY(auto length, (*file)->read_at(0, as_mutable_bytes(text)));
   text.resize(length);
-  TRY(auto dynamic, DynamicConfig::parse(text, options_.dynconfig_path));
-  for (auto& warning : dynamic.warnings) config.warnings.push_back(std::move(warning));
-  if (!dynamic.scheduler_addrs.empty()) return std::move(dynamic.scheduler_addrs);
-  if (!dynamic.scheduler_addr.empty()) return std::vector<std::string>{dynamic.scheduler_addr};
-  return std::vector<std::string>{};
+  return DynamicConfig::parse(text, path);
+}
+
+Task<Result<std::vector<swarm::ListedScheduler>>> Node::schedulers_in_file() {
+  CO_TRY(auto dynamic, read_dynconfig());
+  std::vector<swarm::ListedScheduler> listed;
+  for (auto& address : dynamic.schedulers()) listed.push_back({std::move(address), 0});
+  // A file that is just being written is no reason to do without.
+  if (listed.empty())
+    co_return error(ErrorCode::kInvalid, "{} names no scheduler any more", options_.dynconfig_path);
+  co_return listed;
 }
 
 api::common::Host Node::describe() const {
@@ -612,7 +615,6 @@ Result<void> Node::open_manager() {
 
 Task<Result<void>> Node::open_swarm() {
   const auto& config = options_.config;
-  CO_TRY(auto addresses, scheduler_addresses());
   swarm::ParentPoolOptions pool;
   pool.limit = &download_limit_;
   if (config.upload.client_tls.complete()) {
@@ -621,10 +623,18 @@ Task<Result<void>> Node::open_swarm() {
   }
   parents_ = std::make_unique<swarm::ParentPool>(world_, std::move(pool), log_.in("swarm"));
   swarm::SchedulerSetOptions options;
-  options.addresses = std::move(addresses);
+  options.addresses = config.scheduler.addrs;
   if (options.addresses.empty() && !config.manager.addr.empty()) {
     CO_OK(open_manager());
     options.list = [this](Deadline deadline) { return manager_->list_schedulers(deadline); };
+  } else if (options.addresses.empty() && !options_.dynconfig_path.empty()) {
+    CO_TRY(auto dynamic, read_dynconfig());
+    for (auto& warning : dynamic.warnings) options_.config.warnings.push_back(std::move(warning));
+    if (!dynamic.schedulers().empty()) options.list = [this](Deadline) { return schedulers_in_file(); };
+    if (!options.list)
+      log_.info(
+          "neither scheduler.addrs nor manager.addr nor {} names a scheduler: downloads go to their origins",
+          options_.dynconfig_path);
   }
   options.refresh = config.dynconfig_refresh_interval;
   options.announce_interval = config.scheduler.announce_interval;

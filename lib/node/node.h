@@ -111,7 +111,8 @@ class Node {
   Result<void> open_proxy();
   Result<void> open_tracing();
   Task<Result<void>> open_swarm();
-  Result<std::vector<std::string>> scheduler_addresses();
+  Result<DynamicConfig> read_dynconfig() const;
+  Task<Result<std::vector<swarm::ListedScheduler>>> schedulers_in_file();
   Result<void> open_manager();
   Address listen_address(const ServerAddress& server) const;
   api::common::Host describe() const;

@@ -135,6 +135,20 @@ class Start(rig.Case):
         self.get(self.origin.add('/f', content), '-O', 'out', daemon=daemon, code=0)
         self.same(self.path('out'), content)
 
+    def test_the_file_of_schedulers_is_read_again(self):
+        named = pathlib.Path(self.path('named.yaml'))
+        named.write_text(f'scheduler:\n  addrs: ["127.0.0.1:{rig.free_port()}"]\n')
+        daemon = rig.Daemon(self, 'one', arguments=('--dynconfig', named), extra='dynconfig: {refreshInterval: 1s}\n')
+        scheduler = rig.Scheduler(self)
+        named.write_text('scheduler:\n')  # while somebody writes it, what was known stays
+        rig.until(lambda: 'names no scheduler any more' in daemon.output(), 'that is noticed')
+        named.write_text(f'scheduler:\n  addrs: ["127.0.0.1:{scheduler.port}"]\n')
+        rig.until(lambda: f'127.0.0.1:{scheduler.port} is healthy' in daemon.output(), 'the new one is used')
+        self.assertEqual(daemon.stop(), 0)
+        named.unlink()
+        lone = rig.Daemon(self, 'two', arguments=('--dynconfig', named))
+        self.assertIn('named.yaml names a scheduler', lone.output())
+
     def test_a_scheduler_that_never_answers(self):
         content = os.urandom(6 * MIB)
         with socket.create_server(('127.0.0.1', 0)) as silent:
