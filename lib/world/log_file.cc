@@ -3,6 +3,7 @@
 #include <fmt/chrono.h>
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <chrono>
 
 namespace d7y::world {
@@ -110,9 +111,28 @@ Result<void> LogFile::begin() {
   }
   if (!locked) return std::move(locked).error();
   lock_ = std::move(*locked);
-  TRY(file_, files_.open(path_, OpenMode::kCreate, 0640));
-  TRY(auto status, file_->status());
+  return open_fresh();
+}
+
+Result<void> LogFile::open_fresh() {
+  TRY(auto fresh, files_.open(path_, OpenMode::kCreate, 0640));
+  TRY(auto status, fresh->status());
+  file_ = std::move(fresh);
   size_ = status.size;
+  return {};
+}
+
+// Whoever rotates logs needs to tell us nothing.
+Result<void> LogFile::look_after() {
+  auto named = files_.link_status(path_);
+  if (named.failed_with(ErrorCode::kNotFound)) {
+    TRY_OK(files_.make_folders(options_.folder));
+    return open_fresh();
+  }
+  if (!named) return {};
+  auto ours = file_->status();
+  if (ours && (named->inode != ours->inode || named->device != ours->device)) return open_fresh();
+  size_ = std::min(size_, named->size);
   return {};
 }
 
@@ -129,13 +149,11 @@ Result<void> LogFile::rotate() {
     auto moved = files_.rename(suffixed(number), suffixed(number + 1));
     if (!moved && !moved.failed_with(ErrorCode::kNotFound)) return moved;
   }
-  TRY(auto fresh, files_.open(path_, OpenMode::kCreate, 0640));
-  file_ = std::move(fresh);
-  size_ = 0;
-  return {};
+  return open_fresh();
 }
 
 Result<void> LogFile::append(std::string_view bytes) {
+  TRY_OK(look_after());
   bool full = options_.max_size != 0 && size_ > 0 && size_ + bytes.size() > options_.max_size;
   if (full) TRY_OK(rotate());
   // What fails halfway is written over by the next line: `size_` counts whole lines only.

@@ -7,6 +7,7 @@
 // Limits hold: no file grows beyond its size, there are never more files than asked for. While the
 // disk takes nothing, lines wait in memory, and those for which there is no room there are counted;
 // the first line that can be written again is preceded by that count. Nothing ever blocks or fails.
+// A file that others move away, delete or empty (logrotate) is noticed with the next line.
 #pragma once
 
 #include <memory>
@@ -51,6 +52,8 @@ class LogFile {
   LogFile(Files& files, LogFileOptions options);
   Result<void> begin();
   Result<void> rotate();
+  Result<void> open_fresh();
+  Result<void> look_after();
   Result<void> append(std::string_view bytes);
   bool write_waiting();
   std::string suffixed(std::uint32_t number) const;

@@ -169,6 +169,17 @@ class Start(rig.Case):
             self.assertEqual(daemon.wait(), 0)
 
 
+class Signals(rig.Case):
+    def test_those_that_mean_nothing_here_do_no_harm(self):
+        daemon = rig.Daemon(self, 'one')
+        scheduler = rig.Scheduler(self)
+        for process in (daemon, scheduler):
+            for number in (signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2):
+                process.signal(number)
+            process.signal(signal.SIGTERM)
+            self.assertEqual(process.wait(), 0)
+
+
 class Logs(rig.Case):
     def test_lines_go_to_rotated_files_and_the_options_win(self):
         daemon = rig.Daemon(self, 'one', extra=f'''log:
@@ -393,6 +404,20 @@ class Serving(rig.Case):
         self.assertLess(time.monotonic() - began, 15)
         got = self.finish(process)
         self.assertEqual(got.code, 5, str(got))
+        self.nothing_at(self.path('out'))
+
+    def test_a_second_signal_ends_the_drain_at_once_and_in_order(self):
+        url = self.origin.add('/held', self.content, hold_after=4 * MIB)
+        daemon = rig.Daemon(self, 'one', keep=True, arguments=('--drain', '600'))
+        process = self.start_get(url, '-O', 'out', '--daemon', 'require', daemon=daemon)
+        rig.until(lambda: self.origin['/held'].sent >= 3 * MIB, 'it runs')
+        daemon.signal(signal.SIGTERM)
+        rig.until(lambda: not rig.http_answers('127.0.0.1', daemon.health), 'it says that it drains')
+        daemon.signal(signal.SIGINT)
+        self.assertEqual(daemon.wait(), 0)
+        self.assertFalse(os.path.exists(daemon.socket))
+        self.assertTrue((daemon.store / 'index').exists())
+        self.assertEqual(self.finish(process).code, 5)
         self.nothing_at(self.path('out'))
 
     def test_ctrl_c_at_the_client_then_resume(self):

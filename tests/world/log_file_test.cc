@@ -107,3 +107,20 @@ TEST_CASE("while nothing can be written lines wait, then are counted, and come w
   CHECK(text.ends_with(
       fmt::format("({} lines are missing here: the disk took none for a while)\nafter\n", log->lost())));
 }
+
+TEST_CASE("a file that somebody moves away, deletes or empties is noticed") {
+  RealWorld real;
+  auto log = LogFile::open(real->files(), small(real)).value();
+  auto path = real.path("logs/x.log");
+  log->write("one");
+  std::filesystem::rename(path, path + ".moved");
+  log->write("two");
+  CHECK(text_of(path + ".moved") == "one\n");
+  CHECK(text_of(path) == "two\n");
+  std::filesystem::resize_file(path, 0);  // logrotate's copytruncate
+  log->write("three");
+  CHECK(text_of(path) == "three\n");
+  std::filesystem::remove_all(real.path("logs"));
+  log->write("four");
+  CHECK(text_of(path) == "four\n");
+}

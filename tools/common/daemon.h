@@ -18,13 +18,14 @@
 
 namespace tools {
 
-// Blocks the signals that end a daemon, before any thread starts; wait_for_stop() then takes them.
+// Blocks the signals that end a daemon, before any thread starts; wait_for_stop() then takes them. Those that
+// other daemons take for "read your files again" must not end this one.
 inline sigset_t block_stop_signals() {
   sigset_t set;
   sigemptyset(&set);
   for (int number : {SIGINT, SIGTERM, SIGQUIT}) sigaddset(&set, number);
   pthread_sigmask(SIG_BLOCK, &set, nullptr);
-  signal(SIGPIPE, SIG_IGN);
+  for (int number : {SIGPIPE, SIGHUP, SIGUSR1, SIGUSR2}) signal(number, SIG_IGN);
   return set;
 }
 
@@ -58,6 +59,12 @@ inline int wait_for_stop(const sigset_t& set) {
 inline void stop_at_once_when_asked_again(const sigset_t& set) {
   for (int number : {SIGINT, SIGTERM, SIGQUIT}) signal(number, SIG_DFL);
   pthread_sigmask(SIG_UNBLOCK, &set, nullptr);
+}
+
+// Whether it is asked to stop once more within the next 20 ms.
+inline bool asked_again(const sigset_t& set) {
+  const timespec moment{.tv_sec = 0, .tv_nsec = 20'000'000};
+  return sigtimedwait(&set, nullptr, &moment) > 0;
 }
 
 // Tells a service manager how we are (sd_notify(3)): a datagram to the socket it named, if any.

@@ -2,7 +2,9 @@
 #include <d7y/d7y.h>
 
 #include <CLI/CLI.hpp>
+#include <atomic>
 #include <iostream>
+#include <thread>
 
 #include "../common/daemon.h"
 #include "../common/environment.h"
@@ -19,7 +21,21 @@ constexpr const char* kFooter =
 d7yd doctor finds what keeps downloads and pulls from going through it.
 Exit status: 0 stopped as asked; 1 could not start or failed; 2 wrong usage or configuration.
 Reads Dragonfly's dfdaemon.yaml; docs/configuration.md says what each key does.
-SIGTERM and SIGINT let uploads and downloads in progress end, at most the drain time, then stop.)";
+SIGTERM and SIGINT let uploads and downloads in progress end, at most the drain time, then stop; a second one
+ends that time at once.)";
+
+// Until all is quiet, the time is over, or one more signal says that it is.
+void drain(d7y_node* node, double seconds, const sigset_t& stop_signals) {
+  std::atomic<bool> quiet = false;
+  std::thread draining([&] {
+    d7y_node_drain(node, static_cast<std::uint64_t>(seconds * 1000));
+    quiet = true;
+  });
+  while (!quiet && !tools::asked_again(stop_signals)) {
+  }
+  if (!quiet) d7y_node_drain(node, 0);  // ends the other one, too
+  draining.join();
+}
 
 }  // namespace
 
@@ -100,7 +116,7 @@ int main(int argc, char** argv) {
   tools::notify_service_manager("READY=1");
   tools::wait_for_stop(stop_signals);
   tools::notify_service_manager("STOPPING=1");
-  d7y_node_drain(node, static_cast<std::uint64_t>(drain_seconds * 1000));
+  drain(node, drain_seconds, stop_signals);
   d7y_node_free(node);
   return 0;
 }

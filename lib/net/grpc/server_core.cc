@@ -113,13 +113,14 @@ Task<void> ServerCore::serve_one(std::unique_ptr<world::Stream> stream, Listener
 
 Task<void> ServerCore::carry(std::unique_ptr<world::Stream> stream) {
   Address remote = stream->remote();
-  {
-    ServerConnection connection(*this, std::move(stream));
-    Task<Error> running = connection.run();
-    Error why = co_await running;
-    log.debug("connection from {} ended: {}", remote.to_string(), why.message());
-  }
-  changed.notify_all();
+  struct Ended {  // also when it is cancelled
+    ServerCore& core;
+    ~Ended() { core.changed.notify_all(); }
+  } ended{*this};
+  ServerConnection connection(*this, std::move(stream));
+  Task<Error> running = connection.run();
+  Error why = co_await running;
+  log.debug("connection from {} ended: {}", remote.to_string(), why.message());
 }
 
 Task<Result<void>> ServerCore::drain(Deadline deadline) {
