@@ -213,7 +213,18 @@ void ConfigReader::read_duration(std::string_view path, Duration& out) {
   if (node == nullptr) return;
   auto value = parse_duration(node->scalar());
   if (!value) return complain(path, value.error().message());
+  // Go's programs write nanoseconds; a person who writes 60 means seconds.
+  const auto& text = node->scalar();
+  bool bare = text.find_first_not_of("0123456789") == std::string::npos;
+  if (bare && *value > Duration::zero() && *value < std::chrono::milliseconds(1))
+    return complain(
+        path, fmt::format("{} has no unit and would be nanoseconds; write for example {}s", text, text));
   out = *value;
+}
+
+void ConfigReader::read_interval(std::string_view path, Duration& out) {
+  read_duration(path, out);
+  if (out < std::chrono::seconds(1)) complain(path, "at least one second is needed");
 }
 
 void ConfigReader::read_size(std::string_view path, std::uint64_t& out) {

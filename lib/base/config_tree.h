@@ -79,8 +79,11 @@ class ConfigReader {
       out = static_cast<Integer>(value);
     }
   }
-  // "30s", "1m30s", "250ms", "1h", "7d", "168h" (units ns us ms s m h d w), or a number of nanoseconds.
+  // "30s", "1m30s", "250ms", "1h", "7d", "168h" (units ns us ms s m h d w), or a number of nanoseconds, from
+  // a millisecond on.
   void read_duration(std::string_view path, Duration& out);
+  // How often something is done: at least a second.
+  void read_interval(std::string_view path, Duration& out);
   // "10GB", "512KB", "4MiB", "1024": decimal and binary units, bytes.
   void read_size(std::string_view path, std::uint64_t& out);
   // Marks a key as known without reading it (it has no effect here); true if it is set.

@@ -8,6 +8,7 @@
 #include "base/address.h"
 #include "base/bytes.h"
 #include "base/config_tree.h"
+#include "net/http/headers.h"
 #include "proxy/registries.h"
 #include "proxy/rules.h"
 
@@ -208,7 +209,7 @@ Result<DaemonConfig> DaemonConfig::parse(std::string_view text, std::string_view
   for (const auto& addr : config.scheduler.addrs) {
     if (auto good = HostPort::parse(addr); !good) reader.complain("scheduler.addrs", good.error().message());
   }
-  reader.read_duration("scheduler.announceInterval", config.scheduler.announce_interval);
+  reader.read_interval("scheduler.announceInterval", config.scheduler.announce_interval);
   reader.read_duration("scheduler.scheduleTimeout", config.scheduler.schedule_timeout);
   reader.read<std::uint32_t>("scheduler.maxScheduleCount", config.scheduler.max_schedule_count, 1);
   read_tls(reader, "scheduler", config.scheduler.tls);
@@ -219,7 +220,7 @@ Result<DaemonConfig> DaemonConfig::parse(std::string_view text, std::string_view
   if (seed_type != "super" && seed_type != "normal") {
     reader.complain("seedPeer.type", fmt::format("\"{}\" is neither super nor normal", seed_type));
   }
-  reader.read_duration("dynconfig.refreshInterval", config.dynconfig_refresh_interval);
+  reader.read_interval("dynconfig.refreshInterval", config.dynconfig_refresh_interval);
 
   auto& storage = config.storage;
   read_server(reader, "storage.server", "tcpPort", storage.server);
@@ -235,6 +236,11 @@ Result<DaemonConfig> DaemonConfig::parse(std::string_view text, std::string_view
 
   auto& backend = config.backend;
   reader.read("backend.requestHeader", backend.request_header);
+  for (const auto& [header, value] : backend.request_header) {
+    if (!http::is_header_name(header) || !http::is_header_value(value))
+      reader.complain("backend.requestHeader",
+                      fmt::format("\"{}\" holds characters that a header cannot hold", header));
+  }
   reader.read<std::uint32_t>("backend.maxRetries", backend.max_retries, 0, 100);
   reader.read("backend.enableCacheTemporaryRedirect", backend.cache_temporary_redirect);
   reader.read_duration("backend.cacheTemporaryRedirectTTL", backend.temporary_redirect_ttl);
@@ -250,8 +256,7 @@ Result<DaemonConfig> DaemonConfig::parse(std::string_view text, std::string_view
   reader.read("backend.noProxy", backend.no_proxy);
 
   auto& gc = config.gc;
-  reader.read_duration("gc.interval", gc.interval);
-  if (gc.interval < std::chrono::seconds(1)) reader.complain("gc.interval", "at least one second is needed");
+  reader.read_interval("gc.interval", gc.interval);
   reader.read_duration("gc.policy.taskTTL", gc.task_ttl);
   reader.read_duration("gc.policy.persistentTaskTTL", gc.persistent_task_ttl);
   reader.read_duration("gc.policy.persistentCacheTaskTTL", gc.persistent_cache_task_ttl);

@@ -26,6 +26,10 @@ void check_ip(ConfigReader& reader, std::string_view path, const std::string& ip
   if (!ip.empty() && !Address::parse_ip(ip, 0)) reader.complain(path, "must be an IP address");
 }
 
+void check_place(ConfigReader& reader, std::string_view path, const std::string& place) {
+  if (auto good = HostPort::parse(place); !good) reader.complain(path, good.error().message());
+}
+
 // Keys that Dragonfly reads and that mean nothing here (yet). Named in a warning when they are set.
 constexpr std::string_view kWithoutEffect[] = {
     "console",
@@ -89,6 +93,7 @@ Result<SchedulerConfig> SchedulerConfig::parse(std::string_view text, std::strin
   reader.read("seedPeer.hotTaskPeers", config.hot_task);
   auto& redis = config.redis;
   reader.read("database.redis.addrs", redis.addrs);
+  for (const auto& addr : redis.addrs) check_place(reader, "database.redis.addrs", addr);
   reader.read("database.redis.masterName", redis.master_name);
   reader.read("database.redis.username", redis.username);
   reader.read("database.redis.password", redis.password);
@@ -107,10 +112,11 @@ Result<SchedulerConfig> SchedulerConfig::parse(std::string_view text, std::strin
   reader.read("host.idc", config.idc);
   reader.read("host.location", config.location);
   reader.read("manager.addr", config.manager_addr);
+  if (!config.manager_addr.empty()) check_place(reader, "manager.addr", config.manager_addr);
   read_tls(reader, "manager.tls", config.manager_tls);
-  read_positive(reader, "manager.keepAlive.interval", config.manager_keep_alive);
+  reader.read_interval("manager.keepAlive.interval", config.manager_keep_alive);
   reader.read("manager.schedulerClusterID", config.scheduler_cluster_id, std::uint64_t{1});
-  read_positive(reader, "dynConfig.refreshInterval", config.dynconfig_refresh);
+  reader.read_interval("dynConfig.refreshInterval", config.dynconfig_refresh);
   reader.read("metrics.enable", config.metrics_enable);
   reader.read("metrics.addr", config.metrics_addr);
   reader.read("metrics.enableHost", config.metrics_enable_host);

@@ -52,6 +52,24 @@ TEST_CASE("a text where a map of known keys belongs is wrong, not merely unknown
   CHECK(ConfigReader(*list).finish().error().message() == "d.yaml:1: a map of keys is expected here");
 }
 
+TEST_CASE("a number that somebody forgot the unit of is no duration, and nothing is done all the time") {
+  auto tree = ConfigTree::parse("wait: 60\nlong: 60000000000\nnone: 0\noften: 0s\nrarely: 1m\n", "d.yaml");
+  REQUIRE(tree);
+  ConfigReader reader(*tree);
+  Duration wait = 5s, longer{}, none = 5s, often = 5s, rarely{};
+  reader.read_duration("wait", wait);
+  reader.read_duration("long", longer);
+  reader.read_duration("none", none);
+  reader.read_interval("often", often);
+  reader.read_interval("rarely", rarely);
+  CHECK(longer == 60s);
+  CHECK(none == 0s);
+  CHECK(rarely == 60s);
+  CHECK(reader.finish().error().message() ==
+        "d.yaml:1: wait: 60 has no unit and would be nanoseconds; write for example 60s\n"
+        "d.yaml:4: often: at least one second is needed");
+}
+
 TEST_CASE("host:port is taken apart") {
   CHECK(HostPort::parse("scheduler.svc:8002")->host == "scheduler.svc");
   CHECK(HostPort::parse("[::1]:8002")->host == "::1");

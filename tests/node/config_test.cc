@@ -110,14 +110,16 @@ TEST_CASE("unknown keys, and keys without effect yet, are warned about by name")
   CHECK(has("d.yaml:3: security.enable has no effect"));
 }
 
-TEST_CASE("addresses of schedulers and of the manager are checked") {
+TEST_CASE("addresses, intervals and headers are checked") {
   for (const char* good : {"scheduler: {addrs: [\"s:8002\", \"[::1]:8002\", 10.0.0.1:8002]}",
                            "manager: {addr: \"http://m:65003\"}", "manager: {addr: \"https://m:65003/\"}",
                            "manager: {addr: \"m:65003\"}", "manager: {addr: \"\"}"})
     CHECK_MESSAGE(DaemonConfig::parse(good, "d.yaml"), good);
-  for (const char* wrong : {"scheduler: {addrs: [s]}", "scheduler: {addrs: [\"http://s:8002\"]}",
-                            "scheduler: {addrs: [\"s:99999\"]}", "scheduler: 10.0.0.1:8002",
-                            "manager: {addr: m}", "manager: {addr: \"http://m\"}"})
+  for (const char* wrong :
+       {"scheduler: {addrs: [s]}", "scheduler: {addrs: [\"http://s:8002\"]}",
+        "scheduler: {addrs: [\"s:99999\"]}", "scheduler: 10.0.0.1:8002", "scheduler: {announceInterval: 300}",
+        "dynconfig: {refreshInterval: 10ms}", "backend: {requestHeader: {\"a b\": c}}", "manager: {addr: m}",
+        "manager: {addr: \"http://m\"}"})
     CHECK_MESSAGE(!DaemonConfig::parse(wrong, "d.yaml"), wrong);
   auto named = DaemonConfig::parse("scheduler:\n  addrs:\n    - s\n", "d.yaml");
   CHECK(named.error().message() == "d.yaml:2: scheduler.addrs: \"s\" is not host:port");

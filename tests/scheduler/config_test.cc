@@ -89,6 +89,15 @@ tracing:
   CHECK_FALSE(mentions(config->warnings, "server.advertisePort"));
 }
 
+TEST_CASE("addresses and intervals that cannot be meant are wrong") {
+  for (const char* wrong : {"manager: {addr: m}", "manager: {addr: \"http://m:65003\"}",
+                            "database: {redis: {addrs: [r]}}", "dynConfig: {refreshInterval: 60}",
+                            "manager: {keepAlive: {interval: 1ms}}", "scheduler: {gc: {hostTTL: 3600}}"})
+    CHECK_MESSAGE(!SchedulerConfig::parse(wrong, "s.yaml"), wrong);
+  CHECK(SchedulerConfig::parse("manager: {addr: \"m:65003\"}\ndatabase: {redis: {addrs: [\"r:6379\"]}}",
+                               "s.yaml"));
+}
+
 TEST_CASE("keys without effect and unknown keys are named, with their line") {
   const auto config = SchedulerConfig::parse(
       "database:\n  redis:\n    poolSize: 5\njob:\n  globalWorkerNum: 5\nnonsense: 1\n", "s.yaml");
