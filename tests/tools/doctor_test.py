@@ -241,6 +241,14 @@ class Doctor(unittest.TestCase):
         self.config.write_text(self.config.read_text().replace('certs.d"', 'certs.d:/etc/docker/certs.d"'))
         self.one('containerd', 'transfer', fix='config_path = "/etc/containerd/certs.d"')
 
+    def test_an_imported_file_takes_config_path_away(self):
+        self.configure()
+        self.config.write_text('imports = ["conf.d/*.toml"]\n' + self.config.read_text())
+        (self.config.parent / 'conf.d').mkdir()
+        gpu = self.config.parent / 'conf.d/gpu.toml'
+        gpu.write_text('version = 2\n[plugins."io.containerd.grpc.v1.cri".containerd]\n  snapshotter = "native"\n')
+        self.one('containerd', '/etc/containerd/conf.d/gpu.toml is imported', fix='d7yd runtime configure')
+
     def test_config_path_names_nothing(self):
         self.configure()
         shutil.rmtree(self.root / 'etc/containerd/certs.d')

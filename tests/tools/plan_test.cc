@@ -69,7 +69,8 @@ TEST_CASE("containerd without a configuration gets one, and a hosts.toml") {
             "  capabilities = [\"pull\", \"resolve\"]\n  [host.\"http://127.0.0.1:4001\".header]\n"
             "    X-Dragonfly-Registry = \"https://ghcr.io\"\n");
   CHECK(made.files.size() == 2);
-  CHECK(made.restart_file == kConfig);
+  CHECK(waits_for_restart(kConfig));
+  CHECK_FALSE(waits_for_restart("/etc/containerd/certs.d/ghcr.io/hosts.toml"));
 }
 
 TEST_CASE("containerd: version 3 and version 1 have other tables; a config_path that is there stays") {
@@ -101,6 +102,48 @@ TEST_CASE("containerd: Docker Hub's API has another name; ports; all registries"
   made = plan(settings, {{kConfig, "version = 2\n"},
                          {"/etc/containerd/certs.d/reg.local:5000/hosts.toml", "# mine\n"}});
   CHECK(made.files.contains("/etc/containerd/certs.d/reg.local:5000/hosts.toml"));
+}
+
+TEST_CASE("containerd: what is imported is read, too, and config_path stands where it counts") {
+  const std::string importing = "version = 2\nimports = [\"conf.d/*.toml\"]\n";
+  const std::string gpu = "/etc/containerd/conf.d/99-gpu.toml",
+                    other = "/etc/containerd/conf.d/10-other.toml";
+  const std::string runtimes =
+      "version = 2\n[plugins.\"io.containerd.grpc.v1.cri\".containerd.runtimes.gpu]\n  runtime_type = "
+      "\"x\"\n";
+  // containerd 1.x takes the whole plugin from the last file that has it.
+  auto made =
+      plan(containerd({"ghcr.io"}), {{kConfig, importing}, {gpu, runtimes}, {other, "version = 2\n"}});
+  CHECK(made.files.size() == 2);
+  CHECK(made.files.at(gpu).find("[plugins.\"io.containerd.grpc.v1.cri\".registry]\n  config_path = "
+                                "\"/etc/containerd/certs.d\"\n") != std::string::npos);
+  CHECK(made.files.contains("/etc/containerd/certs.d/ghcr.io/hosts.toml"));
+  CHECK(noted(made, gpu));
+  // Somebody thought of it in the main file only.
+  const std::string registry =
+      "[plugins.\"io.containerd.grpc.v1.cri\".registry]\n  config_path = \"/a:/b\"\n";
+  made = plan(containerd({"ghcr.io"}), {{kConfig, importing + registry}, {gpu, runtimes}});
+  CHECK(made.files.size() == 2);
+  CHECK(made.files.at(gpu).find("config_path = \"/a:/b\"") != std::string::npos);
+  CHECK(made.files.contains("/a/ghcr.io/hosts.toml"));
+  // The imported file has it.
+  made = plan(containerd({"ghcr.io"}), {{kConfig, importing}, {gpu, runtimes + registry}});
+  CHECK(made.files.size() == 1);
+  CHECK(made.files.contains("/a/ghcr.io/hosts.toml"));
+  // 2.x merges, and what it imports may import.
+  made = plan(containerd({"ghcr.io"}),
+              {{kConfig, "version = 3\nimports = [\"/etc/containerd/conf.d/99-gpu.toml\"]\n"},
+               {gpu,
+                "version = 3\nimports = [\"/x.toml\", \"../config.toml\"]\n"
+                "[plugins.'io.containerd.cri.v1.images']\n  snapshotter = 'y'\n"},
+               {"/x.toml", "[plugins.'io.containerd.cri.v1.images'.registry]\n  config_path = '/x'\n"}});
+  CHECK(made.files.size() == 1);
+  CHECK(made.files.contains("/x/ghcr.io/hosts.toml"));
+  made = plan(containerd({"ghcr.io"}),
+              {{kConfig, "version = 3\nimports = [\"/etc/containerd/conf.d/99-gpu.toml\"]\n"},
+               {gpu, "version = 3\n[plugins.'io.containerd.cri.v1.images']\n  snapshotter = 'y'\n"}});
+  CHECK(made.files.contains(kConfig));
+  CHECK_FALSE(made.files.contains(gpu));
 }
 
 TEST_CASE("containerd: a hosts.toml of somebody else keeps what it says, and d7yd is asked first") {

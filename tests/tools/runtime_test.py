@@ -151,6 +151,18 @@ class Runtime(unittest.TestCase):
         self.run_tool('undo', 'containerd', *count)
         self.assertEqual(restarts(), 2)
 
+    def test_an_imported_file_that_wins_is_changed_and_put_back(self):
+        self.config.write_text('imports = ["/etc/containerd/conf.d/*.toml"]\n' + CONFIG)
+        self.write('etc/containerd/conf.d/gpu.toml', 'version = 2\n[plugins."io.containerd.grpc.v1.cri".containerd]\n  x = 1\n')
+        before = self.tree()
+        said = self.configure()
+        self.assertIn('changed ' + str(self.root / 'etc/containerd/conf.d/gpu.toml'), said)
+        self.assertIn('needed for it to take effect', said)
+        self.assertEqual(self.config.read_text(), before['etc/containerd/config.toml'])
+        self.assertIn('configured already', self.configure('--restart', '--restart-command', 'true'))
+        self.assertIn('running: true', self.run_tool('undo', 'containerd', '--restart', '--restart-command', 'true'))
+        self.assertEqual(self.tree(), before)
+
     def test_a_restart_that_fails_is_tried_again(self):
         self.configure('--restart', '--restart-command', 'exit 7', code=1)
         self.assertIn('running: true', self.configure('--restart', '--restart-command', 'true'))

@@ -6,6 +6,8 @@
 #include <string>
 #include <vector>
 
+#include "../runtime/plan.h"
+
 namespace tools::doctor {
 
 enum class State { kGood, kHint, kProblem };
@@ -71,6 +73,7 @@ class Examination {
   // Whether "host:port" resolves and somebody accepts connections there; what was found is noted.
   void examine_address(const char* check, const std::string& address, const std::string& key);
   std::optional<std::string> read(const std::string& path) const;  // below the root
+  runtime::Files host_files() const;
 
   std::string root_;
   Daemon daemon_;

@@ -147,15 +147,35 @@ void Examination::examine_pulls(const std::string& certs, const std::string& con
               certs));
 }
 
+runtime::Files Examination::host_files() const {
+  return {[this](const std::string& path) { return read(path); },
+          [this](const std::string& folder) {
+            std::vector<std::string> names;
+            std::error_code missing;
+            for (fs::directory_iterator each(root_ + folder, missing), end; !missing && each != end;
+                 each.increment(missing))
+              names.push_back(each->path().filename().string());
+            std::sort(names.begin(), names.end());
+            return names;
+          }};
+}
+
 void Examination::examine_containerd() {
   auto text = read(kConfig);
   if (!text && !fs::exists(root_ + "/etc/containerd")) return;
   try {
     auto document = toml::Document::parse(text.value_or(""), kConfig);
     auto table = runtime::registry_table(document, kConfig);
-    auto key = table;
-    key.push_back("config_path");
-    auto path = value(document, document.find(key));
+    auto all = runtime::with_imports({kConfig, document, table}, host_files());
+    auto folders = runtime::mirror_folders(all);
+    const auto& path = folders.config_path;
+    if (folders.hidden(all))
+      problem("containerd",
+              fmt::format(
+                  "{} sets config_path, but {} is imported and says something of the same plugin: containerd "
+                  "1.x takes the plugin from there alone, and asks no mirror",
+                  folders.where, all[folders.counts].path),
+              kConfigure);
     if (path.empty()) {
       hint("containerd", fmt::format("{} has no config_path, so that containerd asks no mirror", kConfig),
            kConfigure);
@@ -176,14 +196,14 @@ void Examination::examine_containerd() {
       problem("containerd",
               fmt::format("{}: config_path = \"{}\" names several folders, which containerd's transfer "
                           "service (2.x) takes as one name, and then asks no mirror",
-                          kConfig, path),
+                          folders.where, path),
               fmt::format(
                   "keep one: config_path = \"{}\", or set use_local_image_pull = true; restart containerd",
                   path.substr(0, path.find(':'))));
     auto certs = path.substr(0, path.find(':'));
     std::error_code missing;
     if (!fs::is_directory(root_ + certs, missing)) {
-      problem("containerd", fmt::format("{}: config_path names {}, which is not there", kConfig, certs),
+      problem("containerd", fmt::format("{}: config_path names {}, which is not there", folders.where, certs),
               kConfigure);
       return;
     }

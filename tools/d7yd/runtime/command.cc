@@ -162,11 +162,7 @@ int undo(const Options& options) {
   if (transaction.empty()) {
     std::cout << fmt::format("nothing of d7yd is in {}\n", options.root + settings.config_path);
   } else {
-    Plan needs;
-    needs.restart_command = transaction.restart_command();
-    if (*settings.runtime == Runtime::kContainerd || *settings.runtime == Runtime::kDocker)
-      needs.restart_file = settings.config_path;
-    transaction.undo(changes, needs);
+    transaction.undo(changes);
     print_changes(changes, options.root, false);
   }
   return restart_if_asked(options, transaction);

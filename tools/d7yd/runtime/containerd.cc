@@ -3,6 +3,7 @@
 // Only a new config_path needs a restart; hosts.toml is read at each pull. Old forms that containerd refuses
 // beside config_path (registry.mirrors, registry.configs.HOST.tls) move into hosts.toml and become comments.
 #include <fmt/format.h>
+#include <fnmatch.h>
 
 #include <algorithm>
 #include <map>
@@ -217,6 +218,71 @@ toml::Path registry_table(const toml::Document& document, const std::string& pat
   throw Refusal(kNotEditable, fmt::format("{} has version = {}; 1, 2 and 3 are known", path, number));
 }
 
+namespace {
+
+// Files that the pattern of an import names; wildcards in the last part only.
+std::vector<std::string> matching(const std::string& pattern, const std::string& importer,
+                                  const Files& files) {
+  auto whole = pattern.starts_with('/') ? pattern : importer.substr(0, importer.rfind('/') + 1) + pattern;
+  auto slash = whole.rfind('/');
+  auto folder = whole.substr(0, slash), name = whole.substr(slash + 1);
+  if (name.find_first_of("*?[") == std::string::npos) return {whole};
+  std::vector<std::string> found;
+  for (const auto& each : files.list(folder))
+    if (fnmatch(name.c_str(), each.c_str(), FNM_PERIOD) == 0) found.push_back(folder + "/" + each);
+  return found;
+}
+
+constexpr std::size_t kMostFiles = 1000;
+
+void add_imports(std::vector<ConfigFile>& all, const ConfigFile& importer, const Files& files) {
+  const auto* entry = importer.document.find({"imports"});
+  if (entry == nullptr) return;
+  auto patterns = toml::decode_strings(raw(importer.document, *entry)).value_or(std::vector<std::string>{});
+  for (const auto& pattern : patterns) {
+    for (const auto& path : matching(pattern, importer.path, files)) {
+      bool known =
+          std::any_of(all.begin(), all.end(), [&](const ConfigFile& file) { return file.path == path; });
+      auto text = known || all.size() >= kMostFiles ? std::nullopt : files.read(path);
+      if (!text) continue;
+      ConfigFile file{path, toml::Document::parse(*text, path), importer.registry};
+      if (file.document.find({"version"}) != nullptr) file.registry = registry_table(file.document, path);
+      all.push_back(file);
+      add_imports(all, file, files);
+    }
+  }
+}
+
+}  // namespace
+
+std::vector<ConfigFile> with_imports(ConfigFile main, const Files& files) {
+  std::vector<ConfigFile> all{main};
+  add_imports(all, main, files);
+  return all;
+}
+
+MirrorFolders mirror_folders(const std::vector<ConfigFile>& files) {
+  MirrorFolders found;
+  found.where = files.front().path;
+  const bool merged = files.front().registry[1] == "io.containerd.cri.v1.images";
+  for (std::size_t i = 0; i < files.size(); ++i) {
+    const auto& file = files[i];
+    auto key = file.registry;
+    key.pop_back();
+    if (!merged && file.document.has(key)) found.counts = i;
+    key = file.registry;
+    key.push_back("config_path");
+    const auto* entry = file.document.find(key);
+    auto text =
+        entry == nullptr ? std::string() : toml::decode_string(raw(file.document, *entry)).value_or("");
+    if (text.empty()) continue;
+    found.config_path = text;
+    found.where = file.path;
+    if (merged) found.counts = i;
+  }
+  return found;
+}
+
 bool disables_cri(const toml::Document& document) {
   const auto* entry = document.find({"disabled_plugins"});
   if (entry == nullptr) return false;
@@ -249,29 +315,38 @@ Plan plan_containerd(const Settings& settings, const Files& files) {
   if (nothing_but_comments && document.sections.size() == 1)
     document =
         toml::Document::parse(text = text + (text.ends_with('\n') ? "" : "\n") + "version = 2\n", path);
-  auto table = registry_table(document, path);
-
+  auto all = with_imports({path, document, registry_table(document, path)}, files);
+  auto there = mirror_folders(all);
+  const auto& counts = all[there.counts];
+  auto certs = there.config_path;
   // Of several folders containerd looks into the first one first.
-  auto config_path_key = table;
-  config_path_key.push_back("config_path");
-  std::string certs;
-  if (const auto* entry = document.find(config_path_key))
-    certs = toml::decode_string(raw(document, *entry)).value_or("");
   if (auto colon = certs.find(':'); colon != std::string::npos) {
     plan.notes.push_back(
         fmt::format("{}: config_path = \"{}\" names several folders. Where pulls run through "
                     "containerd's transfer service (2.x), it takes them as one name and asks no "
                     "mirror: keep one folder, or set use_local_image_pull = true.",
-                    path, certs));
-    certs = certs.substr(0, colon);
+                    there.where, certs));
   }
   Old old;
-  if (certs.empty()) {
-    certs = kCertsFolder;
-    text = take_old(text, path, table, old, plan);
-    text = toml::set(toml::Document::parse(text, path), table, "config_path", toml::quoted(certs));
-    plan.files[path] = text;
+  auto whole_path = certs.empty() ? kCertsFolder : certs;
+  if (certs.empty() || there.hidden(all)) {
+    for (const auto& file : all) {
+      auto after = file.document.text;
+      if (certs.empty()) after = take_old(after, file.path, file.registry, old, plan);
+      if (&file == &counts)
+        after = toml::set(toml::Document::parse(after, file.path), file.registry, "config_path",
+                          toml::quoted(whole_path));
+      if (after != file.document.text) plan.files[file.path] = after;
+    }
+    if (counts.path != path)
+      plan.notes.push_back(
+          fmt::format("{} is imported by {} and says something of the plugin that pulls, which containerd "
+                      "1.x then takes from "
+                      "there alone: config_path has been put there. Whatever else writes that file may take "
+                      "it out again.",
+                      counts.path, path));
   }
+  certs = whole_path.substr(0, whole_path.find(':'));
   if (!certs.starts_with('/'))
     throw Refusal(kNotEditable,
                   fmt::format("{}: config_path = \"{}\" does not begin with /, so that where it "
@@ -283,10 +358,6 @@ Plan plan_containerd(const Settings& settings, const Files& files) {
         fmt::format("{} disables the CRI plugin: Kubernetes cannot use this containerd, and only "
                     "pulls with --hosts-dir {} go through d7yd.",
                     path, certs));
-  if (document.find({"imports"}) != nullptr)
-    plan.notes.push_back(
-        fmt::format("{} imports other files, which win over it; look there for 'registry' too.", path));
-
   auto registries = settings.registries;
   for (const auto& [host, mirror] : old.mirrors)
     if (host != "*" && std::none_of(registries.begin(), registries.end(),
@@ -311,7 +382,6 @@ Plan plan_containerd(const Settings& settings, const Files& files) {
   }
   plan.notes.push_back(
       fmt::format("ctr reads none of this by itself: ctr image pull --hosts-dir {} IMAGE", certs));
-  plan.restart_file = path;
   plan.restart_command = "systemctl restart containerd";
   return plan;
 }

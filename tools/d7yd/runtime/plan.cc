@@ -17,6 +17,8 @@ std::string usual_config_path(Runtime runtime) {
   return {};
 }
 
+bool waits_for_restart(const std::string& path) { return !path.ends_with("/hosts.toml"); }
+
 Plan plan_docker(const Settings& settings, const Files& files) {
   Plan plan;
   const auto& path = settings.config_path;
@@ -35,7 +37,6 @@ Plan plan_docker(const Settings& settings, const Files& files) {
         "/etc/docker/certs.d/HOST/ca.crt. While d7yd is down, Docker pulls nothing.");
     plan.restart_command = "systemctl restart docker";
   }
-  plan.restart_file = path;
   plan.files[path] = text;
   return plan;
 }

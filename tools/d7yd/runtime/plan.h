@@ -22,11 +22,13 @@ struct Files {
 struct Plan {
   std::map<std::string, std::string> files;  // path to new text
   std::vector<std::string> notes;            // what the user should know besides
-  // The file whose change the running program notices only when it is restarted or reloaded (empty: any of
-  // them), and how (empty: it needs nothing).
-  std::string restart_file;
+  // How the running program is made to notice a file that waits_for_restart(); empty: it needs nothing.
   std::string restart_command;  // "systemctl restart containerd"
 };
+
+// Whether a change of this file counts only when the program is restarted or reloaded. containerd reads each
+// hosts.toml at each pull.
+bool waits_for_restart(const std::string& path);
 
 std::string usual_config_path(Runtime runtime);
 Plan plan_containerd(const Settings& settings, const Files& files);

@@ -215,7 +215,7 @@ void Transaction::apply(const Plan& plan, const std::vector<Change>& changes) {
   auto pending = restart_pending_;
   auto command = restart_command_;
   for (const auto& change : changes)
-    if (plan.restart_file.empty() || change.path == plan.restart_file) restart_pending_ = true;
+    if (waits_for_restart(change.path)) restart_pending_ = true;
   if (plan.restart_command.empty()) restart_pending_ = false;
   restart_command_ = plan.restart_command;
   records_ = wanted;
@@ -243,13 +243,11 @@ void Transaction::apply(const Plan& plan, const std::vector<Change>& changes) {
   }
 }
 
-void Transaction::undo(const std::vector<Change>& changes, const Plan& needs) {
+void Transaction::undo(const std::vector<Change>& changes) {
   write_all(changes);
   records_.clear();
   for (const auto& change : changes)
-    if (!needs.restart_command.empty() && (needs.restart_file.empty() || change.path == needs.restart_file))
-      restart_pending_ = true;
-  restart_command_ = needs.restart_command;
+    if (!restart_command_.empty() && waits_for_restart(change.path)) restart_pending_ = true;
   save();
 }
 

@@ -36,8 +36,7 @@ class Transaction {
 
   // Writes them all, or on failure none. Throws Refusal (kFailed).
   void apply(const Plan& plan, const std::vector<Change>& changes);
-  // `needs`: a plan's restart_file and restart_command.
-  void undo(const std::vector<Change>& changes, const Plan& needs);
+  void undo(const std::vector<Change>& changes);
 
   // Whether a change waits for a restart that has not been done yet, also from earlier times.
   bool restart_pending() const { return restart_pending_; }
