@@ -20,6 +20,9 @@ namespace {
 Result<std::string> read_text(world::Files& files, const std::string& path) {
   TRY(auto file, files.open(path, world::OpenMode::kRead));
   TRY(auto status, file->status());
+  // A pipe has no size, and would pass for an empty file.
+  if (status.kind != world::FileKind::kRegular)
+    return error(ErrorCode::kInvalid, "{} is not a file but a folder, a pipe or a device", path);
   if (status.size > 4_MiB) return error(ErrorCode::kTooLarge, "{} is larger than 4 MiB", path);
   std::string text(status.size, '\0');
   TRY(auto length, file->read_at(0, as_mutable_bytes(text)));
@@ -147,6 +150,10 @@ Task<Result<std::unique_ptr<node::Node>>> open_node(world::World& world, const d
   co_return opened;
 }
 
+d7y_code another_version() {
+  return fail(D7Y_EINVAL, "d7y_node_options has another version; initialise it with D7Y_NODE_OPTIONS_INIT");
+}
+
 // On the loop: the peer gives up all downloads and closes, and its private folder goes.
 Task<void> shut_down(world::World& world, NodeCore& core, const std::string& folder) {
   core.closed = true;
@@ -175,9 +182,7 @@ d7y_code d7y_node_open(d7y_node** node, const d7y_node_options* given) {
   const auto& options = given != nullptr ? *given : kDefaults;
   if (node == nullptr) return fail(D7Y_EINVAL, "d7y_node_open: a NULL argument");
   *node = nullptr;
-  if (options.version != D7Y_NODE_OPTIONS_VERSION) {
-    return fail(D7Y_EINVAL, "d7y_node_options has another version; initialise it with D7Y_NODE_OPTIONS_INIT");
-  }
+  if (options.version != D7Y_NODE_OPTIONS_VERSION) return another_version();
   auto handle = std::make_unique<d7y_node>();
   LogWish log{options.log, options.log_user, options.log_level, options.log_format,
               options.no_log_files != 0};
@@ -200,6 +205,18 @@ d7y_code d7y_node_open(d7y_node** node, const d7y_node_options* given) {
   core.peer = std::make_unique<LocalPeer>(std::move(*opened), core.metrics);
   *node = handle.release();
   return D7Y_OK;
+}
+
+d7y_code d7y_node_check(const d7y_node_options* given) {
+  static const d7y_node_options kDefaults = D7Y_NODE_OPTIONS_INIT;
+  const auto& options = given != nullptr ? *given : kDefaults;
+  if (options.version != D7Y_NODE_OPTIONS_VERSION) return another_version();
+  auto thread = LoopThread::start("d7y-check");
+  if (!thread) return fail(thread.error());
+  auto& world = (*thread)->world();
+  std::string folder;
+  auto good = (*thread)->call([&] { return node_options(world, options, folder); });
+  return good ? D7Y_OK : fail(good.error());
 }
 
 d7y_code d7y_node_connect(d7y_node** node, const char* endpoint, uint64_t timeout_ms) {

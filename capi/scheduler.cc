@@ -37,6 +37,9 @@ Result<scheduler::SchedulerConfig> config_of(world::Files& files, const d7y_sche
     auto file = files.open(options.config_path, world::OpenMode::kRead);
     if (!file) return std::move(file).error().in("configuration");
     TRY(auto status, (*file)->status());
+    if (status.kind != world::FileKind::kRegular)
+      return error(ErrorCode::kInvalid, "{} is not a file but a folder, a pipe or a device",
+                   options.config_path);
     if (status.size > 4_MiB)
       return error(ErrorCode::kTooLarge, "{} is larger than 4 MiB", options.config_path);
     std::string text(status.size, '\0');

@@ -111,6 +111,15 @@ typedef struct d7y_node_options {
 D7Y_EXTERN d7y_code d7y_node_open(d7y_node **node, const d7y_node_options *options);
 
 /**
+ * Whether d7y_node_open() would take these options and the configuration they name. Nothing is opened or
+ * made, so a port that is taken, or a folder that cannot be written, shows only there.
+ *
+ * @return D7Y_OK, or what d7y_node_open() would return; the message names everything that is wrong, a line
+ * each.
+ */
+D7Y_EXTERN d7y_code d7y_node_check(const d7y_node_options *options);
+
+/**
  * Connects to a daemon instead: downloads then run there, through its Unix socket.
  *
  * @param[out] node        behaves like a node of this process; free it with d7y_node_free().

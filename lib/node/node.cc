@@ -325,6 +325,12 @@ Result<void> Node::open_sources() {
   const auto& config = options_.config;
   TRY_OK(choose_proxies());
   TRY_OK(choose_identities());
+  // Read again when the first https origin needs them; what is wrong with them shows at once.
+  for (const auto& [key, path] : {std::pair("backend.caCert", config.backend.ca_cert),
+                                  std::pair("proxy.registryMirror.cert", config.proxy.mirror_cert)}) {
+    if (path.empty()) continue;
+    if (auto there = net::load_pem(world_.files(), path); !there) return std::move(there).error().in(key);
+  }
   http::ClientOptions client;
   client.user_agent = std::string(source::user_agent());
   client.proxies = proxies_;

@@ -119,6 +119,12 @@ TEST_CASE("wrong options and URLs are refused by name") {
   broken.config_text = "upload:\n  server:\n    port: many\n";
   CHECK(d7y_node_open(&none, &broken) == D7Y_EINVAL);
   CHECK(last_says("configuration:3: upload.server.port"));
+  CHECK(d7y_node_check(&broken) == D7Y_EINVAL);
+  CHECK(last_says("configuration:3: upload.server.port"));
+  broken.config_text = "storage: {dir: /proc/nowhere}\n";  // only opening it would tell
+  CHECK(d7y_node_check(&broken) == D7Y_OK);
+  CHECK(d7y_node_check(nullptr) == D7Y_OK);
+  CHECK(d7y_node_check(&old) == D7Y_EINVAL);
   for (const char* wrong : {"scheduler", "http://scheduler:8002", static_cast<const char*>(nullptr)}) {
     d7y_node_options lost = D7Y_NODE_OPTIONS_INIT;
     lost.schedulers = &wrong;

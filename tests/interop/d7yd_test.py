@@ -50,6 +50,20 @@ class Start(rig.Case):
             self.assertNotEqual(done.returncode, 0)
             self.assertIn(str(self.folder), done.stderr)
 
+    def test_a_configuration_out_of_a_pipe_is_not_taken_for_an_empty_one(self):
+        os.mkfifo(self.path('pipe'))
+        for name in ('d7yd', 'd7ysched'):
+            writer = threading.Thread(target=lambda: open(self.path('pipe'), 'w').close(), daemon=True)
+            writer.start()
+            done = self.run_tool(name, '--config', self.path('pipe'))
+            self.assertEqual(done.returncode, 2)
+            self.assertIn('is not a file', done.stderr)
+            writer.join()
+
+    def test_a_missing_authority_shows_at_the_start(self):
+        self.refused('backend: {caCert: /no/such.pem}\n' + f'storage: {{dir: {self.path("store")}}}\n', 1,
+                     'backend.caCert.*/no/such.pem')
+
     def test_wrong_values_are_all_named_with_line_and_key(self):
         self.refused('upload:\n  server:\n    port: 70000\ngc:\n  interval: soon\nlog:\n  level: loud\n', 2,
                      'given.yaml:3: .*upload.server.port', 'given.yaml:5: .*gc.interval',

@@ -65,7 +65,7 @@ class Doctor(unittest.TestCase):
             'metrics': {'server': {'ip': '127.0.0.1', 'port': self.port_of(self.metrics)}},
             'proxy': {'server': {'ip': '127.0.0.1', 'port': self.port_of(self.proxy)}},
             'scheduler': {'addrs': [f'127.0.0.1:{self.port_of(self.scheduler)}']},
-            'gc': {'policy': {'diskHighThresholdPercent': 100}},
+            'gc': {'policy': {'diskHighThresholdPercent': 99}},
         }
 
     def serve(self, texts, date=None):
@@ -162,7 +162,19 @@ class Doctor(unittest.TestCase):
         self.assertRegex(done.stdout, r'(?m)^\d+ problems?, \d+ hints?$')
         broken = self.folder / 'broken.yaml'
         broken.write_text('a: 1\nb: [\n')
-        self.assertRegex(self.tool('doctor', '--config', broken, '--root', self.root).stdout, r'broken\.yaml:\d+: ')
+        self.assertRegex(self.tool('doctor', '--config', broken, '--root', self.root).stdout, r'broken\.yaml:\d+:\d+: ')
+
+    def test_what_d7yd_does_not_start_with_is_told(self):
+        wrong = self.folder / 'wrong.yaml'
+        wrong.write_text('scheduler:\n  addrs: [1, [2]]\nstorage: /data\nproxy: {registryMirror: {registries: [5]}}\n'
+                         'upload: {server: {port: many}}\ngc: {interval: 5}\n')
+        said = self.tool('doctor', '--config', wrong, '--root', self.root).stdout
+        for each in ('wrong.yaml:2: scheduler.addrs', 'wrong.yaml:3: storage', 'registries', 'upload.server.port',
+                     'gc.interval'):
+            self.assertRegex(said, r'(?m)^problem +configuration .*' + each)
+        for no_file in (self.folder, '/dev/zero'):
+            done = self.tool('doctor', '--config', no_file, '--root', self.root)
+            self.assertRegex(done.stdout, r'(?m)^problem +configuration +there is no .*or it cannot be read')
 
     def test_the_daemon_does_not_run(self):
         self.socket.unlink()
@@ -206,7 +218,7 @@ class Doctor(unittest.TestCase):
         self.one('ports', 'upload.server and storage.server|storage.server and upload.server')
 
     def test_the_disk_is_nearly_full(self):
-        self.settings['gc']['policy']['diskHighThresholdPercent'] = 0
+        self.settings['gc']['policy'].update(diskHighThresholdPercent=2, diskLowThresholdPercent=1)
         self.one('disk', r'\d+ % full', state='hint')
 
     def test_no_scheduler_is_known(self):
@@ -223,7 +235,9 @@ class Doctor(unittest.TestCase):
 
     def test_the_scheduler_has_no_port(self):
         self.settings['scheduler']['addrs'] = ['127.0.0.1']
-        self.one('scheduler', 'has no port', fix='8002')
+        found = self.examine()
+        self.assertRegex(str(found['configuration']), r'scheduler.addrs: .*127.0.0.1.* is not host:port')
+        self.assertRegex(str(found['scheduler']), 'has no port')
 
     def test_a_clock_is_wrong(self):
         self.configure()

@@ -1,9 +1,11 @@
 #include "examination.h"
 
+#include <d7y/node.h>
 #include <fmt/format.h>
 #include <yaml-cpp/yaml.h>
 
 #include <algorithm>
+#include <filesystem>
 #include <fstream>
 #include <sstream>
 
@@ -14,9 +16,12 @@ namespace tools::doctor {
 
 namespace {
 
-// The value at "a.b.c", or `otherwise`.
+constexpr std::uintmax_t kMostText = 16 << 20;  // configuration is text of people
+
+// The value at "a.b.c", or `otherwise`, also where another thing stands there: d7yd itself says what is
+// wrong.
 template <typename T>
-T at(const YAML::Node& root, const std::string& path, T otherwise) {
+T at(const YAML::Node& root, const std::string& path, T otherwise) try {
   auto node = YAML::Clone(root);
   std::istringstream parts(path);
   for (std::string part; std::getline(parts, part, '.');) {
@@ -24,9 +29,14 @@ T at(const YAML::Node& root, const std::string& path, T otherwise) {
     node.reset(node[part]);
   }
   return node.as<T>(otherwise);
+} catch (const YAML::Exception&) {
+  return otherwise;
 }
 
 std::optional<std::string> text_of(const std::string& path) {
+  std::error_code failed;
+  if (!std::filesystem::is_regular_file(path, failed) || std::filesystem::file_size(path, failed) > kMostText)
+    return std::nullopt;
   std::ifstream file(path, std::ios::binary);
   if (!file) return std::nullopt;
   std::ostringstream text;
@@ -93,11 +103,17 @@ void Examination::read_configuration() {
     daemon_.config_there = true;
     try {
       root = YAML::Load(*text);
-      good("configuration", daemon_.config_path + " can be read");
-    } catch (const YAML::Exception& mistake) {
-      problem("configuration",
-              fmt::format("{}:{}: {}", daemon_.config_path, mistake.mark.line + 1, mistake.msg),
-              "correct that line; d7yd does not start with it. Below, defaults are assumed");
+    } catch (const YAML::Exception&) {  // told below
+    }
+    d7y_node_options options = D7Y_NODE_OPTIONS_INIT;
+    options.config_path = daemon_.config_path.c_str();
+    if (d7y_node_check(&options) == D7Y_OK) {
+      good("configuration", daemon_.config_path + " is one that d7yd takes");
+    } else {
+      std::istringstream lines(d7y_error_last()->message);
+      for (std::string line; std::getline(lines, line);)
+        problem("configuration", line,
+                "correct it; d7yd does not start with it. Below, defaults take its place");
     }
   } else {
     problem("configuration", fmt::format("there is no {}, or it cannot be read", daemon_.config_path),
