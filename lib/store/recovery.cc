@@ -73,8 +73,39 @@ Task<Result<void>> Store::check_format() {
   if (!file && !file.failed_with(ErrorCode::kNotFound)) co_return std::move(file).error();
 
   // The first start. The first sync point makes all this durable: before it, nothing is promised.
-  if (!options_.temporary) CO_OK(write_format());
+  if (!options_.temporary) {
+    CO_OK(only_ours());
+    CO_OK(write_format());
+  }
   co_return Result<void>{};
+}
+
+// Without FORMAT a folder may be anybody's, and what lies in ours of his is deleted sooner or later.
+Result<void> Store::only_ours() const {
+  auto& files = world_.files();
+  auto foreign = [&](const std::string& path) {
+    return error(ErrorCode::kExists,
+                 "store {}: {} is not of a store, and would be deleted; choose a folder of its own for it",
+                 options_.folder, path);
+  };
+  auto is_hex = [](char c) { return (c >= '0' && c <= '9') || (c >= 'a' && c <= 'f'); };
+  auto trash = options_.folder + "/trash", tasks = options_.folder + "/tasks";
+  TRY(auto leaving, files.list(trash));
+  for (const auto& name : leaving) {
+    if (name.size() != 16 || !std::all_of(name.begin(), name.end(), is_hex))
+      return foreign(trash + "/" + name);
+  }
+  TRY(auto shards, files.list(tasks));
+  for (const auto& shard : shards) {
+    auto path = fmt::format("{}/{}", tasks, shard);
+    auto ids = files.list(path);
+    if (shard.size() != 2 || !ids) return foreign(path);
+    for (const auto& id : *ids) {
+      if (!check_task_id(id) || fmt::format("{:_<2}", id.substr(0, 2)) != shard)
+        return foreign(path + "/" + id);
+    }
+  }
+  return {};
 }
 
 Result<void> Store::write_format() {

@@ -130,6 +130,7 @@ class Store {
   // recovery.cc
   Task<Result<void>> start();
   Task<Result<void>> check_format();
+  Result<void> only_ours() const;
   Result<void> write_format();
   Task<Result<void>> found();
   Task<Result<void>> wipe();

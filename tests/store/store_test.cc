@@ -138,6 +138,35 @@ STORE_TEST("a stop with nothing stored needs no index") {
   CHECK(store->list().empty());
 }
 
+STORE_TEST("a folder with things of others is refused, whatever is to be kept, and nothing is deleted") {
+  auto& files = world.files();
+  for (const char* theirs : {"/tasks/report", "/tasks/ab/cd", "/tasks/note.txt", "/trash/photos"}) {
+    CAPTURE(theirs);
+    auto place = folder + "/home";
+    must(files.make_folders(place + theirs));
+    for (bool keep : {false, true}) {
+      StoreOptions options;
+      options.folder = place;
+      options.keep = keep;
+      auto refused = co_await Store::open(world, std::move(options), Log());
+      CHECK(refused.failed_with(ErrorCode::kExists));
+      CHECK(refused.error().message().find(place + theirs) != std::string::npos);
+      CHECK(files.link_status(place + theirs).ok());
+    }
+    must(co_await files.remove_tree(place));
+  }
+  // Ours, from a start whose FORMAT did not reach the disk.
+  {
+    auto store = co_await open_store(world, folder + "/ours");
+    auto made = co_await store->create(facts_of(an_id(1), 100, 4096));
+    must(std::move(made));
+  }
+  must(files.make_folders(folder + "/ours/trash/0123456789abcdef"));
+  must(files.remove(folder + "/ours/FORMAT"));
+  auto again = co_await open_store(world, folder + "/ours");
+  CHECK(again->contains(an_id(1)));
+}
+
 STORE_TEST("a folder of another version is left alone") {
   must(world.files().make_folders(folder));
   {
