@@ -48,6 +48,7 @@ d7y_code d7y_download_start(d7y_download** download, d7y_node* node, const char*
   auto handle = std::make_unique<d7y_download>();
   handle->transfer = std::make_shared<Transfer>();
   handle->core = node->core;
+  handle->readable = options != nullptr && options->readable != 0;
   if (options != nullptr && options->on_data != nullptr) handle->transfer->expect_delivery();
   auto& core = *node->core;
   if (core.thread->is_current())
@@ -83,6 +84,11 @@ d7y_code d7y_download_read(d7y_download* download, void* buffer, size_t size, si
   if (download == nullptr || length == nullptr || (buffer == nullptr && size > 0)) {
     return fail(D7Y_EINVAL, "d7y_download_read: a NULL argument");
   }
+  // Nothing read would look like the end of the content.
+  *length = 0;
+  if (size == 0) return fail(D7Y_EINVAL, "d7y_download_read: a buffer of no bytes");
+  if (!download->readable)
+    return fail(D7Y_EPRECONDITION, "d7y_download_read: the download was not started with options.readable");
   return download->transfer->read(buffer, size, length, timeout_ms);
 }
 

@@ -54,4 +54,5 @@ struct d7y_download {
   std::weak_ptr<d7y::capi::NodeCore> core;
   std::uint64_t id = 0;
   std::thread delivery;
+  bool readable = false;
 };

@@ -98,7 +98,8 @@ D7Y_EXTERN d7y_code d7y_download_wait(d7y_download *download, uint64_t timeout_m
 D7Y_EXTERN int d7y_download_ended(const d7y_download *download);
 
 /**
- * Reads the next bytes in order, as they arrive. Needs options.readable.
+ * Reads the next bytes in order, as they arrive. Needs options.readable (else D7Y_EPRECONDITION), and room
+ * for a byte.
  *
  * @param[out] length  bytes read; 0 with D7Y_OK: the end, everything was verified.
  * @return D7Y_OK, D7Y_ETIMEOUT (nothing yet; call again), or how the download failed.

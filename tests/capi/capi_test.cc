@@ -213,6 +213,16 @@ TEST_CASE("content streams to a callback and to read, in order") {
   }
   CHECK(read == content);
   CHECK(std::string(d7y_download_task_id(download)).size() == 64);
+  std::size_t length = 1;
+  CHECK(d7y_download_read(download, buffer.data(), 0, &length, 0) == D7Y_EINVAL);
+  d7y_download_free(download);
+
+  // One that delivers nothing to read must not look like one that is empty.
+  REQUIRE(d7y_download_start(&download, node.handle, url.c_str(), nullptr) == D7Y_OK);
+  length = 1;
+  CHECK(d7y_download_read(download, buffer.data(), buffer.size(), &length, 60'000) == D7Y_EPRECONDITION);
+  CHECK(length == 0);
+  CHECK(d7y_download_wait(download, 60'000) == D7Y_OK);
   d7y_download_free(download);
 }
 
