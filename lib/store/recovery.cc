@@ -22,11 +22,7 @@ Task<Result<void>> Store::start() {
   auto& files = world_.files();
   const auto& root = options_.folder;
   auto place = [&](Error failure) { return std::move(failure).in(fmt::format("store {}", root)); };
-  if (auto made = files.make_folders(root + "/tasks"); !made) co_return place(std::move(made).error());
-  if (!options_.temporary) {
-    if (auto made = files.make_folders(root + "/trash"); !made) co_return place(std::move(made).error());
-    has_trash_ = true;
-  }
+  if (auto made = files.make_folders(root); !made) co_return place(std::move(made).error());
   auto lock = files.lock(root + "/lock");
   if (lock.failed_with(ErrorCode::kExists)) {
     co_return error(
@@ -36,6 +32,8 @@ Task<Result<void>> Store::start() {
   if (!lock) co_return place(std::move(lock).error());
   lock_ = std::move(*lock);
   CO_OK(co_await check_format());
+  auto places = co_await make_places();
+  if (!places) co_return place(std::move(places).error());
   if (!options_.keep) CO_OK(co_await wipe());
 
   CO_TRY(bool clean, read_index());
@@ -90,12 +88,17 @@ Result<void> Store::only_ours() const {
   };
   auto is_hex = [](char c) { return (c >= '0' && c <= '9') || (c >= 'a' && c <= 'f'); };
   auto trash = options_.folder + "/trash", tasks = options_.folder + "/tasks";
-  TRY(auto leaving, files.list(trash));
+  auto names_in = [&](const std::string& path) -> Result<std::vector<std::string>> {
+    auto names = files.list(path);
+    if (names.failed_with(ErrorCode::kNotFound)) return std::vector<std::string>{};
+    return names;
+  };
+  TRY(auto leaving, names_in(trash));
   for (const auto& name : leaving) {
     if (name.size() != 16 || !std::all_of(name.begin(), name.end(), is_hex))
       return foreign(trash + "/" + name);
   }
-  TRY(auto shards, files.list(tasks));
+  TRY(auto shards, names_in(tasks));
   for (const auto& shard : shards) {
     auto path = fmt::format("{}/{}", tasks, shard);
     auto ids = files.list(path);
@@ -147,13 +150,36 @@ Task<Result<void>> Store::found() {
   co_return Result<void>{};
 }
 
+Task<Result<void>> Store::make_places() {
+  auto& files = world_.files();
+  const auto& root = options_.folder;
+  auto made = files.make_folders(root + "/tasks");
+  if (made.failed_with(ErrorCode::kDiskFull)) {
+    // What was on its way out at the last stop may be all that fills the disk.
+    if (auto old = files.list(root + "/trash")) {
+      for (const auto& name : *old) CO_OK(co_await files.remove_tree(root + "/trash/" + name));
+    }
+    made = files.make_folders(root + "/tasks");
+  }
+  if (!made || options_.temporary) co_return made;
+  made = files.make_folders(root + "/trash");
+  has_trash_ = made.ok();
+  if (made.failed_with(ErrorCode::kDiskFull)) co_return Result<void>{};  // made when it is needed
+  co_return made;
+}
+
 Task<Result<void>> Store::wipe() {
   auto& files = world_.files();
   const auto& root = options_.folder;
   auto gone = files.remove(root + "/index");
   if (!gone && !gone.failed_with(ErrorCode::kNotFound)) co_return std::move(gone);
-  CO_OK(to_trash(root + "/tasks"));
-  CO_OK(files.make_folders(root + "/tasks"));
+  auto moved = to_trash(root + "/tasks");
+  if (moved.failed_with(ErrorCode::kDiskFull)) {  // of what is to go itself
+    CO_OK(co_await files.remove_tree(root + "/tasks"));
+  } else if (!moved) {
+    co_return std::move(moved).error();
+  }
+  CO_OK(co_await make_places());
   if (!gone) co_return Result<void>{};
   // Should the index come back after a crash, it would name tasks that are gone.
   co_return co_await files.sync_folder(root);

@@ -133,6 +133,7 @@ class Store {
   Result<void> only_ours() const;
   Result<void> write_format();
   Task<Result<void>> found();
+  Task<Result<void>> make_places();
   Task<Result<void>> wipe();
   Result<bool> read_index();
   Task<Result<void>> read_journals();

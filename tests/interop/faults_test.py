@@ -3,6 +3,7 @@
 two, every process of a cluster killed with -9. Downloads end in the right bytes or with a clear error in time, and
 nothing wrong or half-written is left."""
 
+import contextlib
 import os
 import random
 import shutil
@@ -66,6 +67,26 @@ class Disk(rig.Case):
             self.get(self.origin.add(path, content), '-O', out, '--daemon', 'require', code=0, daemon=daemon)
             self.same(self.path(out), content)
         self.assertEqual(daemon.stop(), 0)
+
+    def test_a_daemon_whose_store_has_filled_the_disk_starts_again(self):
+        content = os.urandom(9 * MIB)
+        url = self.origin.add('/f', content)
+        for keep in (False, True):
+            daemon = rig.Daemon(self, f'peer-{keep}', store=self.disk / 'store', keep=keep)
+            for number in range(2):
+                self.get(f'{url}?{number}', '-O', f'out-{keep}-{number}', '--transfer-from-dfdaemon', '--daemon', 'require',
+                         code=0, daemon=daemon)
+            with open(self.disk / 'ballast', 'wb', buffering=0) as out:
+                for size in (MIB, 4096, 1):
+                    with contextlib.suppress(OSError):
+                        while True:
+                            out.write(b'x' * size)
+            daemon.kill()
+            again = rig.Daemon(self, f'peer-{keep}', store=self.disk / 'store', keep=keep, ports=daemon.ports)
+            self.get(url, '-O', f'again-{keep}', '--transfer-from-dfdaemon', '--daemon', 'require', code=0, daemon=again)
+            self.same(self.path(f'again-{keep}'), content)
+            self.assertEqual(again.stop(), 0)
+            os.unlink(self.disk / 'ballast')
 
     def test_an_output_on_a_full_disk_is_refused_and_not_left_half(self):
         content = os.urandom(20 * MIB)
