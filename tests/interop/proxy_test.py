@@ -168,8 +168,9 @@ class Test(rig.Case):
             self.addCleanup(reader.socket.close)
         read_to(readers, len(content) // 2)
 
-        # What they have not read is not in sockets either, but for a few: the daemon has them in hand.
-        self.assertLess(daemon.output().count('http.url='), count // 10)
+        # What they have not read is not in sockets either, but for some, more of them the busier the machine is: the daemon
+        # has them in hand.
+        self.assertLess(daemon.output().count('http.url='), count // 4)
         self.assertGreaterEqual(len(list(descriptors.iterdir())), before + count)
         if not rig.sanitized():
             status = pathlib.Path(f'/proc/{daemon.pid}/status').read_text()
