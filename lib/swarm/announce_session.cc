@@ -58,6 +58,8 @@ Task<Result<std::unique_ptr<AnnounceSession>>> AnnounceSession::open(SchedulerSe
                                                                      Deadline deadline) {
   log = log.in("announce");
   bool introduced = false;
+  Task<void> meeting = schedulers.met(deadline);
+  co_await meeting;
   // Each scheduler of a small cluster once, and once more after it was told about us.
   constexpr int kTries = 4;
   for (int tries = 1;; ++tries) {

@@ -33,7 +33,17 @@ SchedulerSet::~SchedulerSet() = default;
 
 Task<Result<void>> SchedulerSet::start(Deadline deadline) {
   if (none()) co_return Result<void>{};
-  co_await refresh(deadline);
+  {
+    struct Asking {  // also when it is cancelled
+      SchedulerSet& set;
+      ~Asking() {
+        set.starting_ = false;
+        set.all_asked_.notify_all();
+      }
+    } asking{*this};
+    starting_ = true;
+    co_await refresh(deadline);
+  }
   co_await announce_all(false, deadline);
   if (!started_) {
     started_ = true;
@@ -42,6 +52,13 @@ Task<Result<void>> SchedulerSet::start(Deadline deadline) {
   }
   if (ring_.empty()) co_return error(ErrorCode::kUnavailable, "{}", why_none());
   co_return Result<void>{};
+}
+
+Task<void> SchedulerSet::met(Deadline deadline) {
+  while (starting_) {
+    auto asked = co_await all_asked_.wait(deadline);
+    if (!asked) co_return;
+  }
 }
 
 std::string SchedulerSet::why_none() const {

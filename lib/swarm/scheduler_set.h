@@ -69,6 +69,9 @@ class SchedulerSet {
   // scheduler is healthy; it goes on all the same, and a download that comes later finds those that
   // came back.
   Task<Result<void>> start(Deadline deadline);
+  // Waits while start() has not asked everybody yet: who comes in that moment would take it that nobody is
+  // there.
+  Task<void> met(Deadline deadline);
 
   struct Picked {
     Address address = Address::ipv4({}, 0);
@@ -126,8 +129,8 @@ class SchedulerSet {
   std::map<Address, Entry> entries_;
   SchedulerRing ring_;  // of the healthy ones
   std::string list_problem_;
-  bool started_ = false;
-  Signal wake_;
+  bool started_ = false, starting_ = false;
+  Signal wake_, all_asked_;
   Scope scope_;
 };
 

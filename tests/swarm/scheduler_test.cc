@@ -503,6 +503,51 @@ SWARM_TEST("a scheduler that dies at registration is replaced by the next one") 
   CHECK(session->scheduler() != chosen);
 }
 
+SWARM_TEST("a download that comes before the first schedulers were asked waits for them") {
+  auto& scheduler_host = sim.add_host();
+  auto& host = sim.add_host();
+  FakeScheduler scheduler(scheduler_host);
+  scheduler.script = [&](auto& in, auto& out) -> Task<Result<void>> {
+    auto reading = in.read();
+    (void)co_await reading;
+    auto answer = back_to_source();
+    auto writing = out.write(answer);
+    must(co_await writing);
+    auto more = in.read();
+    (void)co_await more;
+    co_return Result<void>{};
+  };
+  Client client(host, {scheduler.address.to_string()});
+  Background background(host.loop());
+  struct Starting {
+    static Task<void> run(SchedulerSet& set, Deadline deadline) {
+      auto starting = set.start(deadline);
+      must(co_await starting);
+    }
+  };
+  background.scope.spawn(Starting::run(*client.set, Deadline::in(10s, sim.now())));
+  co_await sleep_for(100us);
+  auto opening = client.open();
+  auto opened = co_await opening;
+  CHECK_MESSAGE(opened.ok(), opened.error().message());
+  // Nobody is waited for who does not come.
+  Client lonely(host, {"10.9.9.9:8002"});
+  Background other(host.loop());
+  struct Failing {
+    static Task<void> run(SchedulerSet& set, Deadline deadline) {
+      auto starting = set.start(deadline);
+      CHECK((co_await starting).failed_with(ErrorCode::kUnavailable));
+    }
+  };
+  const auto began = sim.now();
+  other.scope.spawn(Failing::run(*lonely.set, Deadline::in(3s, sim.now())));
+  co_await sleep_for(100us);
+  auto in_vain = lonely.open();
+  auto failed = co_await in_vain;
+  CHECK(failed.failed_with(ErrorCode::kUnavailable));
+  CHECK(sim.now() - began < 4s);
+}
+
 SWARM_TEST("whatever a scheduler says, it is understood or refused, and nobody waits for ever") {
   auto& scheduler_host = sim.add_host();
   auto& host = sim.add_host();
