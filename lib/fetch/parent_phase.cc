@@ -282,7 +282,7 @@ Task<void> ParentPhase::fetch(Fetch& record, store::PieceClaim claim, swarm::Ann
       // It waits for the piece as we do: not a reason to speak ill of it.
       if (code == ErrorCode::kTimeout && !parent.watch->complete().test(piece)) code = ErrorCode::kExhausted;
       set_.failed(parent.id, left, code, now);
-      if (code == ErrorCode::kNotFound) parent.watch->retract(piece);
+      if (code == ErrorCode::kNotFound) parent.watch->lost(piece);
       if (code != ErrorCode::kExhausted) session.piece_failed(piece, parent.watch->parent().peer_id);
     }
   }

@@ -17,6 +17,7 @@ constexpr std::size_t kMostDownloadBytes = 256 << 20;            // remembered o
 constexpr std::size_t kMostSites = 65536, kMostOrigins = 65536;  // told apart
 constexpr double kFastest = 50e9;          // bytes per second; what is said beyond is no measurement
 constexpr std::uint8_t kRateSamples = 64;  // of one child about one parent
+constexpr std::size_t kMostOfHost = 128;   // the newest peers among which a host's lost copy is looked for
 constexpr Duration kUsedUp = std::chrono::seconds(5);  // a parent that served well is not given again at once
 
 std::string lower(std::string_view text) {
@@ -220,6 +221,26 @@ void Brain::keep_download(TaskRecord& task, std::string_view download) {
   download_bytes_ += task.download.size();
 }
 
+// Whoever asks for what it has by our books has lost it, as a daemon that began anew with an empty store.
+// Others would be sent there in vain, and the host itself would wait for its own copy.
+void Brain::forget_lost_copy(const Registration& registration, HostHandle host_handle, IdTable::Key task_key,
+                             TimePoint now) {
+  const auto task = find_task(registration.task_id, task_key);
+  if (!task) return;
+  const auto& host = *hosts_.find(host_handle);
+  const bool fewer_of_task = tasks_.find(task)->peers < host.peers;
+  auto at = fewer_of_task ? tasks_.find(task)->first_peer : host.first_peer;
+  for (std::size_t looked = 0; at != kNowhere && looked < kMostOfHost; ++looked) {
+    const auto& peer = peers_.at(at);
+    const auto next = fewer_of_task ? peer.task_after : peer.host_after;
+    const bool covers =
+        !peer.partial() || same_range(peer, registration.range_start, registration.range_length);
+    if (peer.host == host_handle && peer.task == task && peer.state == PeerState::kSucceeded && covers)
+      remove_peer(peers_.handle_of(at), now);
+    at = next;
+  }
+}
+
 Result<PeerHandle> Brain::register_peer(const Registration& registration, TimePoint now) {
   const auto keys = bring_near(registration);
   const auto host_handle = find_host(registration.host_id, keys.host);
@@ -236,6 +257,7 @@ Result<PeerHandle> Brain::register_peer(const Registration& registration, TimePo
     }
     remove_peer(other, now);
   }
+  if (!registration.metadata_only) forget_lost_copy(registration, host_handle, keys.task, now);
   const auto task_handle = task_for(registration, keys.task, now);
   auto& task = *tasks_.find(task_handle);
   const bool cold = !provider_expected(task) && task.usable == 0;
@@ -391,6 +413,7 @@ void Brain::reschedule(PeerHandle handle, TimePoint now) {
     const bool served = edge.pieces > 0 && !edge.failed;
     if (progress.blocked.size() == kMostBlocked) progress.blocked.erase_first(1);
     BlockedParent block{edge.parent, now + (served ? kUsedUp : options_.block)};
+    block.served = served;
     if (const auto* parent = peers_.find(edge.parent); parent != nullptr && !edge.failed) {
       block.pieces = parent->finished_pieces;
       block.to_read = !parent->holds_token;

@@ -259,6 +259,8 @@ class Brain {
   PeerRecord* alive(PeerHandle handle, TimePoint now);
   void keep_download(TaskRecord& task, std::string_view download);
   bool finished_any(const HostRecord& host, TaskHandle task) const;
+  void forget_lost_copy(const Registration& registration, HostHandle host, IdTable::Key task_key,
+                        TimePoint now);
   std::uint32_t site_of(const HostFacts& facts);
   std::uint32_t origin_of(std::string_view name);
   Keys bring_near(const Registration& registration) const;
@@ -319,7 +321,8 @@ class Brain {
   void link_back(PeerHandle child, TimePoint now);
   void neighbours_lost(const PeerRecord& peer, TimePoint now);
   bool provider_expected(const TaskRecord& task) const;
-  bool provider_expected_for(const PeerRecord& child) const;
+  bool nobody_left_for(const PeerRecord& child, TimePoint now) const;
+  bool provider_expected_for(const PeerRecord& child, TimePoint now) const;
   static bool same_range(const PeerRecord& peer, std::uint64_t start, std::uint64_t length);
   bool finished_copy_for(const PeerRecord& child, TimePoint now) const;
   void find_provider(TaskHandle handle, TimePoint now);

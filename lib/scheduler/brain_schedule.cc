@@ -15,6 +15,7 @@ constexpr std::size_t kTasksAtOnce = 256;  // tasks in one call of take_actions
 constexpr Duration kLookAfter[] = {std::chrono::milliseconds(150), std::chrono::milliseconds(500),
                                    std::chrono::seconds(2), std::chrono::seconds(5),
                                    std::chrono::seconds(15)};
+constexpr std::uint32_t kSmallSwarm = 64;   // peers of a task that are all looked at
 constexpr std::size_t kTokenSearch = 64;    // waiting peers among which the furthest gets the token
 constexpr std::size_t kRangeSearch = 1024;  // open ones among which a range is looked for
 
@@ -90,7 +91,7 @@ bool Brain::serve(TaskHandle handle, TimePoint now) {
   if (task.refused_until > now && !somebody_has_some(task))
     return answer_those_the_origin_refuses(handle, now);
   const auto& first = *peers_.find(task.waiting[task.waiting_from]);
-  if (!provider_expected_for(first) && !finished_copy_for(first, now)) find_provider(handle, now);
+  if (!provider_expected_for(first, now) && !finished_copy_for(first, now)) find_provider(handle, now);
   const bool more_loners = send_loners(handle, now);
 
   // Those whom nobody could serve are not looked at over and over: the search stops after a few of them and
@@ -288,10 +289,26 @@ bool Brain::same_range(const PeerRecord& peer, std::uint64_t start, std::uint64_
   return peer.range_start == start && peer.range_length == length;
 }
 
-// Somebody has, or will have, what the child wants: not only another part of the content.
-bool Brain::provider_expected_for(const PeerRecord& child) const {
+// Of a small swarm: all who have some of the content failed the child, or are on its own host.
+bool Brain::nobody_left_for(const PeerRecord& child, TimePoint now) const {
   const auto& task = *tasks_.find(child.task);
-  if (!child.partial()) return provider_expected(task);
+  if (task.peers > kSmallSwarm) return false;
+  const auto& blocked = child.progress->blocked;
+  if (std::any_of(blocked.begin(), blocked.end(), [](const BlockedParent& block) { return block.served; }))
+    return false;
+  for (auto at = task.first_peer; at != kNowhere; at = peers_.at(at).task_after) {
+    const auto& peer = peers_.at(at);
+    if (peer.counted_usable && peer.host != child.host && !is_blocked(child, peers_.handle_of(at), now))
+      return false;
+  }
+  return true;
+}
+
+// Somebody has, or will have, what the child wants: not only another part of the content.
+bool Brain::provider_expected_for(const PeerRecord& child, TimePoint now) const {
+  const auto& task = *tasks_.find(child.task);
+  if (!child.partial())
+    return task.readers > 0 || task.seed_attempt != 0 || (task.roots > 0 && !nobody_left_for(child, now));
   if (task.roots > 0 || task.readers > 0) return true;
   if (task.seed_attempt != 0 &&
       (task.seed_range_length == 0 || same_range(child, task.seed_range_start, task.seed_range_length))) {
@@ -313,7 +330,7 @@ bool Brain::send_loners(TaskHandle handle, TimePoint now) {
     const auto* peer = peers_.find(task.waiting[at]);
     if (peer == nullptr || !peer->waiting || peer->disable_back_to_source) continue;
     ++looked;
-    if (provider_expected_for(*peer) || finished_copy_for(*peer, now)) continue;
+    if (provider_expected_for(*peer, now) || finished_copy_for(*peer, now)) continue;
     if (!token_free(task, options_.back_to_source_count)) {
       want_token(handle);
       return false;
@@ -347,7 +364,9 @@ void Brain::find_provider(TaskHandle handle, TimePoint now) {
   const auto& task = *tasks_.find(handle);
   const auto* first = peers_.find(task.waiting[task.waiting_from]);
   const bool is_seed = hosts_.find(first->host)->facts.seed;
-  const bool may_ask = !is_seed && task.seed_attempt == 0;
+  // Where several failed the child, a seed may be out of its reach as well, and look fine from here.
+  const bool reaches_nobody = first->progress->blocked.size() > 1;
+  const bool may_ask = !is_seed && task.seed_attempt == 0 && !reaches_nobody;
   if (may_ask && trigger_seed(handle, false, now)) return;
   if (give_token(handle, now)) return;
   // Nobody else may read it now: a seed that served others badly is better than none.
@@ -397,7 +416,7 @@ bool Brain::give_token(TaskHandle handle, TimePoint now) {
 bool Brain::may_hedge(const PeerRecord& peer, bool last, TimePoint now) const {
   const auto& task = *tasks_.find(peer.task);
   const auto limit = options_.back_to_source_count;
-  if (last || !provider_expected_for(peer)) return token_free(task, limit);
+  if (last || !provider_expected_for(peer, now)) return token_free(task, limit);
   // What others cannot have from it helps nobody else.
   if (peer.partial() || hosts_.find(peer.host)->facts.disable_shared)
     return token_free(task, std::min(options_.back_to_source_at_once, limit));

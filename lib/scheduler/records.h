@@ -104,6 +104,7 @@ struct BlockedParent {
   std::uint32_t pieces = std::numeric_limits<std::uint32_t>::max();
   // And when it reads the origin, if it did not then.
   bool to_read = false;
+  bool served = false;  // gave pieces and did not fail: it will be given again
 };
 
 // What a peer needs only while its download is in progress.

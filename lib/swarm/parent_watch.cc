@@ -13,6 +13,8 @@ namespace d7y::swarm {
 
 namespace {
 
+constexpr std::uint32_t kLostOfAll = 2;  // pieces by whose loss all are known to be lost
+
 std::string_view sync_path(vortex::Kind kind) {
   switch (kind) {
     case vortex::Kind::kPersistent: return api::method::upload::kSyncPersistentPieces;
@@ -64,6 +66,19 @@ void ParentWatch::retract(std::uint32_t number) {
   bool changed = complete_.clear(number);
   changed = arriving_.clear(number) || changed;
   if (changed) note();
+}
+
+void ParentWatch::lost(std::uint32_t number) {
+  // One that still announces pieces may have others, and a single one may be damaged.
+  const bool was_there = complete_.test(number);
+  retract(number);
+  if (!was_there || state_ != State::kEnded || ++lost_ < kLostOfAll) return;
+  scope_.cancel();
+  complete_.clear_all();
+  state_ = State::kFailed;
+  error_ = error(ErrorCode::kNotFound, "parent {} ({}) has lost what it announced", parent_.peer_id,
+                 parent_.upload.to_string());
+  note();
 }
 
 std::uint64_t ParentWatch::idle_tx() const {
@@ -232,6 +247,7 @@ Task<Result<void>> ParentWatch::follow_bitmaps() {
     state_ = State::kEnded;
     note();
     while (!ended) CO_OK(co_await news.wait(Deadline::never()));
+    if (ended->code() == ErrorCode::kNotFound) co_return std::move(*ended);  // deleted there meanwhile
     co_return Result<void>{};
   }
   co_return std::move(*ended);
@@ -305,6 +321,10 @@ Result<void> ParentWatch::apply(const vortex::Have& have) {
       }
       break;
     case What::kEnd:
+      if (have.code == vortex::Code::kNotFound) {
+        complete_.clear_all();
+        arriving_.clear_all();
+      }
       return error(have.code == vortex::Code::kNotFound ? ErrorCode::kNotFound
                    : have.code == vortex::Code::kBusy   ? ErrorCode::kExhausted
                                                         : ErrorCode::kInternal,

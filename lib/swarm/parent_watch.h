@@ -96,6 +96,9 @@ class ParentWatch {
 
   // Takes an announcement back because a fetch found it wrong.
   void retract(std::uint32_t number);
+  // The same when the parent says that it has no such piece. Tasks are dropped whole: one that announced
+  // everything, and says so of two pieces, has nothing any more.
+  void lost(std::uint32_t number);
 
  private:
   friend class ParentLink;
@@ -120,6 +123,7 @@ class ParentWatch {
   bool host_followed_ = false;
   bool all_ = false;  // the parent said that its task is complete
   std::uint32_t piece_limit_ = 0;
+  std::uint32_t lost_ = 0;  // pieces that it announced and has not
   Signal changed_;
   Scope scope_;
 };

@@ -58,6 +58,7 @@ class RustDaemon(rig.Process):
         self.store = settings.get('store', self.folder / 'store')
         self.ports = settings.get('ports') or [rig.free_port() for _ in range(4)]
         self.upload, self.piece, self.metrics_port, self.health = self.ports
+        self.proxy = rig.free_port()
         here = '{ip: 127.0.0.1, port: %d}'
         self.config = self.folder / 'dfdaemon.yaml'
         self.config.write_text(f'''host:
@@ -92,7 +93,7 @@ metrics:
 stats:
   server: {here % rig.free_port()}
 proxy:
-  server: {here % rig.free_port()}
+  server: {here % self.proxy}
 {extra}
 ''')
         addresses = ', '.join(f'"127.0.0.1:{port}"' for port in

@@ -4,6 +4,7 @@
 Every scenario checks what arrived by SHA-256 and what the origin sent, in bytes.
 """
 
+import http.client
 import itertools
 import os
 import pathlib
@@ -11,6 +12,7 @@ import re
 import shutil
 import signal
 import sys
+import time
 import unittest
 
 import dragonfly
@@ -171,6 +173,59 @@ class UnderD7ysched(D7ysched, Mixed, dragonfly.Case):
         self.assertEqual(calls('leave_host_failure'), 0)
         rig.until(lambda: dragonfly.metric(self.scheduler, 'd7y_scheduler_hosts') == 0, 'nobody is left')
 
+    def again(self, peer, **settings):
+        """A daemon that was killed, at its ports and with its folder; without `keep` it empties its store."""
+        rig.until(lambda: all(dragonfly.Heir.free(port) for port in peer.ports), 'the ports are free again', 90)
+        return self.peer(peer.kind, peer.name, self.scheduler, ports=peer.ports, **settings)
+
+    def test_a_daemon_that_lost_its_copy_does_not_wait_for_it(self):
+        """It is killed and back before the scheduler notices, and asks for what it has by the scheduler's books."""
+        for kind in ('rust', 'd7y'):
+            with self.subTest(kind=kind):
+                self.scheduler = self.new_scheduler()
+                peer = self.peer(kind, kind, self.scheduler, announce='60s')
+                content = os.urandom(MIDDLE)
+                url = self.origin.add(f'/{kind}', content)
+                self.all_get([peer], url, content, 'first')
+                peer.kill()
+                peer = self.again(peer, announce='60s')
+                began = time.monotonic()
+                self.all_get([peer], url, content, 'second')
+                self.assertLess(time.monotonic() - began, 5)  # it was 8 s
+                self.assertEqual(self.read_of(f'/{kind}'), 2 * len(content))
+
+    def test_a_daemon_that_kept_its_copy_serves_it_after_a_kill(self):
+        for kind in ('rust', 'd7y'):
+            self.scheduler = self.new_scheduler()
+            parent = self.peer(kind, kind, self.scheduler, announce='60s', keep=True)
+            children = [self.peer(child, f'{kind}-{child}', self.scheduler) for child in ('rust', 'd7y')]
+            content = os.urandom(MIDDLE)
+            url = self.origin.add(f'/{kind}', content)
+            self.all_get([parent], url, content, 'first')
+            parent.kill()
+            self.again(parent, announce='60s', keep=True)
+            for child in children:
+                with self.subTest(parent=kind, child=child.kind):
+                    self.all_get([child], url, content, 'second')
+                    self.assertEqual(self.read_of(f'/{kind}'), len(content))
+
+    def test_the_scheduler_is_killed_in_the_middle_and_comes_back(self):
+        """Dragonfly's clients go on at the origin, each for itself, as under their own; ours go on with their parents."""
+        for seed in ('rust', 'd7y'):
+            with self.subTest(seed=seed):
+                self.scheduler = self.new_scheduler()
+                self.seed = self.peer(seed, f'seed-{seed}', self.scheduler, seed=True)
+                self.peers = [self.peer(kind, f'{seed}-{kind}', self.scheduler) for kind in ('rust', 'd7y')]
+                content = os.urandom(100 * MIB)
+                url = self.origin.add(f'/{seed}', content, rate=4_000_000)
+                running = [(peer, f'out-{peer.name}', self.begin(peer, url, f'out-{peer.name}')) for peer in self.peers]
+                rig.until(lambda seed=seed: self.origin[f'/{seed}'].sent > 10 * MIB, 'they have begun')
+                self.scheduler.kill()
+                self.scheduler = self.new_scheduler(port=self.scheduler.port)
+                self.all_end(running, content)
+                self.assertLess(self.read_of(f'/{seed}'), 2.5 * len(content))
+                rig.until(lambda: dragonfly.metric(self.scheduler, 'd7y_scheduler_hosts') >= 3, 'all are announced again')
+
     def second_seed(self, first, second):
         """Both are there from the beginning; which one is asked to read the origin is chance."""
         self.scheduler = self.new_scheduler(config_too='seedPeer:\n  hotTaskPeers: 4\n')
@@ -207,6 +262,53 @@ class UnderD7ysched(D7ysched, Mixed, dragonfly.Case):
         self.assertEqual(self.read_of('/f'), len(content))
 
 
+@needs('dfdaemon')
+class ProxiesUnderD7ysched(D7ysched, Swarm, dragonfly.Case):
+    """The same through dfdaemon's proxy and through d7yd's."""
+
+    def ask(self, daemon, url, **headers):
+        connection = http.client.HTTPConnection('127.0.0.1', daemon.proxy, timeout=60)
+        try:
+            connection.request('GET', url, headers={'X-Dragonfly-Use-P2P': 'true', **headers})
+            answer = connection.getresponse()
+            return answer.status, answer.headers, answer.read()
+        finally:
+            connection.close()
+
+    def test_both_answer_alike_and_read_the_origin_once(self):
+        for seed, first in itertools.product(('rust', 'd7y'), repeat=2):
+            self.scheduler = self.new_scheduler()
+            self.seed = self.peer(seed, f'seed-{seed}-{first}', self.scheduler, seed=True)
+            kinds = ('rust', 'd7y') if first == 'rust' else ('d7y', 'rust')
+            self.peers = [self.peer(kind, f'{seed}-{first}-{kind}', self.scheduler) for kind in kinds]
+            for size in (0, 1, 5 * MIB, MIDDLE):
+                with self.subTest(seed=seed, first=first, size=size):
+                    content = os.urandom(size)
+                    name = f'/{seed}-{first}-{size}'
+                    url = self.origin.add(name, content, headers={'Content-Type': 'application/x-test', 'X-Own': 'a'})
+                    answers = [self.ask(peer, url) for peer in self.peers]
+                    for status, headers, body in answers:
+                        self.assertEqual((status, rig.sha256(body)), (200, rig.sha256(content)))
+                        self.assertEqual(headers['Content-Length'], str(size))
+                    for field in ('Content-Type', 'X-Own', 'ETag', 'Accept-Ranges', 'X-Dragonfly-Task-Id'):
+                        self.assertEqual(*[headers[field] for _, headers, _ in answers], field)
+                        self.assertIsNotNone(answers[0][1][field], field)
+                    if size > SMALL:
+                        self.assertEqual(self.read_of(name), size)
+            self.ranges(f'/{seed}-{first}-ranges')
+
+    def ranges(self, name):
+        content = os.urandom(20 * MIB)
+        url = self.origin.add(name, content)
+        for asked, part in (('0-0', content[:1]), ('5000000-9000000', content[5000000:9000001]), ('-5', content[-5:]),
+                            ('20000000-', content[20000000:]), ('0-99999999', content)):
+            for peer in self.peers:
+                with self.subTest(peer=peer.name, asked=asked):
+                    status, headers, body = self.ask(peer, url, Range=f'bytes={asked}')
+                    self.assertEqual((status, rig.sha256(body)), (206, rig.sha256(part)))
+                    self.assertRegex(headers['Content-Range'], rf'bytes \d+-\d+/{len(content)}')
+
+
 @needs('dfdaemon', 'dfcache', 'dfctl')
 class CacheUnderD7ysched(D7ysched, dragonfly.Case):
     """Files that are kept in several copies, which d7yd does not do itself yet, and what dfctl shows of tasks."""
@@ -239,6 +341,27 @@ class CacheUnderD7ysched(D7ysched, dragonfly.Case):
             self.command('dfcache', 'export', task, '-O', self.path(name), *more, '-e', without.socket)
             self.same(self.path(name), content)
         self.assertIn('is not known', self.command('dfcache', 'stat', 'f' * 64, '-e', without.socket, code=1))
+
+    def test_a_task_is_removed_at_the_only_parent_midway(self):
+        """The child has the rest from the origin, without asking a copy that is no more again and again."""
+        for kinds in itertools.product(('rust', 'd7y'), repeat=2):
+            with self.subTest(kinds=kinds):
+                self.cluster(kinds)
+                parent, child = self.peers
+                name = '-'.join(kinds)
+                content = os.urandom(300 * MIB)
+                url = self.origin.add(f'/{name}', content)
+                self.all_get([parent], url, content, name)
+                running = [(child, f'child-{name}', self.begin(child, url, f'child-{name}'))]
+                rig.until(lambda child=child: child.metric('dragonfly_client_download_traffic') > 8 * MIB, 'it has begun')
+                task, = self.ids('task', parent)
+                self.command('dfctl', 'task', 'rm', task, '-e', parent.socket)
+                self.all_end(running, content)
+                self.assertLess(self.read_of(f'/{name}'), 2 * len(content))
+                for daemon in [*self.peers, self.scheduler]:
+                    daemon.kill()
+                for daemon in self.peers:
+                    shutil.rmtree(daemon.folder)
 
     def test_dfctl_preheats_lists_and_removes(self):
         self.cluster(['d7y', 'rust'])

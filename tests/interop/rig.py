@@ -410,7 +410,7 @@ class Daemon(Process):
   ip: {self.ip}
 scheduler:
   addrs: [{f'"{scheduler}"' if scheduler else ''}]
-  announceInterval: 5s{keys(tls, 2)}
+  announceInterval: {settings.get('announce', '5s')}{keys(tls, 2)}
 seedPeer:
   enable: {str(bool(settings.get('seed'))).lower()}
 download:

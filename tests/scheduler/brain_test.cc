@@ -131,7 +131,8 @@ TEST_CASE("two peers of one host are never parent and child, and one host is giv
   Script s;
   s.host("a");
   s.host("b");
-  s.replica("a");
+  s.add("a");
+  s.source_started("a-p");
   s.add("a", "a-second");
   s.pass(1s);
   CHECK(s.kind("a-second") == "");  // only its own host has it

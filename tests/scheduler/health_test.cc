@@ -41,7 +41,8 @@ TEST_CASE("a parent that had nothing more to give is given again when it has; on
     CHECK(s.answers["h1-p"].size() == 1);
     s.finished("h0-p");
     s.settle();
-    CHECK((s.answers["h1-p"].size() == 2) == !fails);
+    CHECK(s.answers["h1-p"].size() == 2);
+    CHECK(s.kind("h1-p") == (fails ? "source" : "parents"));
     if (!fails) CHECK(s.last("h1-p").parents == std::vector<std::string>{"h0-p"});
   }
 }

@@ -299,3 +299,74 @@ TEST_CASE("children whom the reading seed gives nothing any more send one of the
     CHECK(s.brain.waiting() == 0);
   }
 }
+
+TEST_CASE("a host that lost its copy does not wait for it, and nobody is sent there any more") {
+  for (const bool seeded : {false, true}) {
+    CAPTURE(seeded);
+    Script s;
+    s.hosts("h", 2);
+    s.replica("h0");
+    if (seeded) s.host("seed", true);
+    s.add("h0", "again");
+    CHECK(s.task_record().peers == 1);
+    if (seeded) {
+      CHECK(s.triggers.size() == 1);
+    } else {
+      CHECK(s.kind("again") == "source");
+    }
+    s.add("h1");
+    CHECK(s.kind("h1-p") == "");
+  }
+}
+
+TEST_CASE("a copy of another range is not lost, nor one that is registered by its metadata") {
+  Script s;
+  s.hosts("h", 2);
+  add_range(s, "h0", "p0", 0);
+  s.source_started("p0");
+  source_finished(s, "p0");
+  add_range(s, "h0", "p1", 1);
+  CHECK(s.kind("p1") == "source");
+  CHECK(s.task_record().peers == 2);
+  s.replica("h1");
+  s.add("h1", "metadata", [](Registration& r) { r.metadata_only = true; });
+  CHECK(s.task_record().peers == 4);
+}
+
+TEST_CASE("who lost all who have some of it does not wait for them, but for others who may bring it") {
+  for (const bool other_reads : {false, true}) {
+    CAPTURE(other_reads);
+    Script s;
+    s.hosts("h", 3);
+    s.replica("h0");
+    s.add("h1");
+    s.started("h1-p");
+    REQUIRE(s.kind("h1-p") == "parents");
+    if (other_reads) s.add("h2", "reads", [](Registration& r) { r.need_back_to_source = true; });
+    s.answers.clear();
+    s.reschedule("h1-p");
+    CHECK(s.kind("h1-p") == (other_reads ? "" : "source"));
+  }
+}
+
+TEST_CASE("a seed is asked anew by who lost the only copy, once") {
+  Script s;
+  s.hosts("h", 2);
+  s.host("seed", true);
+  s.replica("seed");
+  s.add("h0");
+  s.started("h0-p");
+  s.reschedule("h0-p");
+  REQUIRE(s.triggers.size() == 1);
+  // It is out of the child's reach, not out of ours: it has the content, and says so again.
+  s.add("seed", "seed-again", [](Registration& r) { r.metadata_only = true; });
+  s.started("seed-again");
+  s.finished("seed-again");
+  s.brain.seed_ended(s.triggered_task, s.triggers[0].second, SeedOutcome::kDone, s.now);
+  s.settle();
+  CHECK(s.last("h0-p").parents == std::vector<std::string>{"seed-again"});
+  s.answers.clear();
+  s.reschedule("h0-p");
+  CHECK(s.triggers.size() == 1);
+  CHECK(s.kind("h0-p") == "source");
+}

@@ -33,10 +33,11 @@ struct Parent {
   }
 };
 
-Task<std::unique_ptr<Parent>> make_parent(sim::Host& host, bool extensions = true) {
+Task<std::unique_ptr<Parent>> make_parent(sim::Host& host, bool extensions = true, bool deals = false) {
   auto parent = std::make_unique<Parent>();
   VortexServerOptions serving;
   serving.extensions = extensions;
+  serving.deals = deals;
   auto making = make_peer(host, host.address(4005), serving);
   parent->peer = co_await making;
   auto ip = host.address(0).ip();
@@ -228,6 +229,59 @@ SWARM_TEST("a Rust parent is followed by SyncPieces") {
   CHECK(watch.complete().count() == 5);
   watch.retract(3);
   CHECK(watch.has(3) == Availability::kNone);
+  CHECK(watch.complete().count() == 4);
+  watch.lost(2);
+  CHECK(watch.complete().count() == 3);
+  CHECK(watch.state() == ParentWatch::State::kEnded);
+  watch.lost(0);  // tasks are dropped whole
+  CHECK(watch.complete().count() == 0);
+  CHECK(watch.state() == ParentWatch::State::kFailed);
+  CHECK(watch.failure()->code() == ErrorCode::kNotFound);
+}
+
+SWARM_TEST("a Rust parent that still announces pieces has not lost them all") {
+  auto& host = sim.add_host();
+  auto& child = sim.add_host();
+  auto making = make_parent(host, false);
+  auto parent = co_await making;
+  auto content = made_up(5 * kPiece);
+  auto stocking = stock(*parent->peer, kTask, content, kPiece, {1, 2, 3});
+  auto task = co_await stocking;
+  ParentPool pool(child, {}, Log());
+  ParentWatch watch(pool, parent->candidate(), watching({0, 1, 2, 3, 4}, content.size()), Log());
+  auto some = until(watch, [&] { return watch.complete().count() == 3; }, Deadline::in(30s, sim.now()));
+  co_await some;
+  watch.lost(1);
+  watch.lost(2);
+  CHECK(watch.has(2) == Availability::kNone);
+  CHECK(watch.has(3) == Availability::kComplete);
+  CHECK(watch.state() == ParentWatch::State::kFollowing);
+}
+
+SWARM_TEST("a d7y seed that deletes what it has says so, and has nothing any more") {
+  auto& host = sim.add_host();
+  auto& child = sim.add_host();
+  auto making = make_parent(host, true, true);
+  auto parent = co_await making;
+  auto content = made_up(5 * kPiece);
+  for (bool complete : {false, true}) {
+    CAPTURE(complete);
+    std::vector<std::uint32_t> some{1, 2};
+    if (complete) some.clear();
+    auto stocking = stock(*parent->peer, kTask, content, kPiece, some);
+    auto task = co_await stocking;
+    ParentPool pool(child, {}, Log());
+    ParentWatch watch(pool, parent->candidate(), watching({0, 1, 2, 3, 4}, content.size()), Log());
+    const std::size_t there = complete ? 5 : 2;
+    const auto deadline = Deadline::in(30s, sim.now());
+    auto known = until(watch, [&] { return watch.complete().count() == there; }, deadline);
+    co_await known;
+    must(parent->peer->store->remove(kTask));
+    auto failed = until(watch, [&] { return watch.state() == ParentWatch::State::kFailed; }, deadline);
+    co_await failed;
+    CHECK(watch.complete().count() == 0);
+    CHECK(watch.failure()->code() == ErrorCode::kNotFound);
+  }
 }
 
 SWARM_TEST("a d7y parent is followed by bitmaps, pieces in flight included, and is known the next time") {

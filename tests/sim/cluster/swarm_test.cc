@@ -235,6 +235,29 @@ TEST_CASE("parents may crash: children go on with others or with the origin") {
   }
 }
 
+TEST_CASE("a child whose only parent drops its copy midway goes on at once") {
+  for (auto seed : sim::seeds(5)) {
+    CAPTURE(seed);
+    sim::Cluster cluster(seed);
+    auto& file = cluster.origin().serve("/model.bin", sim::random_bytes(kSize, seed));
+    cluster.add_scheduler();
+    auto peers = cluster.add_peers(2);
+    cluster.start();
+    auto first = peers[0]->fetch("/model.bin");
+    REQUIRE(cluster.wait({first}, 60s));
+    peers[0]->host().set_bandwidth(20'000'000, 0);  // 1.3 s for all of it
+    auto second = peers[1]->fetch("/model.bin");
+    cluster.run_for(400ms);
+    const auto task = task_id({.url = cluster.origin().url("/model.bin")});
+    REQUIRE(peers[0]->node()->store().remove(*task).ok());
+    REQUIRE_MESSAGE(cluster.wait({second}, 60s), second->verdict());
+    CHECK_MESSAGE(second->right(), second->verdict());
+    CHECK(second->ended - second->began < 1500ms);
+    CHECK(file.body_bytes < kSize * 2);
+    CHECK(cluster.shut_down() == "");
+  }
+}
+
 TEST_CASE("when a seed dies midway another one, or one of the peers, reads on within seconds") {
   for (bool another : {false, true}) {
     CAPTURE(another);
