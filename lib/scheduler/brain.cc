@@ -228,6 +228,7 @@ void Brain::forget_lost_copy(const Registration& registration, HostHandle host_h
   const auto task = find_task(registration.task_id, task_key);
   if (!task) return;
   const auto& host = *hosts_.find(host_handle);
+  if (host.finished == 0) return;
   const bool fewer_of_task = tasks_.find(task)->peers < host.peers;
   auto at = fewer_of_task ? tasks_.find(task)->first_peer : host.first_peer;
   for (std::size_t looked = 0; at != kNowhere && looked < kMostOfHost; ++looked) {

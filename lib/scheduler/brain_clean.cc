@@ -58,7 +58,8 @@ std::size_t Brain::table_memory() const {
 }
 
 std::string Brain::check(TimePoint now) const {
-  std::vector<std::uint32_t> children(peers_.end()), used(hosts_.end()), of_host(hosts_.end());
+  std::vector<std::uint32_t> children(peers_.end()), used(hosts_.end()), of_host(hosts_.end()),
+      finished_of(hosts_.end());
   std::vector<std::uint32_t> of_task(tasks_.end()), roots(tasks_.end()), usable_of(tasks_.end()),
       tokens(tasks_.end()), readers(tasks_.end()), waiters(tasks_.end());
   std::vector<std::uint32_t> origin_tokens(origins_.size());
@@ -71,6 +72,7 @@ std::string Brain::check(TimePoint now) const {
     const auto* task = tasks_.find(peer.task);
     if (host == nullptr || task == nullptr) return fmt::format("peer {} has no host or task", at);
     ++of_host[peer.host.index];
+    finished_of[peer.host.index] += peer.state == PeerState::kSucceeded;
     ++of_task[peer.task.index];
     roots[peer.task.index] += is_root(peer);
     usable_of[peer.task.index] += usable(peer);
@@ -135,7 +137,8 @@ std::string Brain::check(TimePoint now) const {
   }
   for (std::uint32_t at = 0; at < hosts_.end(); ++at) {
     if (!hosts_.live(at)) continue;
-    if (used[at] != hosts_.at(at).used_units || of_host[at] != hosts_.at(at).peers)
+    if (used[at] != hosts_.at(at).used_units || of_host[at] != hosts_.at(at).peers ||
+        finished_of[at] != hosts_.at(at).finished)
       return fmt::format("host {} is counted wrongly", at);
   }
   std::size_t listed = 0;

@@ -110,6 +110,9 @@ void Brain::charge(PeerHandle handle, std::uint32_t before, std::uint32_t after)
 
 void Brain::set_state(PeerHandle handle, PeerState state, TimePoint now) {
   auto& peer = *peers_.find(handle);
+  auto& finished = hosts_.find(peer.host)->finished;
+  finished -= peer.state == PeerState::kSucceeded;
+  finished += state == PeerState::kSucceeded;
   peer.state = state;
   peer.updated = now;
   recount(handle);

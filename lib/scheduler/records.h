@@ -76,8 +76,8 @@ struct HostRecord {
   float uplink = 0;              // logarithm to base 2 of what it says of it in bits/s; 0: it does not say
   HostFacts facts;
   std::uint32_t first_peer = kNowhere;
-  std::uint32_t peers = 0;
-  std::string prefix;  // "<ip>-<hostname>-", what its peers' ids begin with
+  std::uint32_t peers = 0, finished = 0;  // of them those that succeeded
+  std::string prefix;                     // "<ip>-<hostname>-", what its peers' ids begin with
   TimePoint created{}, updated{};
   TimePoint unreachable_until{};  // as a seed: nobody answered there
   std::uint32_t seed_position = kNowhere;
