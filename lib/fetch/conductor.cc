@@ -63,7 +63,7 @@ Task<void> Conductor::run() {
     // The stored part is of a version that the origin no longer has: nobody can complete it.
     if (failure_->code() == ErrorCode::kChanged) {
       (void)parts_.store.remove(task_id_);
-      misled_ = misled_ || heard_;
+      misled_ = misled_ || heard_ || learned_from_peers_;
       if (heard_) shared_stat_.doubt(task_id_, *heard_);
     }
     if (task_) task_->fail(failure_->clone());

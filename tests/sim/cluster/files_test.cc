@@ -167,3 +167,21 @@ TEST_CASE("without the origin the versions of two parents are never mixed") {
     }
   }
 }
+
+TEST_CASE("who may ask the origin gets its new version where another download got an old one from peers") {
+  Town town(3, 2);
+  auto& file = town.cluster.origin().serve("/f", sim::random_bytes(8 * kPiece, 3));
+  town.cluster.start();
+  town.check_all_right({town.peers[0]->fetch("/f")});
+  for (auto* seed : town.seeds) seed->kill();
+  file.change(sim::random_bytes(8 * kPiece, 4), "\"v2\"");
+  town.peers[0]->host().set_bandwidth(2 * kPiece, 0);
+  auto old = town.peers[1]->fetch("/f", {.disable_back_to_source = true});
+  town.cluster.run_for(1500ms);
+  auto fresh = town.peers[1]->fetch("/f");
+  town.cluster.run_for(200ms);
+  REQUIRE(!old->over);
+  town.peers[0]->kill();
+  REQUIRE(town.cluster.wait({old, fresh}, 130s));
+  CHECK_MESSAGE(fresh->right(), fresh->verdict());
+}
