@@ -103,6 +103,19 @@ AnnouncePeerResponse back_to_source() {
   return response;
 }
 
+// What a scheduler says to whoever registers: to go to the origin. Waits for the end then.
+Task<Result<void>> sends_to_source(grpc::Reader<AnnouncePeerRequest>& in,
+                                   grpc::Writer<AnnouncePeerResponse>& out) {
+  auto reading = in.read();
+  (void)co_await reading;
+  auto answer = back_to_source();
+  auto writing = out.write(answer);
+  must(co_await writing);
+  auto more = in.read();
+  (void)co_await more;
+  co_return Result<void>{};
+}
+
 api::common::Download download() {
   api::common::Download out;
   out.set_url("http://origin/file");
@@ -480,18 +493,7 @@ SWARM_TEST("a scheduler that dies at registration is replaced by the next one") 
   auto& second_host = sim.add_host();
   auto& host = sim.add_host();
   FakeScheduler first(first_host), second(second_host);
-  auto script = [&](auto& in, auto& out) -> Task<Result<void>> {
-    auto reading = in.read();
-    (void)co_await reading;
-    auto answer = back_to_source();
-    auto writing = out.write(answer);
-    must(co_await writing);
-    auto more = in.read();
-    (void)co_await more;
-    co_return Result<void>{};
-  };
-  first.script = script;
-  second.script = script;
+  first.script = second.script = sends_to_source;
   Client client(host, {first.address.to_string(), second.address.to_string()});
   auto starting = client.set->start(Deadline::in(10s, sim.now()));
   must(co_await starting);
@@ -507,16 +509,7 @@ SWARM_TEST("a download that comes before the first schedulers were asked waits f
   auto& scheduler_host = sim.add_host();
   auto& host = sim.add_host();
   FakeScheduler scheduler(scheduler_host);
-  scheduler.script = [&](auto& in, auto& out) -> Task<Result<void>> {
-    auto reading = in.read();
-    (void)co_await reading;
-    auto answer = back_to_source();
-    auto writing = out.write(answer);
-    must(co_await writing);
-    auto more = in.read();
-    (void)co_await more;
-    co_return Result<void>{};
-  };
+  scheduler.script = sends_to_source;
   Client client(host, {scheduler.address.to_string()});
   Background background(host.loop());
   struct Starting {
