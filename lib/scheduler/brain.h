@@ -339,6 +339,7 @@ class Brain {
   PeerHandle seed_that_waits(const TaskRecord& task, TimePoint now) const;
 
   // brain_seeds.cc: who is asked to fetch a task for others
+  std::uint32_t next_attempt();
   bool seed_may_be_asked(const HostRecord& seed, bool even_quarantined, TimePoint now) const;
   bool trigger_seed(TaskHandle handle, bool even_quarantined, TimePoint now);
   PeerHandle waiting_on(HostHandle host, TaskHandle task) const;

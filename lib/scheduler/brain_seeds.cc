@@ -39,6 +39,12 @@ void Brain::seed_came() {
   }
 }
 
+// 0 is none.
+std::uint32_t Brain::next_attempt() {
+  if (++attempts_ == 0) ++attempts_;
+  return attempts_;
+}
+
 bool Brain::seed_may_be_asked(const HostRecord& seed, bool even_quarantined, TimePoint now) const {
   if (seed.facts.disable_shared || now < seed.unreachable_until) return false;
   return even_quarantined || seed.health.may_serve(now);
@@ -94,7 +100,7 @@ bool Brain::trigger_seed(TaskHandle handle, bool even_quarantined, TimePoint now
   }
   if (const auto there = peer_on_seed(task, best)) peers_.find(there)->disable_back_to_source = false;
   task.seed = best;
-  task.seed_attempt = ++attempts_ == 0 ? ++attempts_ : attempts_;
+  task.seed_attempt = next_attempt();
   task.seed_asked = now;
   const bool waits = task.waiting_from < task.waiting.size();
   const auto* child = waits ? peers_.find(task.waiting[task.waiting_from]) : nullptr;
@@ -176,7 +182,7 @@ void Brain::consider_more_seeds(TaskHandle handle, TimePoint now) {
   task.more_rest_until = now + options_.seed_rest;
   if (!best) return;
   task.more_seed = best;
-  task.more_attempt = ++attempts_ == 0 ? ++attempts_ : attempts_;
+  task.more_attempt = next_attempt();
   TriggerSeed action{handle, best, task.more_attempt};
   action.from_peers = true;
   actions_.emplace_back(action);
