@@ -54,6 +54,8 @@ class PersistentCacheTaskId {
  public:
   PersistentCacheTaskId() : hasher_(HashKind::kSha256) {}
   void update(Bytes bytes) { hasher_.update(bytes); }
+  // What came so far as "sha256:<hex>", to be asked before finish().
+  std::string content_digest() const { return Digest::of(hasher_).to_string(); }
   std::string finish(std::string_view tag, std::string_view application,
                      std::optional<std::uint64_t> piece_length);
 

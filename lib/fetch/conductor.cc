@@ -12,6 +12,7 @@
 #include "fetch/source_phase.h"
 #include "net/http/headers.h"
 #include "swarm/content_version.h"
+#include "world/read_through.h"
 
 namespace d7y::fetch {
 namespace {
@@ -43,17 +44,11 @@ Conductor::Conductor(const EngineParts& parts, const EngineOptions& options, Sus
       download_pacer_{&own_limit_, parts.download_limit},
       source_pacer_{&own_limit_, parts.download_limit, parts.source_limit},
       scope_(parts.world.loop()) {
-  peer_id_ = fresh_peer_id();
+  peer_id_ = options_.new_peer_id(parts_.world);
   scope_.spawn(run());
 }
 
 Conductor::~Conductor() = default;
-
-std::string Conductor::fresh_peer_id() const {
-  auto high = parts_.world.random();
-  auto low = parts_.world.random();
-  return d7y::peer_id(options_.ip, options_.hostname, uuid_v4(high, low), options_.seed);
-}
 
 Task<void> Conductor::run() {
   auto worked = co_await work();
@@ -94,7 +89,8 @@ Task<Result<void>> Conductor::work() {
 // ---- Learning
 
 bool Conductor::peers_possible() const {
-  return parts_.parents != nullptr && parts_.schedulers != nullptr && !parts_.schedulers->none();
+  const bool imports = wish_.replica && wish_.has_origin();
+  return !imports && parts_.parents != nullptr && parts_.schedulers != nullptr && !parts_.schedulers->none();
 }
 
 source::Request Conductor::source_request() const {
@@ -142,11 +138,16 @@ Task<Result<source::Info>> Conductor::ask_origin(source::Request request, Deadli
 Task<Result<void>> Conductor::learn() {
   auto found = co_await parts_.store.find(task_id_);
   if (!found && !found.failed_with(ErrorCode::kNotFound)) co_return std::move(found).error();
+  if (found && (*found)->facts().kind != wish_.kind()) {
+    co_return error(ErrorCode::kPrecondition,
+                    "task {} is stored here as one of another kind; delete it first", task_id_);
+  }
   bool known = found && (*found)->content_length();
   // What is complete is served as it is, unless it is old and that counts. What was begun goes on only if the
   // origin still has the same.
   const bool old = known && source_allowed_ && may_be_stale(**found);
   bool trusted = known && !old && ((*found)->finished() || !source_allowed_);
+  if (!trusted && !source_allowed_ && wish_.replica) co_return co_await learn_from_scheduler();
   if (!trusted && !source_allowed_) co_return co_await learn_from_peers();
   if (!trusted) {
     auto learned = co_await learn_from_source(known, old);
@@ -282,6 +283,11 @@ store::TaskFacts Conductor::facts_of(const source::Info& info) const {
   const auto& message = wish_.message;
   store::TaskFacts facts;
   facts.id = task_id_;
+  facts.kind = wish_.kind();
+  if (wish_.replica) {
+    facts.ttl = wish_.replica->ttl;
+    facts.persistent = wish_.replica->persistent;
+  }
   facts.url = source::redacted(message.url());
   facts.tag = message.tag();
   facts.digest = wish_.content_digest;
@@ -392,41 +398,17 @@ Task<Result<void>> Conductor::finish() {
 Task<Result<void>> Conductor::verify(std::string digest) {
   CO_TRY(auto wanted, Digest::parse(digest));
   if (!digests_.contains(wanted.kind())) {
-    // Read and hashed on the thread pool; everything it touches is owned by what runs there.
-    struct Work {
-      std::shared_ptr<world::File> file;
-      Hasher hasher;
-      std::uint64_t at = 0, end = 0;
-      Result<void> outcome;
-    };
-    auto work =
-        std::make_shared<Work>(Work{task_->file(), Hasher(wanted.kind()), 0, *task_->content_length(), {}});
-    while (work->at < work->end) {
-      // Named: g++ 12 destroys a lambda inside a co_await expression twice.
-      std::function<void()> step = [work] {
-        std::string buffer(1 << 20, '\0');
-        for (int i = 0; i < 16 && work->at < work->end && work->outcome; ++i) {
-          auto part = std::min<std::uint64_t>(buffer.size(), work->end - work->at);
-          auto got = work->file->read_at(work->at, as_mutable_bytes(buffer).first(part));
-          if (!got) {
-            work->outcome = std::move(got).error();
-          } else if (*got != part) {
-            work->outcome = Error(ErrorCode::kCorrupt, "stored content is shorter than its record");
-          } else {
-            work->hasher.update(as_bytes(buffer).first(part));
-            work->at += part;
-          }
-        }
-      };
-      co_await parts_.world.offload(std::move(step));
-      if (!work->outcome) co_return std::move(work->outcome).error();
-    }
-    digests_.emplace(wanted.kind(), Digest::of(work->hasher).to_string());
+    auto hasher = std::make_shared<Hasher>(wanted.kind());
+    std::function<void(Bytes)> take = [hasher](Bytes bytes) { hasher->update(bytes); };
+    Task<Result<void>> reading =
+        world::read_through(parts_.world, task_->file(), *task_->content_length(), std::move(take));
+    CO_OK(co_await reading);
+    digests_.emplace(wanted.kind(), Digest::of(*hasher).to_string());
   }
   const auto& found = digests_.at(wanted.kind());
   if (found == wanted.to_string()) co_return Result<void>{};
   auto wrong = error(ErrorCode::kCorrupt, "{} has digest {}, {} was expected; its content was thrown away",
-                     source::redacted(wish_.message.url()), found, wanted.to_string());
+                     wish_.name(), found, wanted.to_string());
   distrust(evidence(), all_from_origin());
   (void)parts_.store.remove(task_id_);  // others who read it now go on to their end
   co_return wrong;
@@ -465,8 +447,7 @@ Task<Result<void>> Conductor::round() {
   if (asks_scheduler(length)) co_return co_await round_with_scheduler();
   if (!source_allowed_) {
     co_return error(ErrorCode::kUnavailable,
-                    "{}: the origin must not be asked and there is no scheduler to find peers",
-                    source::redacted(wish_.message.url()));
+                    "{}: the origin must not be asked and there is no scheduler to find peers", wish_.name());
   }
   co_return co_await from_source(nullptr);
 }
@@ -543,7 +524,7 @@ Task<Result<void>> Conductor::round_with_scheduler() {
       if (!source_allowed_) {
         (void)co_await session->end(swarm::Outcome::kFailed, "back-to-source is disabled", soon(kFarewell));
         co_return error(ErrorCode::kUnavailable, "no peer has {} and the origin must not be asked",
-                        source::redacted(wish_.message.url()));
+                        wish_.name());
       }
       session->back_to_source_started();
       auto fetched = co_await from_source(session.get());
@@ -634,10 +615,7 @@ Task<void> Conductor::announce_complete() {
   if (!peers_possible() || !task_ || !task_->content_length()) co_return;
   auto message = registration({*task_->content_length(), task_->piece_length()});
   message.set_metadata_only(true);
-  swarm::AnnounceOptions announce;
-  announce.self = options_.self;
-  announce.task_id = task_id_;
-  announce.new_peer_id = [this] { return fresh_peer_id(); };
+  auto announce = announcement();
   auto opened =
       co_await swarm::AnnounceSession::open(*parts_.schedulers, std::move(announce), std::move(message), log_,
                                             Deadline::in(options_.schedule_timeout, parts_.world.now()));

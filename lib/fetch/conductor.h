@@ -63,7 +63,7 @@ class Conductor {
   void forget(PiecePlan::WantId id);
   void reading(PiecePlan::WantId id, std::uint32_t piece) { plan_.reading(id, piece); }
   void limit_rate(std::uint64_t bytes_per_second);
-  void allow_source() { source_allowed_ = true; }
+  void allow_source() { source_allowed_ = wish_.has_origin(); }
   // With this wish's credentials the origin may be asked as well, should it refuse those in use, until it
   // goes.
   Accesses::Id come(const Wish& wish);
@@ -98,8 +98,12 @@ class Conductor {
   // `begun`: part of it is stored, so the first request asks for no bytes; `old`: all of it, so there is no
   // need to ask again if the origin is not able to answer.
   Task<Result<void>> learn_from_source(bool begun, bool old);
+  // There is no origin: the scheduler knows what the task is.
+  Task<Result<void>> learn_from_scheduler();
   // Without the origin: the scheduler's parents say how long it is.
   Task<Result<void>> learn_from_peers();
+  // task_ is what `facts` say, and the plan begun.
+  Task<Result<void>> begin_with(store::TaskFacts facts);
   // The origin may be asked now: has it what the parents have? kChanged if not.
   Task<Result<void>> compare_with_source();
   store::TaskFacts facts_of(const source::Info& info) const;
@@ -144,9 +148,9 @@ class Conductor {
   Task<void> rest(const Error& why, Duration pause);
   // The origin said `why` to who asked at `turn`: whether it can be asked as somebody else.
   bool other_access(const Error& why, std::uint64_t turn);
-  std::string fresh_peer_id() const;
   bool done() const { return plan_.missing() == 0; }
   bool peers_possible() const;
+  swarm::AnnounceOptions announcement() const;
 
   EngineParts parts_;
   const EngineOptions& options_;

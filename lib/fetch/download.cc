@@ -42,9 +42,9 @@ Download::~Download() {
 Task<void> Download::run() {
   auto worked = co_await within(deadline_, work());
   if (worked.failed_with(ErrorCode::kTimeout) && deadline_.passed(engine_.world().now())) {
-    worked = error(ErrorCode::kTimeout, "download of {}: its time was over with {} of {} bytes here",
-                   source::redacted(wish_.message.url()), progress().done,
-                   length() ? std::to_string(*length()) : std::string("an unknown number of"));
+    worked =
+        error(ErrorCode::kTimeout, "download of {}: its time was over with {} of {} bytes here", wish_.name(),
+              progress().done, length() ? std::to_string(*length()) : std::string("an unknown number of"));
   }
   ended_at_ = engine_.world().now();
   engine_.note_end(*this, worked);
@@ -86,6 +86,7 @@ Task<Result<void>> Download::attempt() {
     CO_OK(co_await changed().wait(Deadline::never()));  // work() runs under deadline_
   }
   task_ = conductor_->task();
+  if (wish_.replica && wish_.replica->persistent) CO_OK(task()->set_persistent(true));
   CO_OK(resolve_range());
   started_ = true;
   if (wish_.in_order) {
@@ -136,7 +137,7 @@ Result<void> Download::resolve_range() {
   if (message.has_range() || !header.empty()) {
     if (!content) {
       return error(ErrorCode::kUnsupported, "a range of {} is asked for, but its length is not known",
-                   source::redacted(message.url()));
+                   wish_.name());
     }
     http::ByteSpan span;
     if (message.has_range()) {
@@ -144,7 +145,7 @@ Result<void> Download::resolve_range() {
       if (range.length() == 0 || range.start() >= *content) {
         return error(ErrorCode::kPrecondition,
                      "range of {} bytes from {} lies outside of {}, which has {} bytes", range.length(),
-                     range.start(), source::redacted(message.url()), *content)
+                     range.start(), wish_.name(), *content)
             .with_status(416);
       }
       span = {range.start(), std::min<std::uint64_t>(range.length(), *content - range.start())};

@@ -40,7 +40,9 @@ std::string revision_of(const api::common::Download& message) {
 // numbers that no version knows count as the standard ones.
 Labels download_labels(const Wish& wish) {
   const auto& message = wish.message;
-  auto type = api::common::TaskType_IsValid(message.type()) ? static_cast<int>(message.type()) : 0;
+  auto type = wish.replica ? static_cast<int>(api::common::PERSISTENT_CACHE)
+              : api::common::TaskType_IsValid(message.type()) ? static_cast<int>(message.type())
+                                                              : 0;
   auto priority =
       api::common::Priority_IsValid(message.priority()) ? static_cast<int>(message.priority()) : 0;
   return {{"type", std::to_string(type)}, {"tag", ""}, {"app", ""}, {"priority", std::to_string(priority)}};
@@ -91,8 +93,14 @@ bool Engine::is_running(const std::string& task_id) const {
 Result<std::unique_ptr<Download>> Engine::start(Wish wish, Deadline deadline) {
   if (closed_) return error(ErrorCode::kClosed, "the node is shutting down and takes no new downloads");
   auto& message = wish.message;
-  TRY_OK(parts_.sources.backend_for(message.url()));
-  TRY(auto id, task_id(message));
+  if (wish.has_origin() || !wish.replica) TRY_OK(parts_.sources.backend_for(message.url()));
+  std::string id;
+  if (wish.replica) {
+    id = wish.replica->task_id;
+    TRY_OK(store::check_task_id(id));
+  } else {
+    TRY(id, task_id(message));
+  }
   // Also where the task's id is not made of it: a seed must not keep, and give away, what is not what its
   // name says.
   if (wish.content_digest.empty()) {
@@ -221,7 +229,7 @@ void Engine::note_start(const Wish& wish) {
 }
 
 void Engine::note_end(Download& download, const Result<void>& outcome) {
-  parts_.log.debug("download of {} ended: {}", source::redacted(download.wish().message.url()),
+  parts_.log.debug("download of {} ended: {}", download.wish().name(),
                    outcome ? "right" : outcome.error().message());
   if (parts_.metrics == nullptr) return;
   auto& metrics = *parts_.metrics;

@@ -1,7 +1,9 @@
 // What a task is where the origin must not be asked (Download.disable_back_to_source): the scheduler's
-// parents say how long it is, and the first of them that knows its version which one we take.
+// parents say how long it is, and the first of them that knows its version which one we take. Or where there
+// is no origin: the scheduler itself says it.
 #include <limits>
 
+#include "api/methods.h"
 #include "base/piece.h"
 #include "fetch/conductor.h"
 #include "swarm/content_version.h"
@@ -23,16 +25,60 @@ std::optional<std::uint64_t> length_by(const swarm::Verdict& verdict) {
 
 }  // namespace
 
-Task<Result<std::unique_ptr<swarm::AnnounceSession>>> Conductor::open_session(
-    api::common::Download registration) {
+swarm::AnnounceOptions Conductor::announcement() const {
   swarm::AnnounceOptions announce;
   announce.self = options_.self;
   announce.task_id = task_id_;
-  announce.new_peer_id = [this] { return fresh_peer_id(); };
+  announce.kind = wish_.kind();
+  announce.persistent = wish_.replica && wish_.replica->persistent;
+  announce.new_peer_id = [this] { return options_.new_peer_id(parts_.world); };
+  return announce;
+}
+
+Task<Result<std::unique_ptr<swarm::AnnounceSession>>> Conductor::open_session(
+    api::common::Download registration) {
+  auto announce = announcement();
   announce.max_verdicts = options_.max_verdicts;
   auto deadline = Deadline::in(options_.schedule_timeout, parts_.world.now());
   co_return co_await swarm::AnnounceSession::open(*parts_.schedulers, std::move(announce),
                                                   std::move(registration), log_, deadline);
+}
+
+Task<Result<void>> Conductor::learn_from_scheduler() {
+  if (!peers_possible()) {
+    co_return error(ErrorCode::kUnavailable, "{}: there is no scheduler to find peers that have it",
+                    wish_.name());
+  }
+  api::scheduler::StatPersistentCacheTaskRequest request;
+  request.set_host_id(options_.self.host_id);
+  request.set_task_id(task_id_);
+  const auto deadline = Deadline::in(options_.stat_timeout, parts_.world.now());
+  Task<Result<api::common::PersistentCacheTask>> asking =
+      parts_.schedulers->ask<api::common::PersistentCacheTask>(
+          api::method::scheduler::kStatPersistentCacheTask, std::move(request), deadline);
+  auto known = co_await asking;
+  if (!known) co_return std::move(known).error().in(wish_.name());
+  CO_OK(PieceGeometry::check(known->content_length(), known->piece_length()));
+  source::Info info;
+  info.length = known->content_length();
+  auto facts = facts_of(info);
+  facts.piece_length = known->piece_length();
+  facts.tag = known->tag();
+  facts.application = known->application();
+  facts.ttl = api::duration_of(known->ttl());
+  CO_OK(co_await begin_with(std::move(facts)));
+  co_return Result<void>{};
+}
+
+Task<Result<void>> Conductor::begin_with(store::TaskFacts facts) {
+  Task<Result<store::TaskHandle>> creating = parts_.store.create(facts);
+  CO_TRY(task_, co_await creating);
+  bool same = task_->content_length() == facts.content_length && task_->piece_length() == facts.piece_length;
+  const auto length = *facts.content_length;
+  if (!same) CO_OK(task_->reset(std::move(facts)));
+  if (task_->stored() < length) CO_OK(task_->reserve(0, length));
+  begin_plan();
+  co_return Result<void>{};
 }
 
 Task<Result<void>> Conductor::learn_from_peers() {
@@ -65,16 +111,9 @@ Task<Result<void>> Conductor::learn_from_peers() {
   CO_OK(PieceGeometry::check(*length, kMinPieceLength));
   source::Info info;
   info.length = *length;
-  auto facts = facts_of(info);
-  auto created = co_await parts_.store.create(facts);
-  if (!created) co_return std::move(created).error();
-  task_ = std::move(*created);
-  bool same = task_->content_length() == facts.content_length && task_->piece_length() == facts.piece_length;
-  if (!same) CO_OK(task_->reset(std::move(facts)));
-  if (task_->stored() < *length) CO_OK(task_->reserve(0, *length));
+  CO_OK(co_await begin_with(facts_of(info)));
   learned_from_peers_ = true;
   opened_ = std::move(session);
-  begin_plan();
   co_return Result<void>{};
 }
 

@@ -29,6 +29,10 @@ bool is_ours(ErrorCode code) {
          code == ErrorCode::kClosed;
 }
 
+swarm::vortex::Kind kind_on_wire(const Wish& wish) {
+  return wish.replica ? swarm::vortex::Kind::kPersistentCache : swarm::vortex::Kind::kStandard;
+}
+
 }  // namespace
 
 ParentPhase::ParentPhase(Conductor& conductor)
@@ -56,6 +60,7 @@ void ParentPhase::offer(const std::vector<swarm::Candidate>& offered) {
     swarm::WatchOptions watch;
     watch.host_id = conductor_.options_.self.host_id;
     watch.task_id = conductor_.task_id_;
+    watch.kind = kind_on_wire(conductor_.wish_);
     watch.piece_length = conductor_.task_->piece_length();
     watch.content_length = conductor_.task_->content_length();
     watch.silence = conductor_.options_.silence_timeout;
@@ -248,6 +253,7 @@ Task<void> ParentPhase::fetch(Fetch& record, store::PieceClaim claim, swarm::Ann
   auto& parent = *record.parent;
   auto piece = record.piece;
   swarm::FetchOptions how;
+  how.kind = kind_on_wire(conductor_.wish_);
   how.deadline = Deadline::in(conductor_.options_.piece_timeout, world.now());
   how.stall_timeout = conductor_.options_.idle_timeout;
   how.peer_id = parent.watch->parent().peer_id;

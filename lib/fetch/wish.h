@@ -7,6 +7,7 @@
 #include <string>
 
 #include "api/common.h"
+#include "base/ids.h"
 #include "base/log.h"
 #include "base/metrics.h"
 #include "base/token_bucket.h"
@@ -19,6 +20,16 @@
 #include "world/world.h"
 
 namespace d7y::fetch {
+
+// A task that a file of some host was made into (Dragonfly's persistent-cache tasks): it has no origin
+// besides that file, its id is not made of a URL, and its scheduler keeps so many copies of it.
+struct Replica {
+  std::string task_id;
+  // This host's copy stays until the task's time is over, however full the disk is.
+  bool persistent = false;
+  // How long the task lives; of one that was not made here its scheduler says it.
+  Duration ttl{0};
+};
 
 // One caller's wish. `message` is kept as it was received, fields we do not know included, because
 // the scheduler passes it on to seeds.
@@ -51,6 +62,18 @@ struct Wish {
   std::string content_digest;
   // Tell the scheduler of a copy that is complete already (seed triggers do, Dragonfly client 3.5).
   bool announce_complete = false;
+  // Such a task is meant. With a URL of the file in the message it is made; without one, and without
+  // back-to-source, it is fetched from its scheduler's peers.
+  std::optional<Replica> replica;
+
+  store::TaskKind kind() const {
+    return replica ? store::TaskKind::kPersistentCache : store::TaskKind::kStandard;
+  }
+  bool has_origin() const { return !message.url().empty(); }
+  // For messages, without secrets.
+  std::string name() const {
+    return has_origin() || !replica ? source::redacted(message.url()) : "task " + replica->task_id;
+  }
 };
 
 struct EngineOptions {
@@ -93,6 +116,13 @@ struct EngineOptions {
   bool seed = false;
   // Added to requests to the origin where the caller did not set them.
   std::vector<std::pair<std::string, std::string>> source_headers;
+
+  // Ours in one more conversation with a scheduler.
+  std::string new_peer_id(world::World& world) const {
+    auto high = world.random();
+    auto low = world.random();
+    return d7y::peer_id(ip, hostname, uuid_v4(high, low), seed);
+  }
 };
 
 // What an engine works with. All of it must outlive the engine.

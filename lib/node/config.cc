@@ -35,7 +35,6 @@ constexpr std::string_view kWithoutEffect[] = {
     "backend.enableCacheTemporaryRedirect",
     "backend.cacheTemporaryRedirectTTL",
     "gc.policy.persistentTaskTTL",
-    "gc.policy.persistentCacheTaskTTL",
     "gc.policy.pageCacheIdleTimeout",
     "security.enable",
     "stats.server.ip",

@@ -155,6 +155,9 @@ Task<Result<void>> Node::start() {
   if (options_.user) calls_->trust_only(*options_.user);
   attach_upload_service(*upload_server_, *calls_);
   attach_download_service(*download_server_, *calls_);
+  replicas_ = std::make_unique<ReplicaCalls>(*calls_, *store_, config.gc.persistent_cache_task_ttl);
+  attach_upload_service(*upload_server_, *replicas_);
+  attach_download_service(*download_server_, *replicas_);
   CO_OK(open_download_server());
   CO_OK(open_tracing());
   CO_OK(open_proxy());
@@ -664,6 +667,8 @@ Task<void> Node::collect_garbage() {
     } else if (schedulers_ && !schedulers_->none()) {
       for (const auto& item : collected->evicted) {
         log_.info("task {} evicted ({}), {} bytes", item.id, store::name_of(item.reason), item.bytes);
+        // Of the other kinds the scheduler knows the time, and counts on copies that no daemon gives up.
+        if (item.kind != store::TaskKind::kStandard) continue;
         auto deadline = Deadline::in(std::chrono::seconds(10), world_.now());
         auto told = co_await schedulers_->delete_task(host_id_, item.id, deadline);
         if (!told)
@@ -735,6 +740,7 @@ Task<void> Node::close() {
   upload_server_.reset();
   vortex_.reset();
   sync_.reset();
+  replicas_.reset();
   calls_.reset();
   engine_.reset();
   schedulers_.reset();

@@ -27,6 +27,7 @@
 #include "net/tls/tls.h"
 #include "node/config.h"
 #include "node/pages.h"
+#include "node/replica_calls.h"
 #include "node/services.h"
 #include "proxy/proxy.h"
 #include "source/source.h"
@@ -139,6 +140,7 @@ class Node {
   std::unique_ptr<swarm::SchedulerSet> schedulers_;
   std::unique_ptr<fetch::Engine> engine_;
   std::unique_ptr<TaskCalls> calls_;
+  std::unique_ptr<ReplicaCalls> replicas_;
   std::unique_ptr<swarm::SyncService> sync_;
   std::unique_ptr<swarm::VortexServer> vortex_;
   std::unique_ptr<otlp::Exporter> spans_;

@@ -51,13 +51,6 @@ std::function<Task<Result<api::Empty>>(grpc::ServerCall&, Request)> remove_task(
   };
 }
 
-Error no_files_from_afar() {
-  return error(
-      ErrorCode::kPermission,
-      "file:// is refused here: a daemon reads files only for its own user and root on this machine; "
-      "do without the daemon");
-}
-
 Task<Result<api::dfdaemon::ListTaskEntriesResponse>> list_entries(
     TaskCalls& calls, api::dfdaemon::ListTaskEntriesRequest request, bool trusted) {
   if (!trusted && names_file(request.url())) co_return no_files_from_afar();
@@ -106,16 +99,7 @@ Task<Result<void>> local_download_task(TaskCalls& calls, DownloadTaskRequest req
   fetch::Wish wish;
   wish.message = std::move(*request.mutable_download());
   wish.output_path = wish.message.output_path();
-  if (!wish.output_path.empty() && !wish.output_path.starts_with('/')) {
-    co_return error(ErrorCode::kInvalid, "output_path {} is relative; the daemon needs an absolute one",
-                    wish.output_path);
-  }
-  if (!trusted && !wish.output_path.empty()) {
-    co_return error(ErrorCode::kPermission,
-                    "output {} is refused: this daemon runs as another user, who would write it; ask for the "
-                    "bytes instead (--transfer-from-dfdaemon)",
-                    wish.output_path);
-  }
+  CO_OK(may_write(wish.output_path, trusted));
   if (!trusted && names_file(wish.message.url())) co_return no_files_from_afar();
   wish.rate_limit = ours.rate_limit;
   wish.overwrite = wish.message.overwrite();

@@ -31,6 +31,26 @@ bool names_file(std::string_view url) {
                     [](char a, char b) { return a == (b >= 'A' && b <= 'Z' ? b + ('a' - 'A') : b); });
 }
 
+Error no_files_from_afar() {
+  return error(
+      ErrorCode::kPermission,
+      "file:// is refused here: a daemon reads files only for its own user and root on this machine; "
+      "do without the daemon");
+}
+
+Result<void> may_write(const std::string& output_path, bool trusted) {
+  if (output_path.empty()) return {};
+  if (!output_path.starts_with('/')) {
+    return error(ErrorCode::kInvalid, "output_path {} is relative; the daemon needs an absolute one",
+                 output_path);
+  }
+  if (trusted) return {};
+  return error(ErrorCode::kPermission,
+               "output {} is refused: this daemon runs as another user, who would write it; ask for the "
+               "bytes instead (--transfer-from-dfdaemon)",
+               output_path);
+}
+
 bool TaskCalls::trusts(const grpc::ServerCall& call) const {
   if (!user_) return true;
   auto caller = call.peer_credentials();
@@ -54,7 +74,8 @@ Task<Result<api::common::Task>> TaskCalls::stat_task(std::string task_id) {
 
 Task<Result<api::dfdaemon::StatLocalTaskResponse>> TaskCalls::stat_local(std::string task_id) {
   auto summary = store_.summary(task_id);
-  if (!summary) co_return error(ErrorCode::kNotFound, "local task not found: {}", task_id);
+  if (!summary || summary->kind != store::TaskKind::kStandard)
+    co_return error(ErrorCode::kNotFound, "local task not found: {}", task_id);
   api::dfdaemon::StatLocalTaskResponse response;
   fill(response, *summary);
   if (auto task = co_await store_.find(task_id)) {

@@ -65,6 +65,10 @@ class TaskCalls {
 
 // Whether a URL means a file of this machine.
 bool names_file(std::string_view url);
+// Why it is not read for a caller who is not trusted.
+Error no_files_from_afar();
+// Whether `output_path` of a local caller is one to write to; empty is.
+Result<void> may_write(const std::string& output_path, bool trusted);
 
 // Everything below `request`'s folder, depth first, folders included. kTooLarge past `limit` entries or
 // 64 levels.

@@ -5,8 +5,6 @@
 namespace d7y::node {
 namespace {
 
-using Response = api::dfdaemon::DownloadTaskResponse;
-
 // Bytes in one message: what is on disk already goes fast, and no window is full of one message.
 constexpr std::uint64_t kMostBytes = 256 << 10;
 // While the next bytes are awaited, it is told so often which pieces have landed elsewhere.
@@ -18,6 +16,18 @@ void fill_place(api::common::Piece& to, const store::PieceExtent& from) {
   to.set_length(from.length);
 }
 
+using Started = api::dfdaemon::DownloadTaskStartedResponse;
+
+// The first message, as each kind of task has it.
+void set_started(api::dfdaemon::DownloadTaskResponse& response, Started started) {
+  *response.mutable_download_task_started_response() = std::move(started);
+}
+void set_started(api::dfdaemon::DownloadPersistentCacheTaskResponse& response, const Started& started) {
+  response.mutable_download_persistent_cache_task_started_response()->set_content_length(
+      started.content_length());
+}
+
+template <class Response>
 class TaskStream {
  public:
   TaskStream(world::World& world, fetch::Download& download, const TaskStreamOptions& options,
@@ -53,8 +63,7 @@ class TaskStream {
       CO_OK(co_await download_.changed().wait(Deadline::never()));
     }
     const auto& task = download_.task();
-    auto response = envelope();
-    auto& started = *response.mutable_download_task_started_response();
+    Started started;
     started.set_content_length(*task->content_length());
     if (download_.offset() != 0 || *download_.length() != *task->content_length()) {
       started.mutable_range()->set_start(download_.offset());
@@ -71,6 +80,8 @@ class TaskStream {
       fill_place(*started.add_pieces(), *extent);
     }
     started.set_is_finished(task->finished());
+    auto response = envelope();
+    set_started(response, std::move(started));
     CO_OK(co_await out_.write(response));
     local_ = task->pieces();
     next_ = run_.first;
@@ -207,11 +218,12 @@ Task<void> hold(std::shared_ptr<fetch::Download> download, world::World& world) 
 
 }  // namespace
 
+template <class Response>
 Task<Result<void>> stream_download(fetch::Engine& engine, fetch::Wish wish, TaskStreamOptions options,
                                    grpc::Writer<Response>& out) {
   auto deadline = Deadline::in(timeout_of(wish.message), engine.world().now());
   auto silent = options.silent_if_complete;
-  wish.announce_complete = silent;
+  wish.announce_complete = wish.announce_complete || silent;
   wish.in_order = options.bytes_in_order;
   wish.ascending = wish.message.need_piece_content();
   auto begun = engine.start(std::move(wish), deadline);
@@ -229,10 +241,16 @@ Task<Result<void>> stream_download(fetch::Engine& engine, fetch::Wish wish, Task
     if (!ended) co_return to_task_error(std::move(ended).error());
     co_return Result<void>{};
   }
-  TaskStream stream(engine.world(), *download, options, out);
+  TaskStream<Response> stream(engine.world(), *download, options, out);
   auto streamed = co_await stream.run();
   if (!streamed) co_return to_task_error(std::move(streamed).error());
   co_return Result<void>{};
 }
+
+template Task<Result<void>> stream_download(fetch::Engine&, fetch::Wish, TaskStreamOptions,
+                                            grpc::Writer<api::dfdaemon::DownloadTaskResponse>&);
+template Task<Result<void>> stream_download(
+    fetch::Engine&, fetch::Wish, TaskStreamOptions,
+    grpc::Writer<api::dfdaemon::DownloadPersistentCacheTaskResponse>&);
 
 }  // namespace d7y::node

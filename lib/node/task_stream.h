@@ -32,9 +32,10 @@ struct TaskStreamOptions {
   Scope* outlives = nullptr;
 };
 
-// Runs `wish` and writes its messages to `out`.
+// Runs `wish` and writes its messages to `out`: DownloadTaskResponse, or DownloadPersistentCacheTaskResponse.
+template <class Response>
 Task<Result<void>> stream_download(fetch::Engine& engine, fetch::Wish wish, TaskStreamOptions options,
-                                   grpc::Writer<api::dfdaemon::DownloadTaskResponse>& out);
+                                   grpc::Writer<Response>& out);
 
 // An error as DownloadTask's clients expect it: what an origin answered is INTERNAL with its JSON as details;
 // everything else keeps its own code.

@@ -68,7 +68,9 @@ Error as_origin_error(Error error) {
   return std::move(error).with_details(std::move(details));
 }
 
-std::string url_of(const std::string& path) {
+}  // namespace
+
+std::string file_url(const std::string& path) {
   std::string url = "file://";
   for (std::string_view rest = path; !rest.empty();) {
     const auto slash = rest.find('/');
@@ -79,8 +81,6 @@ std::string url_of(const std::string& path) {
   }
   return url;
 }
-
-}  // namespace
 
 Result<std::string> path_of_file_url(std::string_view url) {
   TRY(const auto parsed, Url::parse(url));
@@ -104,7 +104,7 @@ Task<Result<Info>> FileBackend::stat(const Request& request, Deadline) {
   if (status->kind == world::FileKind::kOther) {
     co_return as_origin_error(error(ErrorCode::kUnsupported, "{} is neither a file nor a folder", *path));
   }
-  co_return info_of(*status, url_of(*path));
+  co_return info_of(*status, file_url(*path));
 }
 
 Task<Result<std::unique_ptr<Body>>> FileBackend::read(const Request& request, Span span,
@@ -121,7 +121,7 @@ Task<Result<std::unique_ptr<Body>>> FileBackend::read(const Request& request, Sp
   if (!file) co_return as_origin_error(std::move(file).error().in("file " + *path));
   auto status = (*file)->status();
   if (!status) co_return as_origin_error(std::move(status).error().in("file " + *path));
-  auto info = info_of(*status, url_of(*path));
+  auto info = info_of(*status, file_url(*path));
   if (!pinned.agrees_with(info.version)) co_return as_origin_error(changed(*path));
   if (span.offset > status->size || (span.offset == status->size && span.offset > 0)) {
     co_return as_origin_error(error(ErrorCode::kPrecondition, "file {} has {} bytes, none from {} on", *path,
@@ -149,7 +149,7 @@ Task<Result<std::vector<Entry>>> FileBackend::list(const Request& request, Deadl
     Entry entry;
     entry.is_folder = status->kind == world::FileKind::kFolder;
     if (!entry.is_folder) entry.length = status->size;
-    entry.url = url_of(*path + name) + (entry.is_folder ? "/" : "");
+    entry.url = file_url(*path + name) + (entry.is_folder ? "/" : "");
     entry.name = std::move(name);
     entries.push_back(std::move(entry));
   }

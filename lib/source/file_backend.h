@@ -9,6 +9,8 @@ namespace d7y::source {
 // The path of "file:///a/b" (also "file://localhost/a/b"), percent-decoded. kInvalid for another
 // host, NUL bytes, or no path.
 Result<std::string> path_of_file_url(std::string_view url);
+// The URL of an absolute path.
+std::string file_url(const std::string& path);
 
 class FileBackend final : public Backend {
  public:

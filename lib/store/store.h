@@ -31,7 +31,7 @@ namespace d7y::store {
 enum class SyncPolicy : std::uint8_t {
   kNever,   // the system writes back when it likes; a restart verifies what it uses
   kClose,   // at close() and sync(); the default
-  kFinish,  // also when a task is finished
+  kFinish,  // also when a task is finished; tasks of the persistent kinds always are (KindPolicy)
 };
 
 struct StoreOptions {

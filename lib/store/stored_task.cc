@@ -252,6 +252,12 @@ Result<void> StoredTask::set_prefetched() {
   return record_facts();
 }
 
+Result<void> StoredTask::set_persistent(bool persistent) {
+  if (facts_.persistent == persistent) return {};
+  facts_.persistent = persistent;
+  return record_facts();
+}
+
 Result<void> StoredTask::reserve(std::uint64_t offset, std::uint64_t length) {
   // A file system takes all it has before it says that this is not enough, and leaves it taken: we ask first.
   auto file = content_->status();

@@ -135,6 +135,8 @@ class StoredTask {
   // Sets what the whole content must hash to ("sha256:<hex>"). kChanged if it was another.
   Result<void> set_digest(std::string digest);
   Result<void> set_prefetched();
+  // Whether it stays until its time is over, however full the disk is (TaskFacts::persistent).
+  Result<void> set_persistent(bool persistent);
   // Takes disk space for a range, so that a full disk shows at once and writes are cheap. Claims on
   // pieces outside of reserved ranges reserve for themselves. kDiskFull.
   Result<void> reserve(std::uint64_t offset, std::uint64_t length);

@@ -10,7 +10,7 @@ KindPolicy KindPolicy::of(TaskKind kind) {
   switch (kind) {
     // Dragonfly counts both persistent kinds from their creation (Dragonfly client 4.7).
     case TaskKind::kPersistent:
-    case TaskKind::kPersistentCache: return {.ttl_from_access = false};
+    case TaskKind::kPersistentCache: return {.ttl_from_access = false, .durable = true};
     default: return {};
   }
 }

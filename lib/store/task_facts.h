@@ -25,6 +25,8 @@ struct KindPolicy {
   bool evictable_for_space = true;
   // Users may get a second name for the stored file itself instead of a copy.
   bool hard_link_output = true;
+  // On stable storage before it counts as finished, because others are then told that it is kept here.
+  bool durable = false;
 
   static KindPolicy of(TaskKind kind);
 };

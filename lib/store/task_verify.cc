@@ -340,10 +340,14 @@ Task<Result<void>> StoredTask::finish() {
   // Also gives back what was reserved behind the end.
   CO_OK(content_->resize(*facts_.content_length));
   CO_OK(record(FinishedRecord{}));
-  digest_verified_ = finished_ = true;
+  digest_verified_ = true;
+  if (store_.options_.sync == SyncPolicy::kFinish || KindPolicy::of(facts_.kind).durable) {
+    CO_OK(co_await store_.sync_task(self));
+    if (resets != resets_) co_return error(ErrorCode::kChanged, "task {} was started anew", facts_.id);
+  }
+  finished_ = true;
   failure_.reset();
   changed_.notify_all();
-  if (store_.options_.sync == SyncPolicy::kFinish) CO_OK(co_await store_.sync_task(self));
   co_return Result<void>{};
 }
 

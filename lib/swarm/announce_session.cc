@@ -2,8 +2,6 @@
 
 #include <algorithm>
 
-#include "api/methods.h"
-
 namespace d7y::swarm {
 
 namespace {
@@ -19,12 +17,6 @@ constexpr std::size_t kLongestDescription = 1024;
 std::string shortened(std::string text) {
   if (text.size() > kLongestDescription) text.resize(kLongestDescription);
   return text;
-}
-
-// The scheduler as such is away, rather than unwilling.
-bool is_absence(const Error& why) {
-  return why.code() == ErrorCode::kRefused || why.code() == ErrorCode::kReset ||
-         why.code() == ErrorCode::kUnavailable;
 }
 
 void describe(api::common::Piece& out, const store::PieceInfo& piece) {
@@ -100,8 +92,7 @@ Task<Result<Verdict>> AnnounceSession::register_peer(const api::common::Download
   metadata_only_ = download.metadata_only();
   grpc::CallOptions call_options;
   call_options.headers_deadline = deadline.or_earlier(Deadline::in(options_.headers_timeout, world_.now()));
-  call_ = scheduler_.channel->bidi<Request, Response>(api::method::scheduler::kAnnouncePeer,
-                                                      std::move(call_options));
+  call_ = PeerCall(*scheduler_.channel, options_.kind, options_.persistent, std::move(call_options));
   auto request = envelope();
   *request.mutable_register_peer_request()->mutable_download() = download;
   ++asked_;

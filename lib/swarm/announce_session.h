@@ -1,4 +1,4 @@
-// One download's conversation with its scheduler: the AnnouncePeer stream.
+// One download's conversation with its scheduler: the AnnouncePeer stream, or that of its kind.
 //
 //   CO_TRY(auto session, co_await AnnounceSession::open(schedulers, who, download, deadline));
 //   switch (session->verdict().kind) {
@@ -26,6 +26,7 @@
 #include "net/grpc/channel.h"
 #include "store/task_facts.h"
 #include "swarm/candidate.h"
+#include "swarm/peer_call.h"
 #include "swarm/scheduler_set.h"
 
 namespace d7y::swarm {
@@ -52,6 +53,8 @@ enum class Outcome : std::uint8_t {
 struct AnnounceOptions {
   Self self;
   std::string task_id;
+  store::TaskKind kind = store::TaskKind::kStandard;
+  bool persistent = false;  // as PeerCall takes it
   // Makes a fresh peer id; called once for each stream that is opened (Dragonfly grpc 5.16).
   std::function<std::string()> new_peer_id;
   // How often a scheduler is asked for one download (Dragonfly's scheduler.maxScheduleCount).
@@ -112,8 +115,8 @@ class AnnounceSession {
 
  private:
   AnnounceSession(world::World& world, SchedulerSet::Picked scheduler, AnnounceOptions options, Log log);
-  using Request = api::scheduler::AnnouncePeerRequest;
-  using Response = api::scheduler::AnnouncePeerResponse;
+  using Request = PeerCall::Request;
+  using Response = PeerCall::Response;
 
   Task<Result<Verdict>> register_peer(const api::common::Download& download, Deadline deadline);
   Request envelope() const;
@@ -143,7 +146,7 @@ class AnnounceSession {
   bool ending_ = false;  // the last word is said
   TimePoint oldest_{};
   Signal arrived_, queued_;
-  grpc::BidiCall<Request, Response> call_;
+  PeerCall call_;
   Scope scope_;
 };
 

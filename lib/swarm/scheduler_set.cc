@@ -288,14 +288,11 @@ Task<Result<void>> SchedulerSet::announce_to(Picked scheduler, Deadline deadline
 }
 
 Task<Result<void>> SchedulerSet::delete_task(std::string host_id, std::string task_id, Deadline deadline) {
-  CO_TRY(Picked scheduler, pick(task_id));
   api::scheduler::DeleteTaskRequest request;
   request.set_host_id(std::move(host_id));
   request.set_task_id(std::move(task_id));
-  grpc::CallOptions options;
-  options.deadline = deadline.or_earlier(Deadline::in(options_.call_timeout, world_.now()));
   Task<Result<api::Empty>> calling =
-      scheduler.channel->unary<api::Empty>(api::method::scheduler::kDeleteTask, request, std::move(options));
+      ask<api::Empty>(api::method::scheduler::kDeleteTask, std::move(request), deadline);
   CO_OK(co_await calling);
   co_return Result<void>{};
 }

@@ -52,6 +52,12 @@ struct SchedulerSetOptions {
   std::function<Task<Result<std::unique_ptr<world::Stream>>>(Address, Deadline)> connect;
 };
 
+// The scheduler as such is away, rather than unwilling.
+inline bool is_absence(const Error& why) {
+  return why.code() == ErrorCode::kRefused || why.code() == ErrorCode::kReset ||
+         why.code() == ErrorCode::kUnavailable;
+}
+
 class SchedulerSet {
  public:
   // `describe` gives the host as it is announced, fresh for each announcement; without it nothing
@@ -91,6 +97,10 @@ class SchedulerSet {
   bool foreign(const Address& address) const;
   // Announces us to one scheduler now: it has forgotten us (NOT_FOUND at register).
   Task<Result<void>> announce_to(Picked scheduler, Deadline deadline);
+
+  // One call to the scheduler of `request.task_id()`; to its successor if it is away.
+  template <class Response, class Request>
+  Task<Result<Response>> ask(std::string_view path, Request request, Deadline deadline);
 
   // Tells the task's scheduler that we no longer have it. Best effort.
   Task<Result<void>> delete_task(std::string host_id, std::string task_id, Deadline deadline);
@@ -133,5 +143,21 @@ class SchedulerSet {
   Signal wake_, all_asked_;
   Scope scope_;
 };
+
+template <class Response, class Request>
+Task<Result<Response>> SchedulerSet::ask(std::string_view path, Request request, Deadline deadline) {
+  Task<void> meeting = met(deadline);
+  co_await meeting;
+  for (bool again = false;; again = true) {
+    CO_TRY(Picked scheduler, pick(request.task_id()));
+    grpc::CallOptions options;
+    options.deadline = deadline.or_earlier(Deadline::in(options_.call_timeout, world_.now()));
+    Task<Result<Response>> calling =
+        scheduler.channel->template unary<Response>(path, request, std::move(options));
+    auto answer = co_await calling;
+    if (answer || again || !is_absence(answer.error())) co_return answer;
+    unreachable(scheduler.address, answer.error());
+  }
+}
 
 }  // namespace d7y::swarm

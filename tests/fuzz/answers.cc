@@ -1,6 +1,7 @@
 // What other machines answer, into those of us who asked. The first byte says who answers: a parent asked for
 // its pieces (SyncPieces, SyncHost), a manager asked for schedulers, or a scheduler that talks to a download.
-// The rest are messages as in calls.h; choices above 127 come later.
+// The rest are messages as in calls.h; choices above 127 come later. Above 191 the download is of a
+// persistent-cache task.
 #include <array>
 
 #include "api/methods.h"
@@ -87,10 +88,11 @@ void manager(sim::Simulation& simulation, sim::Host& host, sim::Host& client) {
   must(over);
 }
 
-Task<void> download(swarm::SchedulerSet& schedulers, world::World& world, bool& over) {
+Task<void> download(swarm::SchedulerSet& schedulers, world::World& world, store::TaskKind kind, bool& over) {
   swarm::AnnounceOptions options;
   options.self.host_id = "child";
   options.task_id = std::string(64, 'a');
+  options.kind = kind;
   options.new_peer_id = [] { return std::string("peer"); };
   api::common::Download message;
   message.set_url("http://origin/a");
@@ -111,7 +113,7 @@ Task<void> download(swarm::SchedulerSet& schedulers, world::World& world, bool& 
   over = true;
 }
 
-void talk(sim::Simulation& simulation, sim::Host& host, sim::Host& client) {
+void talk(sim::Simulation& simulation, sim::Host& host, sim::Host& client, store::TaskKind kind) {
   swarm::SchedulerSetOptions options;
   options.addresses = {host.address(4000).to_string()};
   auto describe = [] {
@@ -129,7 +131,7 @@ void talk(sim::Simulation& simulation, sim::Host& host, sim::Host& client) {
     };
     scope.spawn(start(schedulers, Deadline::in(3s, client.now())));
     simulation.run_for(4s);
-    scope.spawn(download(schedulers, client, over));
+    scope.spawn(download(schedulers, client, kind, over));
     must(simulation.run_until([&] { return over; }, 200s));
   }
 }
@@ -160,11 +162,17 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
                        [](grpc::ServerCall&, std::string) { return one_word({}); });
     server.method(std::string(api::method::scheduler::kAnnouncePeer), grpc::MethodKind::kBidi,
                   [words](grpc::ServerCall& call) { return converse(call, words); });
+    server.method(std::string(api::method::scheduler::kAnnouncePersistentCachePeer), grpc::MethodKind::kBidi,
+                  [words](grpc::ServerCall& call) { return converse(call, words); });
     must(server.listen(host.address(4000)).ok());
     switch (data[0] % 3) {
       case 0: parent(simulation, host, client); break;
       case 1: manager(simulation, host, client); break;
-      default: talk(simulation, host, client);
+      default: {
+        const bool cache = data[0] > 191;
+        talk(simulation, host, client,
+             cache ? store::TaskKind::kPersistentCache : store::TaskKind::kStandard);
+      }
     }
   }
   simulation.run_for(1s);

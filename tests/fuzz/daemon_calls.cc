@@ -32,6 +32,16 @@ constexpr std::array kMethods = {
     std::string_view("/grpc.health.v1.Health/Check"),
     std::string_view("/grpc.health.v1.Health/Watch"),
     std::string_view("/grpc.reflection.v1.ServerReflection/ServerReflectionInfo"),
+    api::method::download::kUploadPersistentCacheTask,
+    api::method::download::kDownloadPersistentCacheTask,
+    api::method::download::kStatPersistentCacheTask,
+    api::method::download::kStatLocalPersistentCacheTask,
+    api::method::download::kListLocalPersistentCacheTasks,
+    api::method::upload::kDownloadPersistentCacheTask,
+    api::method::upload::kUpdatePersistentCacheTask,
+    api::method::upload::kStatPersistentCacheTask,
+    api::method::upload::kDeletePersistentCacheTask,
+    api::method::upload::kSyncPersistentCachePieces,
 };
 
 struct Daemon {

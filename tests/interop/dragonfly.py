@@ -139,14 +139,22 @@ class Heir(rig.Process):
 
 
 class GoScheduler(rig.Process):
-    """Dragonfly's scheduler without a manager; as rig.Scheduler."""
+    """Dragonfly's scheduler without a manager; as rig.Scheduler. Before a Redis it has persistent tasks as well."""
 
-    def __init__(self, case, name='scheduler', port=None):
+    def __init__(self, case, name='scheduler', port=None, redis=False):
         self.port = port or rig.free_port()
         self.metrics_port = rig.free_port()
         folder = case.folder / name
         folder.mkdir(exist_ok=True)
         config = folder / 'scheduler.yaml'
+        database = ''
+        if redis:
+            redis_port = rig.free_port()
+            server = rig.Process('redis', ['redis-server', '--port', str(redis_port), '--bind', '127.0.0.1', '--save', '',
+                                           '--dir', folder], folder / 'redis.log', env=rig.clean_environment())
+            case.processes.append(server)
+            server.ready(lambda: rig.accepts('127.0.0.1', redis_port))
+            database = f'database: {{redis: {{addrs: ["127.0.0.1:{redis_port}"]}}}}'
         config.write_text(f'''server:
   advertiseIP: 127.0.0.1
   advertisePort: {self.port}
@@ -158,6 +166,7 @@ class GoScheduler(rig.Process):
 metrics:
   enable: true
   addr: 127.0.0.1:{self.metrics_port}
+{database}
 ''')
         super().__init__(name, [program('scheduler'), '--config', config, '--dynconfig', folder / 'dynconfig.yaml',
                                 '--console'], folder / 'log', env=rig.clean_environment())

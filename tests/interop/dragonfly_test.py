@@ -309,9 +309,8 @@ class ProxiesUnderD7ysched(D7ysched, Swarm, dragonfly.Case):
                     self.assertRegex(headers['Content-Range'], rf'bytes \d+-\d+/{len(content)}')
 
 
-@needs('dfdaemon', 'dfcache', 'dfctl')
-class CacheUnderD7ysched(D7ysched, dragonfly.Case):
-    """Files that are kept in several copies, which d7yd does not do itself yet, and what dfctl shows of tasks."""
+class KeepsCopies:
+    """Files that are kept in several copies."""
 
     def cluster(self, kinds):
         self.scheduler = self.new_scheduler()
@@ -321,8 +320,21 @@ class CacheUnderD7ysched(D7ysched, dragonfly.Case):
         return re.findall(r'\b[0-9a-f]{64}\b', self.command('dfctl', kind, 'ls', '-e', peer.socket))
 
     def test_a_file_is_kept_in_copies_and_outlives_its_uploader(self):
-        self.cluster(['d7y', 'rust', 'rust', 'rust'])
-        peers = self.peers[1:]
+        """Each kind of daemon as the importer, with three others of one kind or of both to keep its copies."""
+        for kinds in (['rust', 'rust', 'rust', 'rust'], ['d7y', 'd7y', 'd7y', 'd7y'], ['d7y', 'rust', 'rust', 'rust'],
+                      ['rust', 'd7y', 'd7y', 'd7y'], ['rust', 'd7y', 'rust', 'd7y']):
+            with self.subTest(kinds=kinds):
+                self.cluster(kinds)
+                try:
+                    self.keeps_copies()
+                finally:
+                    for daemon in [*self.peers, self.scheduler]:
+                        daemon.kill()
+                    for daemon in self.peers:
+                        shutil.rmtree(daemon.folder)
+
+    def keeps_copies(self):
+        peers = self.peers
         content = os.urandom(9 * MIB + 5)
         pathlib.Path(self.path('in')).write_bytes(content)
         self.command('dfcache', 'import', self.path('in'), '--persistent-replica-count', '2', '--ttl', '10m',
@@ -334,13 +346,18 @@ class CacheUnderD7ysched(D7ysched, dragonfly.Case):
         copy, = rig.until(others, 'somebody else has a copy')
         shown = self.command('dfcache', 'stat', task, '-e', peers[2].socket)
         self.assertRegex(shown, rf'{task} +Succeeded +9.0 MiB +4.0 MiB +2 +10m')
-        self.assertIn('is there already', self.command('dfcache', 'import', self.path('in'), '-e', peers[1].socket, code=1))
+        self.assertIn(self.is_there, self.command('dfcache', 'import', self.path('in'), '-e', peers[1].socket, code=1))
         peers[0].kill()
         without = next(peer for peer in peers[1:] if peer is not copy)
         for name, more in (('file', []), ('socket', ['--transfer-from-dfdaemon'])):
-            self.command('dfcache', 'export', task, '-O', self.path(name), *more, '-e', without.socket)
+            self.command('dfcache', 'export', task, '-O', self.path(name), '--overwrite', *more, '-e', without.socket)
             self.same(self.path(name), content)
-        self.assertIn('is not known', self.command('dfcache', 'stat', 'f' * 64, '-e', without.socket, code=1))
+        self.assertIn(self.is_unknown, self.command('dfcache', 'stat', 'f' * 64, '-e', without.socket, code=1))
+
+
+@needs('dfdaemon', 'dfcache', 'dfctl')
+class CacheUnderD7ysched(D7ysched, KeepsCopies, dragonfly.Case):
+    is_there, is_unknown = 'is there already', 'is not known'
 
     def test_a_task_is_removed_at_the_only_parent_midway(self):
         """The child has the rest from the origin, without asking a copy that is no more again and again."""
@@ -378,6 +395,15 @@ class CacheUnderD7ysched(D7ysched, dragonfly.Case):
             task, = self.ids('task', daemon)
             self.command('dfctl', 'task', 'rm', task, '-e', daemon.socket)
             self.assertEqual(self.ids('task', daemon), [])
+
+
+@needs('dfdaemon', 'dfcache', 'dfctl', 'scheduler')
+@unittest.skipUnless(shutil.which('redis-server'), 'needs redis-server')
+class CacheUnderDragonflysScheduler(KeepsCopies, dragonfly.Case):
+    is_there, is_unknown = 'cannot upload', 'not found'
+
+    def new_scheduler(self):
+        return dragonfly.GoScheduler(self, redis=True)
 
 
 @needs('dfdaemon', 'dfget', 'scheduler')
