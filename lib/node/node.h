@@ -73,6 +73,7 @@ class Node {
   store::Store& store() { return *store_; }
   source::Sources& sources() { return sources_; }
   TaskCalls& calls() { return *calls_; }
+  ReplicaCalls& replicas() { return *replicas_; }
   world::World& world() { return world_; }
   const DaemonConfig& config() const { return options_.config; }
   const std::vector<std::string>& warnings() const { return options_.config.warnings; }

@@ -15,6 +15,8 @@ std::string Fetch::verdict() const {
   return right() ? "right" : "wrong bytes";
 }
 
+bool Import::crashed() const { return !over && peer->host().boot() != boot; }
+
 // ---- Peers.
 
 Peer::Peer(Cluster& cluster, Host& host, node::DaemonConfig config)
@@ -95,6 +97,35 @@ FetchPtr Peer::fetch(const std::string& path, FetchOptions options) {
   return fetch;
 }
 
+ImportPtr Peer::import(const std::string& path, std::uint32_t copies, Duration timeout) {
+  auto import = std::make_shared<Import>();
+  import->peer = this;
+  import->boot = host_.boot();
+  import->began = host_.now();
+  api::dfdaemon::UploadPersistentCacheTaskRequest request;
+  request.set_path(path);
+  request.set_persistent_replica_count(copies);
+  api::set_duration(*request.mutable_ttl(), 1h);
+  api::set_duration(*request.mutable_timeout(), timeout);
+  host_.spawn(run_import(import, std::move(request)));
+  return import;
+}
+
+Task<void> Peer::run_import(ImportPtr import, api::dfdaemon::UploadPersistentCacheTaskRequest request) {
+  Result<api::common::PersistentCacheTask> made = error(ErrorCode::kClosed, "no node runs there");
+  if (node_ != nullptr) {
+    auto making = node_->replicas().upload(std::move(request));
+    made = co_await making;
+  }
+  import->over = true;
+  import->ended = host_.now();
+  if (made) {
+    import->task = made->id();
+  } else {
+    import->failure = std::move(made).error();
+  }
+}
+
 void Peer::cancel(const FetchPtr& fetch) {
   if (!fetch->over) give_up(fetch.get(), ErrorCode::kCancelled, "the test gave it up");
 }
@@ -142,7 +173,12 @@ Task<Result<void>> Peer::work(Fetch& fetch, FetchOptions options) {
   }
   fetch.begun = true;
   fetch::Wish wish;
-  wish.message.set_url(cluster_.origin().url(fetch.path));
+  if (options.task.empty()) {
+    wish.message.set_url(cluster_.origin().url(fetch.path));
+  } else {
+    wish.replica = fetch::Replica{.task_id = options.task};
+    options.disable_back_to_source = true;
+  }
   if (options.piece_length > 0) wish.message.set_piece_length(options.piece_length);
   if (!options.authorization.empty()) wish.private_headers.add("Authorization", options.authorization);
   if (!options.digest.empty()) wish.message.set_digest(options.digest);

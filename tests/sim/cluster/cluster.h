@@ -43,6 +43,7 @@ struct FetchOptions {
   bool read = false;          // reads the bytes as they arrive, as a proxy's client does; no output then
   bool leave =
       false;  // with `read`: goes with the last byte, as a proxy's client does, not waiting for the end
+  std::string task;  // a persistent-cache task, by its id; its content is what the origin has under the path
 };
 
 // One download on one peer, and what became of it. Outlives a crash of the peer.
@@ -69,6 +70,20 @@ struct Fetch {
 };
 using FetchPtr = std::shared_ptr<Fetch>;
 
+// One file made into a persistent-cache task by one peer. Outlives a crash of the peer.
+struct Import {
+  Peer* peer = nullptr;
+  std::string task;  // its id, when it is over and has not failed
+  bool over = false;
+  std::optional<Error> failure;
+  TimePoint began{}, ended{};
+  std::uint64_t boot = 0;
+
+  bool ok() const { return over && !failure; }
+  bool crashed() const;
+};
+using ImportPtr = std::shared_ptr<Import>;
+
 // A real node on a simulated host.
 class Peer {
  public:
@@ -94,6 +109,9 @@ class Peer {
   void restart();    // host().start() and start()
 
   FetchPtr fetch(const std::string& path, FetchOptions options = {});
+  // Of a file on this machine; the cluster keeps so many copies of it.
+  ImportPtr import(const std::string& path, std::uint32_t copies,
+                   Duration timeout = std::chrono::seconds(120));
   // Gives up the fetch, as a caller who hangs up does.
   void cancel(const FetchPtr& fetch);
 
@@ -101,6 +119,7 @@ class Peer {
   Task<void> live();
   void give_up(Fetch* fetch, ErrorCode code, std::string_view why);
   Task<void> run_fetch(FetchPtr fetch, FetchOptions options);
+  Task<void> run_import(ImportPtr import, api::dfdaemon::UploadPersistentCacheTaskRequest request);
   Task<Result<void>> work(Fetch& fetch, FetchOptions options);
 
   Cluster& cluster_;

@@ -36,12 +36,24 @@ struct Content {
   bool undetected = false;  // the origin itself sends wrong bytes at times
 };
 
+// A file of somebody that the cluster is to keep. What it holds lies at the origin as well, under a name that
+// nobody asks it for.
+struct Keeping {
+  ImportPtr import;
+  Content* content = nullptr;
+  Member* member = nullptr;
+  std::uint32_t copies = 1;
+  Duration timeout{0}, halted_before{0};
+};
+
 struct Wanted {
   FetchPtr fetch;
   FetchOptions options;
   Content* content = nullptr;
   Member* member = nullptr;
+  Keeping* keeping = nullptr;  // wanted is what it keeps
   bool cancelled = false, wrong_digest = false, after_the_storm = false;
+  bool certain = false;  // somebody has it whom its scheduler knows, and nothing is in the way
   Duration halted_before{0};
 };
 
@@ -62,6 +74,9 @@ class Storm {
   void cast();
   void write_contents();
   void plan_downloads(std::size_t count, Duration within, bool after_the_storm);
+  void plan_keepings();
+  void plan_export(Keeping& keeping, Duration when, bool after_the_storm);
+  void begin_import(Keeping& keeping);
   void begin(Wanted& wanted);
   void clear_up();
   void come_back(Member& member);
@@ -121,7 +136,10 @@ class Storm {
   static Kept kept_of(Peer& peer);
   Task<void> look_into_store(Member& member, bool after_crash);
   void look_into_stores();
+  const Content* content_of(const store::TaskFacts& task) const;
+  bool is_certain(const Keeping& keeping);
   void judge(Wanted& wanted);
+  void judge(Keeping& keeping);
   void judge_outputs();
   void judge_origin();
   void judge_schedulers();
@@ -130,10 +148,12 @@ class Storm {
   StormOptions options_;
   StormReport report_;
   Cluster cluster_;
-  Random random_;
+  Random random_, keeping_random_;
   bool small_pieces_ = true;
   std::vector<Member> members_;
   std::vector<std::unique_ptr<Content>> contents_;
+  std::vector<std::unique_ptr<Content>> kept_contents_;
+  std::vector<std::unique_ptr<Keeping>> keepings_;
   std::vector<std::unique_ptr<Wanted>> wanted_;
   std::vector<const Fault*> weather_;
   bool calm_ = false;         // the storm is over

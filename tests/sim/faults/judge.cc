@@ -25,6 +25,36 @@ std::string path_of(const std::string& url) {
 
 }  // namespace
 
+const Content* Storm::content_of(const store::TaskFacts& task) const {
+  for (const auto& keeping : keepings_) {
+    if (keeping->import && keeping->import->task == task.id) return keeping->content;
+  }
+  const auto path = path_of(task.url);
+  const auto found = std::find_if(contents_.begin(), contents_.end(),
+                                  [&](const auto& content) { return content->path == path; });
+  return found == contents_.end() ? nullptr : found->get();
+}
+
+// Whether an export must succeed: its only scheduler knows somebody who has the content and can give it.
+bool Storm::is_certain(const Keeping& keeping) {
+  if (cluster_.schedulers().size() != 1) return false;  // what one knows the others do not
+  auto* scheduler = cluster_.scheduler(*cluster_.schedulers().front());
+  if (scheduler == nullptr) return false;
+  const auto& id = keeping.import->task;
+  const auto* task = scheduler->service().replicas().task({scheduler::ReplicaKind::kPersistentCache, id});
+  if (task == nullptr) return false;
+  return std::any_of(members_.begin(), members_.end(), [&](Member& member) {
+    auto* node = member.peer->node();
+    if (node == nullptr || member.sick_disk || member.rots || member.peer->stopping()) return false;
+    const auto here = node->store().summary(id);
+    if (!here || !here->finished) return false;
+    return std::any_of(task->peers.begin(), task->peers.end(), [&](const auto& peer) {
+      return peer.second.host_id == node->host_id() &&
+             peer.second.state == scheduler::ReplicaState::kSucceeded;
+    });
+  });
+}
+
 Kept Storm::kept_of(Peer& peer) {
   Kept kept;
   for (auto& task : peer.node()->store().list()) {
@@ -51,14 +81,13 @@ Task<void> Storm::look_into_store(Member& member, bool after_crash) {
     if (peer.node() == nullptr) co_return;
     if (!handle) continue;
     auto task = std::move(*handle);
-    auto path = path_of(task->facts().url);
     const auto& pieces = task->pieces();
     found[id] = static_cast<std::uint32_t>(pieces.count());
-    auto content = std::find_if(contents_.begin(), contents_.end(), [&](auto& c) { return c->path == path; });
-    if (content == contents_.end() || (*content)->undetected) continue;
+    const auto* content = content_of(task->facts());
+    if (content == nullptr || content->undetected) continue;
     if (pieces.count() == 0) continue;
     auto bytes = host.disk().content(task->file()->path());
-    const auto& versions = cluster_.origin().file(path).versions;
+    const auto& versions = cluster_.origin().file(content->path).versions;
     bool right = std::any_of(versions.begin(), versions.end(), [&](auto& version) {
       for (std::uint32_t number = 0; number < pieces.words().size() * 64; ++number) {
         if (!pieces.test(number)) continue;
@@ -70,7 +99,8 @@ Task<void> Storm::look_into_store(Member& member, bool after_crash) {
       }
       return true;
     });
-    if (!right) promise_broken("the store of {} holds wrong bytes of {} as complete", host.name(), path);
+    if (!right)
+      promise_broken("the store of {} holds wrong bytes of {} as complete", host.name(), content->path);
   }
   if (!after_crash || member.sick_disk || member.loses_tasks) co_return;
   for (auto* kept : {&killed, &synced}) {
@@ -114,6 +144,21 @@ void Storm::look_into_stores() {
                      stats.pinned, stats.in_flight);
     }
   }
+}
+
+void Storm::judge(Keeping& keeping) {
+  if (!keeping.import || keeping.import->crashed()) return;
+  const auto& import = *keeping.import;
+  const auto who =
+      fmt::format("{}, importing {}", keeping.member->peer->host().name(), keeping.content->path);
+  if (!import.over) return promise_broken("{}: never ended", who);
+  const auto late =
+      import.ended - import.began - keeping.timeout - (keeping.member->halted - keeping.halted_before);
+  if (late > 1s) promise_broken("{}: ended {} ms after its deadline", who, late / 1ms);
+  if (!import.failure) return;
+  if (import.failure->message().empty()) promise_broken("{}: failed without a word", who);
+  if (import.failure->code() == ErrorCode::kInternal)
+    promise_broken("{}: failed with an internal error: {}", who, import.failure->message());
 }
 
 void Storm::judge(Wanted& wanted) {
@@ -225,6 +270,8 @@ void Storm::judge_schedulers() {
     if (node == nullptr) continue;
     auto wrong = node->service().brain().check(host->now());
     if (!wrong.empty()) promise_broken("{}: its books are wrong: {}", host->name(), wrong);
+    wrong = node->service().replicas().check();
+    if (!wrong.empty()) promise_broken("{}: its books of copies are wrong: {}", host->name(), wrong);
   }
 }
 

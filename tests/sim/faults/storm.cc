@@ -28,7 +28,8 @@ SimulationOptions weather_of(std::uint64_t seed) {
 Storm::Storm(const StormOptions& options)
     : options_(options),
       cluster_(options.seed, weather_of(options.seed)),
-      random_(mix(options.seed ^ 0x5702)) {
+      random_(mix(options.seed ^ 0x5702)),
+      keeping_random_(mix(options.seed ^ 0x1eeb)) {
   report_.seed = options.seed;
   if (options.timeline) cluster_.sim().timeline().keep_lines(1'000'000, false);
 }
@@ -122,9 +123,59 @@ void Storm::plan_downloads(std::size_t count, Duration within, bool after_the_st
   }
 }
 
+// Files that some members import, and others want.
+void Storm::plan_keepings() {
+  auto& random = keeping_random_;
+  if (!random.chance(0.4)) return;
+  const auto count = random.between(1, 2);
+  for (std::uint64_t i = 0; i < count; ++i) {
+    auto& content = *kept_contents_.emplace_back(std::make_unique<Content>());
+    content.path = fmt::format("/kept-{}", i);
+    const std::uint64_t sizes[] = {0, 1, 4_MiB, 4_MiB + 1, random.below(12_MiB)};
+    cluster_.origin().serve(content.path, random_bytes(sizes[random.below(5)], random.next()));
+    auto& keeping = *keepings_.emplace_back(std::make_unique<Keeping>());
+    keeping.content = &content;
+    keeping.member = &members_[random.below(members_.size())];
+    keeping.member->loses_tasks = true;  // an import begins by throwing an older copy away
+    keeping.copies = static_cast<std::uint32_t>(random.between(1, 4));
+    keeping.timeout = 10s + random.up_to(60s);
+    cluster_.sim().fabric().after(random.up_to(kStorm / 2), [this, &keeping] { begin_import(keeping); });
+    for (auto wishes = random.below(6); wishes > 0; --wishes)
+      plan_export(keeping, random.up_to(kStorm), false);
+  }
+}
+
+void Storm::plan_export(Keeping& keeping, Duration when, bool after_the_storm) {
+  auto& random = keeping_random_;
+  auto& wanted = *wanted_.emplace_back(std::make_unique<Wanted>());
+  wanted.keeping = &keeping;
+  wanted.content = keeping.content;
+  wanted.member = &members_[random.below(members_.size())];
+  wanted.after_the_storm = after_the_storm;
+  wanted.options.disable_back_to_source = true;
+  wanted.options.timeout = after_the_storm ? Duration(120s) : Duration(5s) + random.up_to(75s);
+  wanted.options.read = random.chance(0.25);
+  cluster_.sim().fabric().after(when, [this, &wanted] { begin(wanted); });
+}
+
+void Storm::begin_import(Keeping& keeping) {
+  auto& peer = *keeping.member->peer;
+  if (!peer.host().running() || peer.node() == nullptr || peer.stopping()) return;
+  const auto path = "/out" + keeping.content->path;
+  peer.host().disk().put(path, *cluster_.origin().file(keeping.content->path).content);
+  keeping.halted_before = keeping.member->halted;
+  keeping.import = peer.import(path, keeping.copies, keeping.timeout);
+  say("{} imports {}, to be kept by {}", peer.host().name(), keeping.content->path, keeping.copies);
+}
+
 void Storm::begin(Wanted& wanted) {
   auto& peer = *wanted.member->peer;
   if (!peer.host().running() || peer.stopping() || peer.stopped()) return;
+  if (wanted.keeping != nullptr) {
+    if (!wanted.keeping->import || !wanted.keeping->import->ok()) return;
+    wanted.options.task = wanted.keeping->import->task;
+    wanted.certain = wanted.after_the_storm && is_certain(*wanted.keeping);
+  }
   wanted.halted_before = wanted.member->halted;
   wanted.fetch = peer.fetch(wanted.content->path, wanted.options);
   ++report_.downloads;
@@ -185,9 +236,12 @@ void Storm::clear_up() {
 }
 
 bool Storm::all_over() const {
-  return std::all_of(wanted_.begin(), wanted_.end(), [](auto& wanted) {
-    return !wanted->fetch || wanted->fetch->over || wanted->fetch->crashed();
+  const bool imported = std::all_of(keepings_.begin(), keepings_.end(), [](auto& keeping) {
+    return !keeping->import || keeping->import->over || keeping->import->crashed();
   });
+  return imported && std::all_of(wanted_.begin(), wanted_.end(), [](auto& wanted) {
+           return !wanted->fetch || wanted->fetch->over || wanted->fetch->crashed();
+         });
 }
 
 StormReport Storm::run() {
@@ -199,6 +253,7 @@ StormReport Storm::run() {
   cluster_.start(random_.up_to(2s));
 
   plan_downloads(25 + random_.below(35), kStorm / 2, false);
+  plan_keepings();
   auto strikes = weather_.empty() ? 0 : random_.between(5, 40);
   for (std::uint64_t i = 0; i < strikes; ++i) {
     sim.fabric().after(random_.up_to(kStorm), [this] {
@@ -219,20 +274,26 @@ StormReport Storm::run() {
 
   auto before = wanted_.size();
   plan_downloads(12, 500ms, true);
+  for (auto& keeping : keepings_) {
+    for (int i = 0; i < 3; ++i) plan_export(*keeping, keeping_random_.up_to(500ms), true);
+  }
   cluster_.run_for(600ms);
   if (!sim.run_until([this] { return all_over(); }, kPatience)) {
     promise_broken("downloads after the storm still run {} s later", kPatience / 1s);
   }
   for (auto& wanted : wanted_) judge(*wanted);
+  for (auto& keeping : keepings_) judge(*keeping);
   for (auto i = before; i < wanted_.size(); ++i) {
     auto& wanted = *wanted_[i];
     if (!wanted.fetch || wanted.fetch->ok() || wanted.wrong_digest || wanted.fetch->crashed()) continue;
+    if (wanted.keeping != nullptr && !wanted.certain) continue;
     // Who says what the bytes are hears that others have other ones, if the origin made it so; and with it
     // whoever reads the same bytes on the same machine.
-    bool particular = std::any_of(wanted_.begin(), wanted_.end(), [&](const auto& other) {
-      return other->member == wanted.member && other->content == wanted.content &&
-             (!other->options.digest.empty() || other->options.range);
-    });
+    bool particular =
+        wanted.keeping == nullptr && std::any_of(wanted_.begin(), wanted_.end(), [&](const auto& other) {
+          return other->member == wanted.member && other->content == wanted.content &&
+                 (!other->options.digest.empty() || other->options.range);
+        });
     if (!particular || !(wanted.content->changes || wanted.content->undetected)) {
       promise_broken("{} wanted {} after the storm and did not get it: {}",
                      wanted.member->peer->host().name(), wanted.content->path, wanted.fetch->verdict());
