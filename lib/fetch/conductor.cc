@@ -24,6 +24,22 @@ constexpr int kTurnsToSay = 2;
 // Content of unknown length is cut like small content.
 constexpr std::uint64_t kUnknownPieceLength = kMinPieceLength;
 
+// A flag that is set as long as somebody works, whether that ends or is cancelled.
+class Busy {
+ public:
+  Busy(bool& flag, Signal& changed) : flag_(flag), changed_(changed) { flag_ = true; }
+  ~Busy() {
+    flag_ = false;
+    changed_.notify_all();
+  }
+  Busy(const Busy&) = delete;
+  Busy& operator=(const Busy&) = delete;
+
+ private:
+  bool& flag_;
+  Signal& changed_;
+};
+
 }  // namespace
 
 Conductor::Conductor(const EngineParts& parts, const EngineOptions& options, Suspects& suspects,
@@ -222,6 +238,7 @@ Task<Result<void>> Conductor::learn_from_source(bool begun, bool old) {
       source::Span first{0, options_.first_request};
       source::Version any;
       reading_ = origin_readers_.enter();
+      if (!preparing_ && !task_) scope_.spawn(prepare_ahead());  // when the request has been sent
       auto body = co_await parts_.sources.read(request, first, any, deadline);
       if (body.failed_with(ErrorCode::kUnsupported) || body.failed_with(ErrorCode::kPrecondition)) {
         ranges_ = false;
@@ -236,10 +253,15 @@ Task<Result<void>> Conductor::learn_from_source(bool begun, bool old) {
         answered = std::move(body).error();
       }
     }
+    while (preparing_) CO_OK(co_await registered_.wait(Deadline::never()));  // for its files
     if (answered) break;
     auto pause = retry.after(answered.error(), parts_.world.random(),
                              source::retry_after_of(answered.error(), parts_.world.wall_now()));
-    if (!pause || deadline.passed(parts_.world.now() + *pause)) co_return std::move(answered).error();
+    if (!pause || deadline.passed(parts_.world.now() + *pause)) {
+      Task<void> taking_back = take_back_registration(answered.error().message());
+      co_await taking_back;
+      co_return std::move(answered).error();
+    }
     Task<void> resting = rest(answered.error(), *pause);
     co_await resting;
   }
@@ -252,9 +274,9 @@ Task<Result<void>> Conductor::learn_from_source(bool begun, bool old) {
   auto facts = facts_of(info);
   // While the scheduler and a seed set about it, room is made for it here.
   const bool ahead = !begun && info.length && *info.length > 0 && asks_scheduler(info.length);
-  if (ahead && PieceGeometry::check(*info.length, facts.piece_length)) {
-    registering_ = true;
-    scope_.spawn(register_ahead(registration({*info.length, facts.piece_length})));
+  const bool prepared = registering_ || opened_;
+  if (ahead && !prepared && PieceGeometry::check(*info.length, facts.piece_length)) {
+    begin_to_register({*info.length, facts.piece_length});
     for (int turns = 0; turns < kTurnsToSay; ++turns) co_await yield();
   }
   auto created = co_await parts_.store.create(facts);
@@ -265,6 +287,11 @@ Task<Result<void>> Conductor::learn_from_source(bool begun, bool old) {
               (!task_->facts().version.known() || task_->facts().version == facts.version ||
                swarm::version_tag(task_->facts().version) == swarm::version_tag(facts.version));
   const bool had_another = !same && task_->finished();
+  if (!same && prepared) {
+    Task<void> taking_back = take_back_registration("the origin has something else");
+    co_await taking_back;
+  }
+  if (same && prepared) CO_OK(task_->set_source(facts.response_headers, facts.version));
   if (!same) CO_OK(task_->reset(std::move(facts)));
   if (had_another) {
     log_.info("task {}: its origin has another version by now", task_id_);
@@ -353,24 +380,6 @@ void Conductor::forget(PiecePlan::WantId id) { plan_.forget(id); }
 void Conductor::limit_rate(std::uint64_t bytes_per_second) {
   own_limit_.set_rate(bytes_per_second, 0, parts_.world.now());
 }
-
-namespace {
-// A flag that is set as long as somebody works, whether that ends or is cancelled.
-class Busy {
- public:
-  Busy(bool& flag, Signal& changed) : flag_(flag), changed_(changed) { flag_ = true; }
-  ~Busy() {
-    flag_ = false;
-    changed_.notify_all();
-  }
-  Busy(const Busy&) = delete;
-  Busy& operator=(const Busy&) = delete;
-
- private:
-  bool& flag_;
-  Signal& changed_;
-};
-}  // namespace
 
 Task<Result<void>> Conductor::finish() {
   while (!task_->finished()) {
@@ -486,6 +495,38 @@ Task<void> Conductor::register_ahead(api::common::Download registration) {
   opened_ = co_await opening;
   registering_ = false;
   registered_.notify_all();
+}
+
+void Conductor::begin_to_register(PieceGeometry pieces) {
+  registering_ = true;
+  scope_.spawn(register_ahead(registration(pieces)));
+}
+
+Task<void> Conductor::take_back_registration(std::string why) {
+  while (registering_) (void)co_await registered_.wait(Deadline::never());  // open_session is bounded
+  auto opened = std::exchange(opened_, std::nullopt);
+  if (!opened || !*opened) co_return;
+  Task<Result<void>> ending = (**opened)->end(swarm::Outcome::kBackToSourceFailed, std::move(why),
+                                              Deadline::in(kFarewell, parts_.world.now()));
+  (void)co_await ending;
+}
+
+Task<void> Conductor::prepare_ahead() {
+  Busy busy(preparing_, registered_);
+  const auto& message = wish_.message;
+  const bool said = message.has_actual_content_length() && message.actual_content_length() > 0;
+  if (!said || registering_ || opened_ || parts_.store.contains(task_id_)) co_return;
+  source::Info info;
+  info.length = message.actual_content_length();
+  auto facts = facts_of(info);
+  const PieceGeometry pieces(*info.length, facts.piece_length);
+  if (!asks_scheduler(info.length) || !PieceGeometry::check(*info.length, facts.piece_length)) co_return;
+  // Without room for it yet: that much has only been said.
+  Task<Result<store::TaskHandle>> creating = parts_.store.create(std::move(facts));
+  auto created = co_await creating;
+  if (!created) co_return;  // the origin's answer will meet the same
+  task_ = std::move(*created);
+  begin_to_register(pieces);
 }
 
 Task<Result<Conductor::Session>> Conductor::session_for_round() {

@@ -114,6 +114,11 @@ class Conductor {
   Task<Result<Session>> open_session(api::common::Download registration);
   // The same for the first round, while learning goes on.
   Task<void> register_ahead(api::common::Download registration);
+  void begin_to_register(PieceGeometry pieces);
+  // Nothing of that is of use.
+  Task<void> take_back_registration(std::string why);
+  // Before the origin has answered, by the word of who asked us to read it.
+  Task<void> prepare_ahead();
   // That one, or a new one.
   Task<Result<Session>> session_for_round();
   void begin_plan();
@@ -193,6 +198,7 @@ class Conductor {
   swarm::AnnounceSession* session_ = nullptr;  // while a round talks to the scheduler
   std::optional<Result<Session>> opened_;      // by learning, for the first round
   bool registering_ = false;                   // it is being opened
+  bool preparing_ = false;                     // prepare_ahead() runs
 
   Signal changed_, wanted_, settled_, registered_;
   Scope scope_;
