@@ -61,15 +61,13 @@ Task<Result<api::common::Task>> TaskCalls::stat_task(std::string task_id) {
   if (schedulers_ == nullptr || schedulers_->none()) {
     co_return error(ErrorCode::kUnavailable, "no scheduler is configured that could know task {}", task_id);
   }
-  auto picked = schedulers_->pick(task_id);
-  if (!picked) co_return std::move(picked).error();
   api::scheduler::StatTaskRequest request;
   request.set_host_id(host_id_);
-  request.set_task_id(task_id);
-  grpc::CallOptions options;
-  options.deadline = Deadline::in(kCallTimeout, engine_.world().now());
-  co_return co_await picked->channel->unary<api::common::Task>(api::method::scheduler::kStatTask, request,
-                                                               options);
+  request.set_task_id(std::move(task_id));
+  const auto deadline = Deadline::in(kCallTimeout, engine_.world().now());
+  Task<Result<api::common::Task>> asking =
+      schedulers_->ask<api::common::Task>(api::method::scheduler::kStatTask, std::move(request), deadline);
+  co_return co_await asking;
 }
 
 Task<Result<api::dfdaemon::StatLocalTaskResponse>> TaskCalls::stat_local(std::string task_id) {

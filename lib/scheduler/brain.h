@@ -359,6 +359,8 @@ class Brain {
   PeerHandle free_place(Tree& tree, const PeerRecord& child, std::uint32_t most, TimePoint now);
   bool place(PeerHandle child, TimePoint now);
   static bool has_tree(const TaskRecord& task);
+  bool path_pays(const TaskRecord& task) const;
+  std::uint32_t branch_of(const TaskRecord& task) const;
   void add_to_tree(PeerHandle peer);
 
   // brain_choice.cc: who is a good parent
@@ -369,10 +371,12 @@ class Brain {
   void sample_range(const SiteParents& site, std::size_t most, const PeerRecord& child);
   void consider_sample(const Choice& choice);
   void consider(const Choice& choice, std::uint32_t position);
-  bool fits(const PeerRecord& child, const PeerRecord& parent, bool hard) const;
+  bool fits(const PeerRecord& child, const PeerRecord& parent, bool hard, TimePoint now) const;
   bool host_may_serve(const HostRecord& host, TimePoint now) const;
+  bool descends_from(const PeerRecord& peer, PeerHandle ancestor) const;
+  bool left_a_reader(const PeerRecord& child, TimePoint now) const;
   bool is_blocked(const PeerRecord& child, PeerHandle parent, TimePoint now) const;
-  void keep_level(bool hard);
+  void keep_level(bool hard, std::uint32_t pieces);
   void keep_listeners();
   double score(const Choice& choice, const PeerRecord& parent, const HostRecord& host);
   std::uint64_t random();

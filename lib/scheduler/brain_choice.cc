@@ -11,6 +11,8 @@ constexpr std::size_t kSampleHere = 24;       // open parents looked at in the c
 constexpr std::size_t kSampleElsewhere = 12;  // and in all others together
 constexpr std::size_t kRangeSearch = 1024;    // of open parents, for one that wants a range
 constexpr std::size_t kSampleHard = 512;      // of all usable ones, when soft limits no longer count
+constexpr std::size_t kMostAncestors = 128;   // looked at for a circle
+constexpr std::uint32_t kMayLag = 8;  // the part of the content by which a parent in a tree may be behind
 
 // One is slow whose uplink is less than the usual by this power of two; and the part of a root that such ones
 // may take of it before others.
@@ -44,16 +46,22 @@ std::uint64_t Brain::random() {
 
 // What the peer's own record says: most of those that are out are out by it, and the host's is elsewhere in
 // memory.
-bool Brain::fits(const PeerRecord& child, const PeerRecord& parent, bool hard) const {
+bool Brain::fits(const PeerRecord& child, const PeerRecord& parent, bool hard, TimePoint now) const {
   if (parent.host == child.host || !parent.counted_usable) return false;
   if (parent.partial() &&
       (parent.range_start != child.range_start || parent.range_length != child.range_length)) {
     return false;
   }
-  if (!hard && !parent.counted_root && parent.depth >= options_.max_depth) return false;
-  // One that is no further waits for the same pieces.
-  return !child.progress->rescheduling || parent.counted_root || parent.partial() ||
-         parent.finished_pieces > child.finished_pieces;
+  const bool too_deep = !hard && !parent.counted_root && parent.depth >= options_.max_depth;
+  if (too_deep && (child.takes_offers || !roots_are_rare(*tasks_.find(child.task)))) return false;
+  // One that is no further waits for the same pieces. In a tree that is better than an uplink that others
+  // need, if it does not wait for this child.
+  if (!child.progress->rescheduling || parent.counted_root || parent.partial() ||
+      parent.finished_pieces > child.finished_pieces)
+    return true;
+  if (child.takes_offers || left_a_reader(child, now)) return false;
+  const auto& task = *tasks_.find(child.task);
+  return roots_are_rare(task) && parent.finished_pieces + task.piece_count / kMayLag >= child.finished_pieces;
 }
 
 bool Brain::host_may_serve(const HostRecord& host, TimePoint now) const {
@@ -69,6 +77,16 @@ bool Brain::is_blocked(const PeerRecord& child, PeerHandle parent, TimePoint now
     if (block.until <= now || block.parent != parent) return false;
     const auto& record = peers_.at(parent.index);
     return record.finished_pieces <= block.pieces && !(block.to_read && record.holds_token);
+  });
+}
+
+// A reader of the origin gave it nothing any more.
+bool Brain::left_a_reader(const PeerRecord& child, TimePoint now) const {
+  const auto& blocked = child.progress->blocked;
+  return std::any_of(blocked.begin(), blocked.end(), [&](const BlockedParent& block) {
+    const auto* parent = peers_.find(block.parent);
+    return parent != nullptr && parent->token_serves && parent->finished_pieces > 0 &&
+           is_blocked(child, block.parent, now);
   });
 }
 
@@ -95,7 +113,7 @@ double Brain::score(const Choice& choice, const PeerRecord& parent, const HostRe
 void Brain::consider_sample(const Choice& choice) {
   for (const auto position : sample_) peers_.prefetch(position);
   std::erase_if(sample_, [&](std::uint32_t position) {
-    return !fits(choice.child, peers_.at(position), choice.among == Among::kAll);
+    return !fits(choice.child, peers_.at(position), choice.among == Among::kAll, choice.now);
   });
   for (const auto position : sample_) hosts_.prefetch(peers_.at(position).host.index);
   for (const auto position : sample_) consider(choice, position);
@@ -115,7 +133,7 @@ void Brain::consider(const Choice& choice, std::uint32_t position) {
 // has everything would send everything. It gets complete parents, which share evenly; or those that are still
 // downloading. While few have everything, those of them that are full are left out even if the child has
 // waited long, because all others depend on them; and of the rest, an idle uplink is better than a near one.
-void Brain::keep_level(bool hard) {
+void Brain::keep_level(bool hard, std::uint32_t pieces) {
   const bool rare = roots_are_rare(*tasks_.find(peers_.at(candidates_.front().position).task));
   const auto at = [&](const Candidate& candidate) -> const PeerRecord& {
     return peers_.at(candidate.position);
@@ -131,7 +149,11 @@ void Brain::keep_level(bool hard) {
   } else if (keep([&](const Candidate& c) { return at(c).counted_root; })) {
     return;
   }
-  if (rare) keep([&](const Candidate& c) { return at(c).children_units + kBranch <= kChildUnits; });
+  const auto branch = branch_of(*tasks_.find(peers_.at(candidates_.front().position).task));
+  if (!rare) return;
+  const auto has_room = [&](const Candidate& c) { return at(c).children_units + branch <= kChildUnits; };
+  if (keep([&](const Candidate& c) { return has_room(c) && at(c).finished_pieces > pieces; })) return;
+  if (!keep(has_room)) keep([&](const Candidate& c) { return at(c).finished_pieces > pieces; });
 }
 
 // A mesh leaves the trees of those who do not listen alone, where it can do without them: they pass on all
@@ -209,6 +231,21 @@ std::uint32_t Brain::look_around(const Choice& choice) {
   return from_elsewhere;
 }
 
+// Whether what `peer` gets may come by way of `ancestor`, as far as it is worth looking.
+bool Brain::descends_from(const PeerRecord& peer, PeerHandle ancestor) const {
+  std::vector<const PeerRecord*> seen{&peer};
+  for (std::size_t at = 0; at < seen.size() && seen.size() < kMostAncestors; ++at) {
+    if (!seen[at]->progress || seen[at]->terminal()) continue;
+    for (const auto& edge : seen[at]->progress->parents) {
+      if (edge.parent == ancestor) return true;
+      const auto* parent = peers_.find(edge.parent);
+      if (parent != nullptr && std::find(seen.begin(), seen.end(), parent) == seen.end())
+        seen.push_back(parent);
+    }
+  }
+  return false;
+}
+
 // The parents for `child`, best first, on different hosts; empty if it has to wait.
 ParentList Brain::choose(PeerHandle handle, std::size_t wanted, Among among, TimePoint now) {
   const auto& child = *peers_.find(handle);
@@ -228,11 +265,17 @@ ParentList Brain::choose(PeerHandle handle, std::size_t wanted, Among among, Tim
   if (wanted == 0 && !(wants_root && has_open_root(task))) return {};
   candidates_.clear();
   auto from_elsewhere = look_around(choice);
+  // An unmodified client ends a round when all its parents have ended theirs: in a circle nobody would.
+  if (!child.takes_offers && child.progress->rescheduling) {
+    std::erase_if(candidates_, [&](const Candidate& candidate) {
+      return descends_from(peers_.at(candidate.position), handle);
+    });
+  }
   if (candidates_.empty()) return {};
   std::sort(candidates_.begin(), candidates_.end(), [](const Candidate& a, const Candidate& b) {
     return a.score != b.score ? a.score < b.score : a.position < b.position;
   });
-  if (!child.takes_offers) keep_level(among == Among::kAll);
+  if (!child.takes_offers) keep_level(among == Among::kAll, child.finished_pieces);
   if (choice.mesh) keep_listeners();
 
   ParentList chosen;

@@ -116,8 +116,8 @@ bool Brain::serve(TaskHandle handle, TimePoint now) {
       }
       continue;
     }
-    // An orphan of a tree gets one more, should that one be lost too.
-    const auto wanted = rare && !peer.takes_offers ? 2 : wanted_parents(peer);
+    // An orphan of a tree gets one: a second would send it what others need.
+    const auto wanted = rare && !peer.takes_offers ? 1 : wanted_parents(peer);
     const auto parents = choose(child, wanted, Among::kOpen, now);
     if (parents.empty()) {
       ++in_vain;
@@ -126,7 +126,7 @@ bool Brain::serve(TaskHandle handle, TimePoint now) {
     for (const auto parent : parents) reserve(child, parent, kChildUnits / kMaxParents);
     if (rare) settle_shares(child);
     served_.push_back(child);
-    together_.push_back(child);
+    if (peer.takes_offers) together_.push_back(child);
   }
   task.look_from = served_.empty() ? static_cast<std::uint32_t>(step % count) : 0;
   add_siblings(together_, now);
@@ -136,7 +136,8 @@ bool Brain::serve(TaskHandle handle, TimePoint now) {
 }
 
 // Those that are answered together become each other's parents where they have room for more: pieces flow
-// only from who has one to who has not, so a circle does no harm.
+// only from who has one to who has not, so a circle does no harm. Not so to unmodified clients, who end a
+// round when all their parents have ended theirs.
 void Brain::add_siblings(const std::vector<PeerHandle>& served, TimePoint now) {
   if (served.size() < 2) return;
   for (std::size_t i = 0; i < served.size(); ++i) {
@@ -348,7 +349,7 @@ bool Brain::finished_copy_for(const PeerRecord& child, TimePoint now) const {
   for (const auto& site : tasks_.find(child.task)->sites) {
     for (const auto position : site.open) {
       const auto& parent = peers_.at(position);
-      if (parent.state == PeerState::kSucceeded && fits(child, parent, false) &&
+      if (parent.state == PeerState::kSucceeded && fits(child, parent, false, now) &&
           host_may_serve(*hosts_.find(parent.host), now) &&
           !is_blocked(child, peers_.handle_of(position), now)) {
         return true;
@@ -422,13 +423,8 @@ bool Brain::may_hedge(const PeerRecord& peer, bool last, TimePoint now) const {
     return token_free(task, std::min(options_.back_to_source_at_once, limit));
   // One more than usual for a child whom a reader gives nothing any more. One that had nothing yet may have
   // a slow origin.
-  const auto& blocked = peer.progress->blocked;
-  const bool of_no_use = std::any_of(blocked.begin(), blocked.end(), [&](const BlockedParent& block) {
-    const auto* parent = peers_.find(block.parent);
-    return parent != nullptr && parent->token_serves && parent->finished_pieces > 0 &&
-           is_blocked(peer, block.parent, now);
-  });
-  return task.readers < options_.back_to_source_at_once + (of_no_use ? 1 : 0) && token_free(task, limit);
+  return task.readers < options_.back_to_source_at_once + (left_a_reader(peer, now) ? 1 : 0) &&
+         token_free(task, limit);
 }
 
 void Brain::wait_ran_out(PeerHandle handle, TimePoint now) {

@@ -2,6 +2,7 @@
 #include "scheduler/brain.h"
 
 #include <algorithm>
+#include <functional>
 
 #include "script.h"
 
@@ -330,6 +331,84 @@ TEST_CASE("a herd of unmodified clients becomes a tree: one parent each, two chi
   CHECK(children["seed-p"] == 2);
   for (const auto& [name, count] : children) CHECK(count <= 2);
   for (const auto& [name, hops] : depth) CHECK(hops <= 7);
+}
+
+namespace {
+// Who is whose parent, when so many hosts ask one after the other for content with so many pieces.
+std::map<std::string, std::vector<std::string>> children_of(Script& s, int hosts, std::uint32_t pieces,
+                                                            const std::string& other_site = "") {
+  s.pieces = pieces;
+  s.host("seed", true);
+  for (int i = 0; i < hosts; ++i) s.host("h" + std::to_string(i), false, i % 2 == 1 ? other_site : "");
+  s.add("seed", "seed-p", [](Registration& r) { r.need_back_to_source = true; });
+  s.source_started("seed-p");
+  std::map<std::string, std::vector<std::string>> children;
+  for (int i = 0; i < hosts; ++i) {
+    s.add("h" + std::to_string(i));
+    s.pass(10ms);
+    for (const auto& parent : s.last(peer_of(i)).parents) children[parent].push_back(peer_of(i));
+    s.started(peer_of(i));
+  }
+  return children;
+}
+
+std::size_t most_of(const std::map<std::string, std::vector<std::string>>& children) {
+  std::size_t most = 0;
+  for (const auto& [name, list] : children) most = std::max(most, list.size());
+  return most;
+}
+}  // namespace
+
+TEST_CASE("in a small cluster unmodified clients stand in a row, as far as the content is worth it") {
+  Script row, short_content, many, two_sites;
+  const auto in_row = children_of(row, 20, 200);
+  CHECK(in_row.size() == 20);
+  CHECK(most_of(in_row) == 1);
+  CHECK(most_of(children_of(short_content, 20, 199)) == 2);
+  CHECK(most_of(children_of(many, 60, 320)) == 2);
+  CHECK(most_of(children_of(two_sites, 20, 320, "elsewhere")) == 2);
+}
+
+TEST_CASE("the next in the row goes to whoever fed the one that is lost") {
+  Script s;
+  auto children = children_of(s, 10, 320);
+  for (int i = 0; i < 9; ++i) s.piece(peer_of(i), 0, i == 0 ? "seed-p" : peer_of(i - 1));
+  s.lost(peer_of(4));
+  s.reschedule(peer_of(5));
+  s.pass(3s);
+  CHECK(s.last(peer_of(5)).parents == std::vector<std::string>{peer_of(3)});
+}
+
+TEST_CASE("unmodified clients who lost their parents never wait for each other") {
+  for (std::uint64_t seed = 1; seed <= 20; ++seed) {
+    CAPTURE(seed);
+    Script s({}, seed);
+    children_of(s, 60, 320);
+    std::map<std::string, std::vector<std::string>> parents;
+    for (int i = 0; i < 60; ++i) parents[peer_of(i)] = s.last(peer_of(i)).parents;
+    // Whatever each of them has, a tenth is lost, and all whose parents are among those ask at once.
+    for (int i = 0; i < 60; ++i) {
+      for (std::uint32_t piece = 0; piece < (i * 7 + seed) % 16; ++piece)
+        s.piece(peer_of(i), piece, parents[peer_of(i)][0]);
+    }
+    for (int lost = 2; lost < 60; lost += 10) s.lost(peer_of(lost));
+    for (int i = 0; i < 60; ++i) {
+      if (i % 10 != 2 && !parents[peer_of(i)].empty() && parents[peer_of(i)][0].ends_with("2-p"))
+        s.reschedule(peer_of(i));
+    }
+    s.pass(5s);
+    for (int i = 0; i < 60; ++i) {
+      if (!s.last(peer_of(i)).parents.empty()) parents[peer_of(i)] = s.last(peer_of(i)).parents;
+    }
+    const std::function<bool(const std::string&, const std::string&, int)> reaches =
+        [&](const std::string& from, const std::string& to, int hops) {
+          return hops > 0 &&
+                 std::any_of(parents[from].begin(), parents[from].end(), [&](const std::string& parent) {
+                   return parent == to || reaches(parent, to, hops - 1);
+                 });
+        };
+    for (int i = 0; i < 60; ++i) CHECK_FALSE(reaches(peer_of(i), peer_of(i), 12));
+  }
 }
 
 TEST_CASE("an orphan of the tree gets others who are ahead of it, and leaves a full seed alone") {

@@ -67,7 +67,7 @@ class Script {
     made.origin = "https://origin";
     made.content_length = 100 << 20;
     made.piece_length = 4 << 20;
-    made.piece_count = 25;
+    made.piece_count = pieces;
     made.download = "download";
     return made;
   }
@@ -170,6 +170,7 @@ class Script {
   Brain brain;
   TimePoint now{1h};
   std::string task = "task";
+  std::uint32_t pieces = 25;               // of the content
   std::map<std::string, std::string> ids;  // host name -> id
   std::map<std::string, PeerHandle> handles;
   std::map<PeerHandle, std::string> names;

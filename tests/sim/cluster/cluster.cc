@@ -105,7 +105,7 @@ ImportPtr Peer::import(const std::string& path, std::uint32_t copies, Duration t
   api::dfdaemon::UploadPersistentCacheTaskRequest request;
   request.set_path(path);
   request.set_persistent_replica_count(copies);
-  api::set_duration(*request.mutable_ttl(), 1h);
+  api::set_duration(*request.mutable_ttl(), 168h);  // clocks may jump by hours
   api::set_duration(*request.mutable_timeout(), timeout);
   host_.spawn(run_import(import, std::move(request)));
   return import;

@@ -41,6 +41,18 @@ TEST_CASE("unmodified clients are fast in large swarms, and much faster than und
   CHECK(ours.makespan <= 0.5 * run(scenario, 1).makespan);
 }
 
+TEST_CASE("a few unmodified clients need little longer than one") {
+  auto scenario = small(Client::kRust);
+  scenario.bytes = 10 * kGiB;
+  for (const auto peers : {2U, 5U, 10U, 20U}) {
+    scenario.peers = peers;
+    const auto result = run(scenario, 1);
+    CHECK(result.broken == "");
+    CHECK(result.done == peers);
+    CHECK(result.makespan <= (1 + 0.026 * peers) * result.bound);
+  }
+}
+
 TEST_CASE("each site of unmodified clients reads the content about once") {
   auto scenario = small(Client::kRust);
   scenario.peers = 200;
@@ -118,12 +130,22 @@ TEST_CASE("a cold task is read from a slow origin once") {
 
 TEST_CASE("whoever lives finishes when a fifth of the hosts crash") {
   for (const auto client : {Client::kD7y, Client::kRust}) {
-    auto scenario = small(client);
-    scenario.crash_share = 0.2;
-    const auto result = run(scenario, 1);
-    CHECK(result.broken == "");
-    CHECK(result.crashed > 0);
-    CHECK(result.unfinished == 0);
+    for (const auto peers : {20U, 60U, 400U}) {
+      for (std::uint64_t seed = 1; seed <= 4; ++seed) {
+        CAPTURE(peers);
+        CAPTURE(seed);
+        auto scenario = small(client);
+        scenario.check = peers <= 60;
+        scenario.peers = peers;
+        scenario.bytes = 2 * kGiB;
+        scenario.crash_share = 0.2;
+        const auto result = run(scenario, seed);
+        CHECK(result.broken == "");
+        CHECK(result.crashed > 0);
+        CHECK(result.unfinished == 0);
+        CHECK(result.makespan <= (client == Client::kRust ? 5 : 2) * result.bound);
+      }
+    }
   }
 }
 
