@@ -67,6 +67,8 @@ class OriginLanes {
   std::uint32_t wanted() const;
   // Those that have to be left something to do: all there may be, until it is known that fewer are enough.
   std::uint32_t sharing() const { return known_ ? wanted() : most_; }
+  // The origin takes no more of them.
+  void at_most(std::uint32_t lanes) { most_ = std::min(most_, std::max(1U, lanes)); }
   void arrived(std::uint64_t bytes) { bytes_ += bytes; }
   // The origin began to answer a request after `took`. The shortest counts: longer ones also waited for a
   // processor, here or there, and would not have waited less in one request.

@@ -58,9 +58,12 @@ Task<void> SourcePhase::watch(Scope& lanes) {
 
 Task<void> SourcePhase::lane() {
   struct Running {
-    ~Running() { --count; }
-    std::uint32_t& count;
-  } running{running_};
+    ~Running() {
+      --count;
+      ++ended;
+    }
+    std::uint32_t &count, &ended;
+  } running{running_, ended_};
   source::Retry retry(conductor_.options_.retry);
   while (running_ <= lanes_.wanted() && !failure_ && conductor_.ranges_ && !conductor_.done()) {
     const auto pieces_in = [&](std::uint64_t bytes) {
@@ -76,6 +79,7 @@ Task<void> SourcePhase::lane() {
     if (!run) co_return;  // the rest is in other lanes' hands
     auto before = conductor_.plan_.missing();
     const auto turn = conductor_.accesses_.turn();
+    const auto ended = ended_;
     auto fetched = co_await fetch_run(*run, retry);
     if (fetched) {
       retry.reset();
@@ -90,11 +94,30 @@ Task<void> SourcePhase::lane() {
     }
     if (conductor_.plan_.missing() < before) retry.reset();
     bool again = co_await try_again(retry, fetched.error(), turn);
-    if (!again) {
-      if (!failure_) failure_ = std::move(fetched).error();
-      co_return;
+    if (again) continue;
+    if (may_be_for_others(fetched.error())) {
+      if (leaves_it_to_others(fetched.error())) co_return;
+      if (ended != ended_) {  // one that was in the way is gone
+        retry.reset();
+        continue;
+      }
     }
+    if (!failure_) failure_ = std::move(fetched).error();
+    co_return;
   }
+}
+
+// Many origins give a client one or two connections and refuse the next ones, each in its own way.
+bool SourcePhase::may_be_for_others(const Error& why) {
+  return source::is_retryable(why) || why.status() == 401 || why.status() == 403;
+}
+
+bool SourcePhase::leaves_it_to_others(const Error& why) {
+  if (running_ < 2) return false;
+  lanes_.at_most(running_ - 1);
+  conductor_.log_.info("task {}: {}; going on with {} connections", conductor_.task_id_, why.message(),
+                       running_ - 1);
+  return true;
 }
 
 // What the first request brought belongs to one lane, and nobody asks for it again.
@@ -111,6 +134,8 @@ std::optional<PiecePlan::Run> SourcePhase::first_run() const {
 Task<bool> SourcePhase::try_again(source::Retry& retry, const Error& why, std::uint64_t turn) {
   auto& world = conductor_.parts_.world;
   if (conductor_.other_access(why, turn)) co_return true;
+  const bool too_many = why.status() == 429 || why.status() == 503;
+  if (too_many && running_ > 1) co_return false;
   auto pause = retry.after(why, world.random(), source::retry_after_of(why, world.wall_now()));
   if (!pause) co_return false;
   conductor_.log_.debug("task {}: {}; trying again in {} ms", conductor_.task_id_, why.message(),

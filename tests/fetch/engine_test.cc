@@ -118,6 +118,23 @@ TEST_CASE("an origin that breaks off, stalls or is busy is asked again for what 
   }
 }
 
+TEST_CASE("an origin that takes one connection of a client, or two, is read over as many") {
+  for (auto seed : sim::seeds(10)) {
+    CAPTURE(seed);
+    Rig rig(seed);
+    auto content = sim::random_bytes(40_MiB, seed);
+    auto& file = rig.origin.serve("/a", content);
+    file.rate = 4'000'000;
+    file.most_answers = 1 + seed % 2;
+    auto wish = rig.wish("/a");
+    wish.output_path = "/a";
+    auto done = rig.download(std::move(wish));
+    REQUIRE_MESSAGE(done.ok(), done.error().message());
+    CHECK(rig.file("/a") == content);
+    CHECK(rig.origin.requests() < 30);
+  }
+}
+
 TEST_CASE("what an origin refuses is told with its status, and nothing is left at the output") {
   for (int status : {403, 404, 500}) {
     CAPTURE(status);

@@ -209,12 +209,18 @@ Task<Result<bool>> Origin::answer(world::Stream& stream, OriginRequest request) 
     CO_OK(co_await world::write_all(stream, as_bytes(text), never));
     co_return !wants_close;
   }
+  struct Under {
+    std::size_t& way;
+    ~Under() { --way; }
+  } under{++file.answers};
   std::string refusal;
   auto& headers = request.headers;
   auto stale_match =
       headers.contains("if-match") && headers["if-match"] != file.etag && headers["if-match"] != "*";
   if (!file.authorization.empty() && headers["authorization"] != file.authorization) {
     refusal = refuse(401, "WWW-Authenticate: Basic realm=\"sim\"\r\n", "who are you?\n");
+  } else if (file.most_answers != 0 && file.answers > file.most_answers) {
+    refusal = refuse(503, "", "one at a time\n");
   } else if (!file.location.empty()) {
     refusal = refuse(file.status, fmt::format("Location: {}\r\n", file.location), "");
   } else if (request.method != "GET" && (request.method != "HEAD" || !file.head)) {
