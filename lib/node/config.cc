@@ -32,8 +32,6 @@ constexpr std::string_view kWithoutEffect[] = {
     "backend.putChunkSize",
     "backend.putTimeout",
     "backend.enableHickoryDNS",
-    "backend.enableCacheTemporaryRedirect",
-    "backend.cacheTemporaryRedirectTTL",
     "gc.policy.persistentTaskTTL",
     "gc.policy.pageCacheIdleTimeout",
     "security.enable",

@@ -342,7 +342,10 @@ Result<void> Node::open_sources() {
   client.head_timeout = std::max(client.head_timeout, config.download.piece_timeout);
   client.connect.keepalive = grpc::kTcpKeepalive;  // or a machine that vanished would be waited for as long
   http_client_ = std::make_unique<http::Client>(world_, std::move(client), log_.in("http"));
-  auto http = std::make_shared<source::HttpBackend>(*http_client_, source::HttpBackendOptions{});
+  source::HttpBackendOptions origins;
+  origins.redirects_kept =
+      config.backend.cache_temporary_redirect ? config.backend.temporary_redirect_ttl : Duration::zero();
+  auto http = std::make_shared<source::HttpBackend>(*http_client_, std::move(origins));
   auto add = [this](std::string_view scheme, std::shared_ptr<source::Backend> backend) {
     sources_.add(std::string(scheme), std::make_shared<source::MeteredBackend>(
                                           std::move(backend), world_.loop(), metrics_, scheme));

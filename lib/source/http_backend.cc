@@ -5,6 +5,7 @@
 
 #include "net/http/range.h"
 #include "source/http_answer.h"
+#include "source/landings.h"
 #include "source/listing.h"
 
 namespace d7y::source {
@@ -65,16 +66,26 @@ class HttpBody final : public Body {
 
 struct HttpBackend::Inside {
   Inside(http::Client& http_client, HttpBackendOptions given)
-      : client(http_client), options(std::move(given)), gates(options.max_per_origin, options.max_total) {}
+      : client(http_client),
+        options(std::move(given)),
+        gates(options.max_per_origin, options.max_total),
+        landings(options.redirects_kept) {}
 
   Result<std::shared_ptr<net::TlsContext>> trust_for(const Request& request);
   Result<http::Request> make(const Request& request, std::string method);
   Task<Result<http::Response>> ask(http::Request request, Deadline deadline);
+  Result<http::Request> make_read(const Request& request, Span span, const Version& pinned);
+  // Asks where the pinned version was found before, if that is known, else where the request says.
+  Task<Result<http::Response>> ask_for(const Request& request, Span span, const Version& pinned,
+                                       Deadline deadline);
+  void landed(const Request& request, const Info& info, TimePoint now);
+  Task<Result<Info>> stat(const Request& request, Deadline deadline);
   Task<Result<Info>> probe(const Request& request, Deadline deadline);
 
   http::Client& client;
   HttpBackendOptions options;
   Gates gates;
+  Landings landings;
   // Contexts by the authorities they trust, most recently used last.
   std::vector<std::pair<std::string, std::shared_ptr<net::TlsContext>>> trusts;
 };
@@ -134,6 +145,57 @@ Task<Result<http::Response>> HttpBackend::Inside::ask(http::Request request, Dea
   co_return std::move(why).with_details(std::move(details));
 }
 
+Result<http::Request> HttpBackend::Inside::make_read(const Request& request, Span span,
+                                                     const Version& pinned) {
+  TRY(auto asked, make(request, "GET"));
+  if (!span.is_whole()) asked.headers.add("Range", http::to_range(span.offset, span.length));
+  // An origin that honours these says 412 instead of sending another version; one that does not is
+  // found out by its answer.
+  if (!pinned.etag.empty()) {
+    asked.headers.add("If-Match", pinned.etag);
+  } else if (!pinned.last_modified.empty()) {
+    asked.headers.add("If-Unmodified-Since", pinned.last_modified);
+  }
+  return asked;
+}
+
+namespace {
+// A redirect may be for this caller alone, and for this version.
+std::string landing_key(const Request& request, const Version& version) {
+  auto key = fmt::format("{}\n{}\n{}\n{}\n{}", request.url, version.etag, version.last_modified,
+                         version.length.value_or(0), request.insecure_skip_verify);
+  for (const auto& header : request.headers) key += fmt::format("\n{}:{}", header.name, header.value);
+  return key + "\n" + request.trust_pem;
+}
+}  // namespace
+
+Task<Result<http::Response>> HttpBackend::Inside::ask_for(const Request& request, Span span,
+                                                          const Version& pinned, Deadline deadline) {
+  auto asked = make_read(request, span, pinned);
+  if (!asked) co_return std::move(asked).error();
+  Loop& loop = co_await this_loop();
+  const auto key = landing_key(request, pinned);
+  if (const auto* url = pinned.known() ? landings.find(key, loop.now()) : nullptr) {
+    auto there = *asked;
+    there.url = *url;
+    there.host.clear();
+    http::drop_credentials(there.headers);
+    auto answered = co_await ask(std::move(there), deadline);
+    const bool served = answered && (answered->status() == 200 || answered->status() == 206);
+    if (served || deadline.passed(loop.now())) co_return answered;
+    landings.forget(key);
+    if (answered) (void)co_await answered->discard(kErrorBodyBytes, deadline);
+  }
+  auto answered = co_await ask(std::move(*asked), deadline);
+  co_return answered;
+}
+
+void HttpBackend::Inside::landed(const Request& request, const Info& info, TimePoint now) {
+  const auto asked = origin_of(request.url), found = origin_of(info.url);
+  if (asked && found && *asked != *found && info.version.known())
+    landings.add(landing_key(request, info.version), info.url, now);
+}
+
 // Learns about an object by asking for its first byte.
 Task<Result<Info>> HttpBackend::Inside::probe(const Request& request, Deadline deadline) {
   auto asked = make(request, "GET");
@@ -177,23 +239,29 @@ Task<Result<Info>> HttpBackend::stat(const Request& request, Deadline deadline) 
   if (!key) co_return std::move(key).error();
   auto place = co_await inside_->gates.enter(std::move(*key), deadline);
   if (!place) co_return std::move(place).error().in(redacted(request.url));
+  auto info = co_await inside_->stat(request, deadline);
+  Loop& loop = co_await this_loop();
+  if (info) inside_->landed(request, *info, loop.now());
+  co_return info;
+}
 
-  auto asked = inside_->make(request, "HEAD");
+Task<Result<Info>> HttpBackend::Inside::stat(const Request& request, Deadline deadline) {
+  auto asked = make(request, "HEAD");
   if (!asked) co_return std::move(asked).error();
-  auto head = co_await inside_->ask(std::move(*asked), deadline);
+  auto head = co_await ask(std::move(*asked), deadline);
   if (!head) co_return std::move(head).error();
   const int status = head->status();
   if (status == 200) {
     auto info = info_of(*head, "HEAD");
     // Says all that matters: how long it is and whether it can be read in parts.
     if (info.length && head->headers().has("Accept-Ranges")) co_return std::move(info);
-    auto better = co_await inside_->probe(request, deadline);
+    auto better = co_await probe(request, deadline);
     if (better) co_return better;
     co_return std::move(info);
   }
   const bool refuses_head = status == 400 || status == 403 || status == 404 || status == 405 || status == 501;
   if (!refuses_head) co_return error_of(*head, "HEAD");
-  auto info = co_await inside_->probe(request, deadline);
+  auto info = co_await probe(request, deadline);
   co_return info;
 }
 
@@ -207,17 +275,7 @@ Task<Result<std::unique_ptr<Body>>> HttpBackend::read(const Request& request, Sp
   auto place = co_await inside_->gates.enter(std::move(*key), deadline);
   if (!place) co_return std::move(place).error().in(redacted(request.url));
 
-  auto asked = inside_->make(request, "GET");
-  if (!asked) co_return std::move(asked).error();
-  if (!span.is_whole()) asked->headers.add("Range", http::to_range(span.offset, span.length));
-  // An origin that honours these says 412 instead of sending another version; one that does not is
-  // found out below.
-  if (!pinned.etag.empty()) {
-    asked->headers.add("If-Match", pinned.etag);
-  } else if (!pinned.last_modified.empty()) {
-    asked->headers.add("If-Unmodified-Since", pinned.last_modified);
-  }
-  auto answered = co_await inside_->ask(std::move(*asked), deadline);
+  auto answered = co_await inside_->ask_for(request, span, pinned, deadline);
   if (!answered) co_return std::move(answered).error();
   auto response = std::move(answered).value();
 
@@ -248,6 +306,8 @@ Task<Result<std::unique_ptr<Body>>> HttpBackend::read(const Request& request, Sp
     co_return std::move(refused);
   }
   if (!pinned.agrees_with(info.version)) co_return changed(response, pinned, info.version);
+  Loop& loop = co_await this_loop();
+  inside_->landed(request, info, loop.now());
   std::unique_ptr<Body> body =
       std::make_unique<HttpBody>(std::move(place).value(), std::move(response), std::move(info), length);
   co_return std::move(body);

@@ -3,6 +3,7 @@
 // stat asks with HEAD; origins that refuse HEAD (403, 404, 405, 501) or say too little are asked
 // for their first byte instead. A read sends If-Range or If-Match for the pinned version and then
 // still believes only what the answer proves: status, Content-Range, ETag, Last-Modified, length.
+// It goes to the other host that a redirect led to before, for that version, as long as that one answers.
 #pragma once
 
 #include <memory>
@@ -19,6 +20,8 @@ struct HttpBackendOptions {
   std::size_t max_per_origin = 64;  // requests under way at once to one host and port
   std::size_t max_total = 1024;
   std::size_t listing_bytes = 16 << 20;  // longest directory page
+  // How long is remembered where redirects to other hosts led; 0: each request asks again.
+  Duration redirects_kept = std::chrono::minutes(10);
 };
 
 // "d7y/<version>", the user agent of all requests to origins.

@@ -29,6 +29,7 @@ struct Net {
       : server_host(sim.add_host({.name = "server"})),
         client_host(sim.add_host({.name = "client"})),
         server(server_host, 80),
+        mirror(sim.add_host({.name = "mirror"}), 80),
         client(client_host, {}) {
     auto http = std::make_shared<HttpBackend>(client, std::move(options));
     sources.add("http", http);
@@ -40,7 +41,7 @@ struct Net {
   Task<Result<Got>> read_task(Span span, Version pinned, std::string url) {
     Request request;
     request.url = std::move(url);
-    request.headers = {{"X-Own", "1"}, {"Range", "bytes=7-8"}};
+    request.headers = {{"X-Own", "1"}, {"Range", "bytes=7-8"}, {"Authorization", authorization}};
     const auto deadline = Deadline::in(100s, sim.now());
     CO_TRY(auto body, co_await sources.read(request, span, pinned, deadline));
     Got got;
@@ -63,9 +64,10 @@ struct Net {
     return i < server.requests.size() && server.requests[i].find(part) != std::string::npos;
   }
 
+  std::string authorization = "Bearer mine";
   sim::Simulation sim{1};
   sim::Host &server_host, &client_host;
-  http::ScriptedServer server;
+  http::ScriptedServer server, mirror;
   http::Client client;
   Sources sources;
 };
@@ -226,6 +228,69 @@ TEST_CASE("another version than the pinned one is never mixed in") {
   net.server.replies.push_back({part("0123456789", "100-109/1000")});
   CHECK(net.read(Span{100, 10}, Version{"", "monday", {}}).ok());
   CHECK(net.asked(2, "If-Unmodified-Since: monday\r\n"));
+}
+
+TEST_CASE("requests for more of a version go where a redirect led, as long as that is of use") {
+  Net net;
+  const std::string away = "HTTP/1.1 302 Found\r\nLocation: http://mirror/m\r\nContent-Length: 0\r\n\r\n";
+  const auto at_server = [&] { return net.server.requests.size(); };
+  const auto at_mirror = [&] { return net.mirror.requests.size(); };
+  for (int i = 0; i < 20; ++i) net.server.replies.push_back({away});
+  const auto mirror_says = [&](std::string reply) { net.mirror.replies.push_back({std::move(reply)}); };
+  const std::string tag = "ETag: \"a\"\r\n";
+  mirror_says(part("0123", "0-3/8", tag));
+  const auto first = net.read(Span{0, 4});
+  REQUIRE(first.ok());
+  const auto version = first->info.version;
+
+  mirror_says(part("45", "4-5/8", tag));
+  CHECK(net.read(Span{4, 2}, version)->bytes == "45");
+  CHECK(at_server() == 1);
+  REQUIRE(at_mirror() == 2);
+  CHECK(net.mirror.requests[1].starts_with("GET /m HTTP/1.1\r\nHost: mirror\r\n"));
+  CHECK(net.mirror.requests[1].find("If-Match: \"a\"\r\n") != std::string::npos);
+  CHECK(net.mirror.requests[1].find("X-Own: 1\r\n") != std::string::npos);
+  CHECK(net.mirror.requests[1].find("mine") == std::string::npos);
+
+  SUBCASE("others are led for themselves") {
+    net.authorization = "Bearer another";
+    mirror_says(part("45", "4-5/8", tag));
+    CHECK(net.read(Span{4, 2}, version).ok());
+    CHECK(at_server() == 2);
+  }
+  SUBCASE("so is who wants another version, or any") {
+    mirror_says(part("45", "4-5/8", tag));
+    CHECK(net.read(Span{4, 2}).ok());
+    CHECK(at_server() == 2);
+    mirror_says("HTTP/1.1 412 No\r\nContent-Length: 0\r\n\r\n");
+    CHECK(net.read(Span{4, 2}, Version{"\"b\"", "", 8}).failed_with(ErrorCode::kChanged));
+    CHECK(at_server() == 3);
+  }
+  SUBCASE("a link that has ended is asked for again") {
+    mirror_says("HTTP/1.1 403 No\r\nContent-Length: 0\r\n\r\n");
+    mirror_says(part("67", "6-7/8", tag));
+    CHECK(net.read(Span{6, 2}, version)->bytes == "67");
+    CHECK(at_server() == 2);
+  }
+  SUBCASE("what is remembered is forgotten") {
+    net.sim.run_for(11min);
+    mirror_says(part("67", "6-7/8", tag));
+    CHECK(net.read(Span{6, 2}, version)->bytes == "67");
+    CHECK(at_server() == 2);
+  }
+}
+
+TEST_CASE("where redirects led is not remembered if that is not wished") {
+  HttpBackendOptions options;
+  options.redirects_kept = {};
+  Net net(options);
+  for (int i = 0; i < 2; ++i) {
+    net.server.replies.push_back(
+        {"HTTP/1.1 302 Found\r\nLocation: http://mirror/m\r\nContent-Length: 0\r\n\r\n"});
+    net.mirror.replies.push_back({part("0", "0-0/8", "ETag: \"a\"\r\n")});
+    CHECK(net.read(Span{0, 1}, Version{"\"a\"", "", 8})->bytes == "0");
+  }
+  CHECK(net.server.requests.size() == 2);
 }
 
 TEST_CASE("failures of the origin keep their status and say what Dragonfly's peers expect") {

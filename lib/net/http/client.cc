@@ -13,13 +13,6 @@ bool is_redirect(int status) {
   return status == 301 || status == 302 || status == 303 || status == 307 || status == 308;
 }
 
-// What must not follow a redirect to another origin.
-void drop_credentials(Headers& headers) {
-  for (auto name : {"Authorization", "Cookie", "Cookie2", "Proxy-Authorization", "WWW-Authenticate"}) {
-    headers.remove(name);
-  }
-}
-
 bool is_safe_to_repeat(std::string_view method) {
   return method == "GET" || method == "HEAD" || method == "PUT" || method == "DELETE" || method == "OPTIONS";
 }
@@ -27,6 +20,12 @@ bool is_safe_to_repeat(std::string_view method) {
 constexpr std::size_t kRedirectBodyBytes = 64 << 10;  // read away to keep the connection
 
 }  // namespace
+
+void drop_credentials(Headers& headers) {
+  for (auto name : {"Authorization", "Cookie", "Cookie2", "Proxy-Authorization", "WWW-Authenticate"}) {
+    headers.remove(name);
+  }
+}
 
 // One request to one origin: where it goes and what it looks like on the wire.
 struct Client::Hop {

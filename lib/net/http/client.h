@@ -69,6 +69,9 @@ struct Request {
   std::shared_ptr<net::TlsContext> tls;
 };
 
+// What must not follow a redirect to another origin.
+void drop_credentials(Headers& headers);
+
 struct ClientOptions {
   std::string user_agent;                   // sent unless the request has one
   std::size_t connections_per_origin = 64;  // further requests wait for one
