@@ -75,6 +75,7 @@ Task<void> Conductor::run() {
     if (failure_->code() == ErrorCode::kChanged) {
       (void)parts_.store.remove(task_id_);
       misled_ = misled_ || heard_ || learned_from_peers_;
+      unsteady_ = !misled_ && !wish_.one_answer && failure_->status() != 0;
       if (heard_) shared_stat_.doubt(task_id_, *heard_);
     }
     if (task_) task_->fail(failure_->clone());
@@ -225,7 +226,8 @@ Task<Result<void>> Conductor::learn_from_source(bool begun, bool old) {
     const auto asked = parts_.world.now();
     // Where nobody else is asked, or all of it is to come from here whoever has it (so seeds are asked), the
     // first request brings the length and the first bytes at once.
-    const bool reads_here = !peers_possible() || wish_.message.need_back_to_source();
+    const bool reads_here =
+        !peers_possible() || wish_.message.need_back_to_source() || wish_.one_answer;
     if (!reads_here || begun || wish_.message.has_range() || !wish_.range_header.empty()) {
       auto asking = ask_origin(request, deadline);
       auto stat = co_await asking;
@@ -235,7 +237,8 @@ Task<Result<void>> Conductor::learn_from_source(bool begun, bool old) {
         answered = std::move(stat).error();
       }
     } else {
-      source::Span first{0, options_.first_request};
+      source::Span first;
+      if (!wish_.one_answer) first.length = options_.first_request;
       source::Version any;
       reading_ = origin_readers_.enter();
       if (!preparing_ && !task_) scope_.spawn(prepare_ahead());  // when the request has been sent
@@ -434,9 +437,10 @@ bool Conductor::is_small(std::optional<std::uint64_t> length) const {
                     (message.has_range() && message.range().length() <= options_.small_content));
 }
 
-// What peers gave was wrong: the origin has the right bytes, if anybody has.
+// What peers gave was wrong: the origin has the right bytes, if anybody has. Or what they have may be of any
+// version.
 bool Conductor::is_wary(std::optional<std::uint64_t> length) const {
-  return distrusted() && source_allowed_ && peers_possible() && length && !is_small(length);
+  return (distrusted() || wish_.one_answer) && source_allowed_ && peers_possible() && length && !is_small(length);
 }
 
 bool Conductor::asks_scheduler(std::optional<std::uint64_t> length) const {
@@ -446,7 +450,8 @@ bool Conductor::asks_scheduler(std::optional<std::uint64_t> length) const {
 Task<Result<void>> Conductor::round() {
   auto length = task_->content_length();
   if (is_wary(length)) {
-    log_.info("task {}: what peers gave was wrong; going to the origin", task_id_);
+    log_.info("task {}: {}; going to the origin", task_id_,
+              distrusted() ? "what peers gave was wrong" : "its origin is of several versions");
     auto fetched = co_await from_source(nullptr);
     unannounced_ = fetched.ok();
     if (fetched || !source::is_retryable(fetched.error())) co_return fetched;

@@ -57,6 +57,9 @@ class Conductor {
   // The content was not what its digest says, or is not what the origin has by now, while it may well have
   // the right one: a conductor that begins now takes no bytes of those who gave these, and no word.
   bool misled() const { return misled_; }
+  // The origin's answers were of several versions: it changed meanwhile, or is several that do not agree. One
+  // of its answers alone is of one version.
+  bool unsteady() const { return unsteady_; }
 
   // ---- What downloads say
   PiecePlan::WantId want(PiecePlan::Run run);
@@ -172,7 +175,7 @@ class Conductor {
   PiecePlan plan_;
   bool learned_ = false, working_ = true, source_allowed_ = false;
   bool finishing_ = false;
-  bool learned_from_peers_ = false, misled_ = false;
+  bool learned_from_peers_ = false, misled_ = false, unsteady_ = false;
   std::optional<api::origins::OriginStat> heard_;  // what the origin has, if another peer said so
   bool unannounced_ = false;       // fetched without a scheduler's knowing, though it would want to know
   std::uint32_t from_origin_ = 0;  // pieces fetched from there

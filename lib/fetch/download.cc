@@ -9,7 +9,8 @@
 namespace d7y::fetch {
 namespace {
 
-// So often a download begins again because peers gave it wrong bytes, or a wrong word of what the origin has.
+// So often a download begins again because peers gave it wrong bytes, or a wrong word of what the origin has,
+// or because that has several versions.
 constexpr int kMostMisled = 2;
 // A reader waits for content, not for the download's end, and looks at that so often.
 constexpr auto kLook = std::chrono::seconds(1);
@@ -58,9 +59,11 @@ Task<Result<void>> Download::work() {
     auto done = co_await attempt();
     // Whoever has taken bytes from here already cannot take them back.
     const bool wrong = done.failed_with(ErrorCode::kCorrupt) || done.failed_with(ErrorCode::kChanged);
+    const bool avoidable = conductor_->misled() || conductor_->unsteady();
     const bool again =
-        wrong && conductor_->misled() && misled < kMostMisled && !wish_.in_order && !wish_.ascending;
+        wrong && avoidable && misled < kMostMisled && !wish_.in_order && !wish_.ascending;
     if (!again) co_return done;
+    wish_.one_answer = wish_.one_answer || conductor_->unsteady();
     start_over();
   }
 }

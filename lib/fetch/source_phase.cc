@@ -17,7 +17,8 @@ constexpr auto kLook = std::chrono::milliseconds(100);
 
 SourcePhase::SourcePhase(Conductor& conductor)
     : conductor_(conductor),
-      lanes_(conductor.origin_readers_, conductor.options_.source_lanes, conductor.parts_.world.now()) {
+      lanes_(conductor.origin_readers_, conductor.wish_.one_answer ? 1 : conductor.options_.source_lanes,
+             conductor.parts_.world.now()) {
   lanes_.answered(conductor.first_wait_);
 }
 

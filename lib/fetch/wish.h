@@ -60,6 +60,8 @@ struct Wish {
   // here, whoever brought it, and before a reader from the start gets the last byte. Every wish for the task
   // says the same. Found by the engine itself.
   std::string content_digest;
+  // The origin's answers are of several versions, as behind a load balancer: all is taken from one answer.
+  bool one_answer = false;
   // Tell the scheduler of a copy that is complete already (seed triggers do, Dragonfly client 3.5).
   bool announce_complete = false;
   // Such a task is meant. With a URL of the file in the message it is made; without one, and without

@@ -215,8 +215,8 @@ Task<Result<bool>> Origin::answer(world::Stream& stream, OriginRequest request) 
   } under{++file.answers};
   std::string refusal;
   auto& headers = request.headers;
-  auto stale_match =
-      headers.contains("if-match") && headers["if-match"] != file.etag && headers["if-match"] != "*";
+  const auto etag = !file.other_etag.empty() && file.requests % 2 == 0 ? file.other_etag : file.etag;
+  auto stale_match = headers.contains("if-match") && headers["if-match"] != etag && headers["if-match"] != "*";
   if (!file.authorization.empty() && headers["authorization"] != file.authorization) {
     refusal = refuse(401, "WWW-Authenticate: Basic realm=\"sim\"\r\n", "who are you?\n");
   } else if (file.most_answers != 0 && file.answers > file.most_answers) {
@@ -227,9 +227,8 @@ Task<Result<bool>> Origin::answer(world::Stream& stream, OriginRequest request) 
     refusal = refuse(405, "Allow: GET\r\n", "");
   } else if (stale_match) {
     refusal = refuse(412, "", "changed\n");
-  } else if (!file.etag.empty() && headers.contains("if-none-match") &&
-             headers["if-none-match"] == file.etag) {
-    refusal = refuse(304, fmt::format("ETag: {}\r\n", file.etag), "");
+  } else if (!etag.empty() && headers.contains("if-none-match") && headers["if-none-match"] == etag) {
+    refusal = refuse(304, fmt::format("ETag: {}\r\n", etag), "");
   }
   if (!refusal.empty()) {
     CO_OK(co_await world::write_all(stream, as_bytes(refusal), never));
@@ -242,7 +241,7 @@ Task<Result<bool>> Origin::answer(world::Stream& stream, OriginRequest request) 
   bool partial = false;
   if (!request.range.empty() && file.ranges && !fault.ignore_range) {
     auto condition = headers.find("if-range");
-    bool current = condition == headers.end() || (!file.etag.empty() && condition->second == file.etag) ||
+    bool current = condition == headers.end() || (!etag.empty() && condition->second == etag) ||
                    (!file.last_modified.empty() && condition->second == file.last_modified);
     auto wanted = parse_range(request.range, size);
     if (current && wanted) {
@@ -269,7 +268,7 @@ Task<Result<bool>> Origin::answer(world::Stream& stream, OriginRequest request) 
       fmt::format("HTTP/1.1 {} {}\r\nContent-Type: {}\r\n", status, reason(status), file.content_type);
   if (partial) head += fmt::format("Content-Range: bytes {}-{}/{}\r\n", range.begin, range.end - 1, size);
   if (file.ranges) head += "Accept-Ranges: bytes\r\n";
-  if (!file.etag.empty()) head += fmt::format("ETag: {}\r\n", file.etag);
+  if (!etag.empty()) head += fmt::format("ETag: {}\r\n", etag);
   if (!file.last_modified.empty()) head += fmt::format("Last-Modified: {}\r\n", file.last_modified);
   if (chunked) {
     head += "Transfer-Encoding: chunked\r\n";
