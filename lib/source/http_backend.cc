@@ -245,22 +245,38 @@ Task<Result<Info>> HttpBackend::stat(const Request& request, Deadline deadline) 
   co_return info;
 }
 
+namespace {
+// What GET would hear as well. Others may come of HEAD, which many servers know less well.
+bool is_about_more_than_head(int status) {
+  for (int sure : {401, 407, 408, 410, 425, 429, 451, 503}) {
+    if (status == sure) return true;
+  }
+  return false;
+}
+}  // namespace
+
 Task<Result<Info>> HttpBackend::Inside::stat(const Request& request, Deadline deadline) {
   auto asked = make(request, "HEAD");
   if (!asked) co_return std::move(asked).error();
   auto head = co_await ask(std::move(*asked), deadline);
-  if (!head) co_return std::move(head).error();
+  if (!head) {
+    // Some servers hang up, or answer what is no HTTP.
+    const bool cannot = head.failed_with(ErrorCode::kReset) || head.failed_with(ErrorCode::kProtocol);
+    if (!cannot) co_return std::move(head).error();
+    auto info = co_await probe(request, deadline);
+    co_return info;
+  }
   const int status = head->status();
   if (status == 200) {
     auto info = info_of(*head, "HEAD");
-    // Says all that matters: how long it is and whether it can be read in parts.
-    if (info.length && head->headers().has("Accept-Ranges")) co_return std::move(info);
+    // Says all that matters: how long it is and whether it can be read in parts. Whoever has no body for HEAD
+    // may say that it has 0 bytes.
+    if (info.length && *info.length > 0 && head->headers().has("Accept-Ranges")) co_return std::move(info);
     auto better = co_await probe(request, deadline);
     if (better) co_return better;
     co_return std::move(info);
   }
-  const bool refuses_head = status == 400 || status == 403 || status == 404 || status == 405 || status == 501;
-  if (!refuses_head) co_return error_of(*head, "HEAD");
+  if (is_about_more_than_head(status)) co_return error_of(*head, "HEAD");
   auto info = co_await probe(request, deadline);
   co_return info;
 }

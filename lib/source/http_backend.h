@@ -1,7 +1,7 @@
 // Origins that speak HTTP.
 //
-// stat asks with HEAD; origins that refuse HEAD (403, 404, 405, 501) or say too little are asked
-// for their first byte instead. A read sends If-Range or If-Match for the pinned version and then
+// stat asks with HEAD; origins that refuse HEAD (whose answer may be about HEAD alone) or say too little are
+// asked for their first byte instead. A read sends If-Range or If-Match for the pinned version and then
 // still believes only what the answer proves: status, Content-Range, ETag, Last-Modified, length.
 // It goes to the other host that a redirect led to before, for that version, as long as that one answers.
 #pragma once

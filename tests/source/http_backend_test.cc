@@ -94,7 +94,8 @@ TEST_CASE("one HEAD is enough where the origin says length and ranges") {
 }
 
 TEST_CASE("an origin that refuses HEAD or says too little is asked for its first byte") {
-  for (auto refusal : {"403 Forbidden", "404 Not Found", "405 No", "501 No"}) {
+  for (auto refusal : {"400 No", "403 Forbidden", "404 Not Found", "405 No", "406 No", "500 No", "501 No", "502 No",
+                       "204 Nothing", "302 Found"}) {
     Net net;
     net.server.replies.push_back({std::string("HTTP/1.1 ") + refusal + "\r\nContent-Length: 0\r\n\r\n"});
     net.server.replies.push_back({part("x", "0-0/5000", "ETag: \"v\"\r\n")});
@@ -105,6 +106,27 @@ TEST_CASE("an origin that refuses HEAD or says too little is asked for its first
     CHECK(info->headers.get("Content-Length") == "5000");
     CHECK(!info->headers.has("Content-Range"));
     CHECK(net.asked(1, "Range: bytes=0-0\r\n"));
+  }
+  for (auto after : {After::kClose, After::kReset}) {
+    Net net;
+    net.server.replies.push_back({"", after});
+    net.server.replies.push_back({part("x", "0-0/5000")});
+    auto info = net.stat();
+    REQUIRE(info.ok());
+    CHECK(info->length == 5000);
+  }
+  for (auto sure : {401, 410, 429, 503}) {
+    Net net;
+    net.server.replies.push_back({fmt::format("HTTP/1.1 {} No\r\nContent-Length: 0\r\n\r\n", sure)});
+    CHECK(net.stat().error().status() == sure);
+    CHECK(net.server.requests.size() == 1);
+  }
+  {
+    Net net;  // HEAD has no body, but GET has
+    net.server.replies.push_back(
+        {"HTTP/1.1 200 OK\r\nContent-Length: 0\r\nAccept-Ranges: bytes\r\n\r\n"});
+    net.server.replies.push_back({part("x", "0-0/5000")});
+    CHECK(net.stat()->length == 5000);
   }
   Net net;  // HEAD without Accept-Ranges; the origin sends no ranges
   net.server.replies.push_back({"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\n"});
