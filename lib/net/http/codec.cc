@@ -16,6 +16,15 @@ std::string_view trimmed(std::string_view text) {
   return text;
 }
 
+// Servers that others can talk to: scripts that end lines with a line feed alone, and name a length though what
+// carries their answer sends it in chunks. A response is read for the one who asked for it, so there is nobody
+// to be led astray as by a request.
+void be_lenient(llhttp_t& parser) {
+  llhttp_set_lenient_optional_cr_before_lf(&parser, 1);
+  llhttp_set_lenient_chunked_length(&parser, 1);
+  llhttp_set_lenient_spaces_after_chunk_size(&parser, 1);
+}
+
 }  // namespace
 
 struct MessageReader::State {
@@ -228,10 +237,14 @@ Result<void> MessageReader::State::finish_head() {
       return refuse(ErrorCode::kUnsupported, 501, "a transfer coding other than chunked");
     }
     if (minor == 0) return refuse(ErrorCode::kProtocol, 400, "Transfer-Encoding in HTTP/1.0");
-    if (has_length) return refuse(ErrorCode::kProtocol, 400, "both Content-Length and Transfer-Encoding");
+    if (has_length && is_request())
+      return refuse(ErrorCode::kProtocol, 400, "both Content-Length and Transfer-Encoding");
+    if (has_length) headers.remove("Content-Length");  // RFC 9112 6.3: the other one counts
   }
+  const bool two_lengths = chunked && has_length;
+  if (two_lengths) length = 0;
 
-  keep = (parser.flags & F_CONNECTION_CLOSE) == 0 &&
+  keep = !two_lengths && (parser.flags & F_CONNECTION_CLOSE) == 0 &&
          (minor == 1 || (parser.flags & F_CONNECTION_KEEP_ALIVE) != 0);
   if (is_request()) {
     const auto method = llhttp_get_method(&parser);
@@ -255,7 +268,7 @@ Result<void> MessageReader::State::finish_head() {
     }
     switches = response.status == 101 || (answers == "CONNECT" && response.status / 100 == 2);
   }
-  TRY_OK(decide_framing(chunked, has_length));
+  TRY_OK(decide_framing(chunked, has_length && !two_lengths));
   if (framing == Framing::kUntilClose || switches) keep = false;
   parser.upgrade = 0;  // the body, if any, is read as one; switching is the owner's business
   return {};
@@ -272,6 +285,7 @@ void MessageReader::begin(std::string_view answers) {
   auto& s = *state_;
   llhttp_init(&s.parser, s.is_request() ? HTTP_REQUEST : HTTP_RESPONSE, &State::settings());
   s.parser.data = &s;
+  if (!s.is_request()) be_lenient(s.parser);
   s.request = RequestHead{};
   s.request.target.clear();
   s.response = ResponseHead{};
