@@ -244,7 +244,7 @@ Result<void> Node::choose_proxies() {
   if (!chosen) {
     return std::move(chosen).error().in(
         "proxy for origins (backend.httpProxy, backend.httpsProxy, or the environment's http_proxy, "
-        "https_proxy)");
+        "https_proxy, all_proxy)");
   }
   proxies_ = std::move(*chosen);
   // A machine whose tools all use our proxy has it in our environment, too.

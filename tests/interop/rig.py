@@ -500,7 +500,7 @@ class Got:
 
 def clean_environment(**more):
     env = {name: value for name, value in os.environ.items()
-           if not name.startswith('DFGET_') and name.lower() not in ('http_proxy', 'https_proxy', 'no_proxy')}
+           if not name.startswith('DFGET_') and name.lower() not in ('http_proxy', 'https_proxy', 'all_proxy', 'no_proxy')}
     env.update(more)
     return env
 

@@ -103,10 +103,11 @@ int main(int argc, char** argv) {
   options.dynconfig_path = text(dynconfig);
   options.log_dir = text(log_dir);
   options.log_max_file_count = log_max_files;
-  // Origins are asked through the proxy that other programs use. Upper case is what CGI sets from headers.
-  options.http_proxy = tools::environment("http_proxy", "http_proxy");
-  options.https_proxy = tools::environment("https_proxy", "HTTPS_PROXY");
-  options.no_proxy = tools::environment("no_proxy", "NO_PROXY");
+  // Origins are asked through the proxy that other programs use.
+  const auto proxies = tools::proxies();
+  options.http_proxy = proxies.http;
+  options.https_proxy = proxies.https;
+  options.no_proxy = proxies.except;
 
   d7y_node* node = nullptr;
   if (auto code = d7y_node_open(&node, &options); code != D7Y_OK) {

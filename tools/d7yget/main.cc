@@ -150,10 +150,10 @@ d7y_code open_own_node(d7y_node** node, const Options& options, PieceFolder& fol
   for (const auto& address : options.schedulers) schedulers.push_back(address.c_str());
   own.schedulers = schedulers.empty() ? nullptr : schedulers.data();
   own.scheduler_count = schedulers.size();
-  own.http_proxy =
-      tools::environment("http_proxy", "http_proxy");  // upper case is what CGI sets from headers
-  own.https_proxy = tools::environment("https_proxy", "HTTPS_PROXY");
-  own.no_proxy = tools::environment("no_proxy", "NO_PROXY");
+  const auto proxies = tools::proxies();
+  own.http_proxy = proxies.http;
+  own.https_proxy = proxies.https;
+  own.no_proxy = proxies.except;
   own.ca_path = options.ca_cert.empty() ? tools::environment("SSL_CERT_FILE", "SSL_CERT_FILE")
                                         : options.ca_cert.c_str();
   own.insecure = options.insecure ? 1 : 0;
