@@ -1,6 +1,7 @@
 #!/usr/bin/env python3
 """d7yget without a daemon: what it does with every kind of origin, output, option and interruption."""
 
+import fcntl
 import json
 import os
 import pathlib
@@ -9,8 +10,10 @@ import re
 import resource
 import select
 import signal
+import struct
 import subprocess
 import sys
+import termios
 import threading
 import time
 import unittest
@@ -572,9 +575,10 @@ class Progress(rig.Case):
         self.content = os.urandom(6 * MIB)
         self.url = self.origin.add('/f', self.content, rate=8 * MIB)
 
-    def test_a_bar_on_a_terminal(self):
+    def shown_on_a_terminal(self, *arguments, columns=80, **env):
         master, slave = pty.openpty()
-        process = self.start_get(self.url, '-O', 'out', stderr=slave)
+        fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack('HHHH', 24, columns, 0, 0))
+        process = self.start_get(*arguments, stderr=slave, env=env)
         os.close(slave)
         shown = b''
         while True:
@@ -589,9 +593,32 @@ class Progress(rig.Case):
             shown += part
         os.close(master)
         self.assertEqual(process.wait(rig.PATIENCE), 0)
+        return shown
+
+    def test_a_bar_on_a_terminal(self):
+        shown = self.shown_on_a_terminal(self.url, '-O', 'out')
         self.assertIn(b'eta', shown)
         self.assertIn(b'\x1b[', shown)
         self.assertIn(b'from the origin', shown)
+
+    def test_a_bar_is_never_longer_than_a_line_nor_cut_within_a_letter(self):
+        name = '\u6587\u5b57' * 10
+        for columns in (79, 40, 12):
+            shown = self.shown_on_a_terminal(self.url, '-O', f'{name}{columns}', columns=columns).decode()
+            bars = [line for line in re.split(r'\x1b\[[A-Z0-9]*|[\r\n]', shown) if line][:-1]
+            self.assertTrue(bars)
+            for bar in bars:
+                wide = sum(2 if '\u4e00' <= letter <= '\u9fff' else 1 for letter in bar)
+                self.assertLess(wide, columns, bar)
+        self.assertNotIn(b'\x1b', self.shown_on_a_terminal(self.url, '-O', 'dumb', TERM='dumb'))
+
+    def test_names_cannot_command_the_terminal(self):
+        self.origin.add('/%1b%5b31mred', self.content)
+        got = self.get(self.origin.url('/%1b%5b31mred'), '-O', '.', code=0)
+        self.assertNotIn(b'\x1b', got.err)
+        self.same(self.path('\x1b[31mred'), self.content)
+        got = self.get(self.origin.url('/%1b%5b31mred'), '-O', '.', code=8)
+        self.assertNotIn(b'\x1b', got.err)
 
     def test_plain_lines_elsewhere(self):
         got = self.get(self.url, '-O', 'out', code=0)

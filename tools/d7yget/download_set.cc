@@ -14,6 +14,7 @@
 #include <filesystem>
 #include <memory>
 
+#include "../common/printable.h"
 #include "../common/printing.h"
 #include "../common/standard_streams.h"
 #include "progress.h"
@@ -341,7 +342,7 @@ Ends run_downloads(d7y_node* node, const Options& options, const std::vector<Wis
       progress.ended(outcome.output == "-" ? outcome.url : outcome.output, outcome.progress);
     } else {
       progress.clear();
-      if (!outcome.interrupted) tools::say("d7yget: {}\n", outcome.message);
+      if (!outcome.interrupted) tools::say("d7yget: {}\n", tools::printable(outcome.message));
     }
     if (options.json) {
       const int failure = tools::print(as_json(outcome) + "\n");

@@ -14,6 +14,7 @@
 #include <vector>
 
 #include "../common/environment.h"
+#include "../common/printable.h"
 #include "../common/printing.h"
 #include "../common/standard_streams.h"
 #include "download_set.h"
@@ -44,7 +45,7 @@ void catch_signals() {
 
 void print_message(void*, d7y_log_level level, const char* room, const char* message) {
   static constexpr const char* kNames[] = {"trace", "debug", "info", "warning", "error"};
-  tools::say("d7yget: {}: {}: {}\n", kNames[level], room, message);
+  tools::say("d7yget: {}: {}: {}\n", kNames[level], room, tools::printable(message));
 }
 
 d7y_log_level level_of(const std::string& name) {
@@ -209,7 +210,7 @@ int main(int argc, char** argv) {
   Ends ends;
   int status = 0;
   if (plan.code != D7Y_OK) {
-    tools::say("d7yget: {}\n", plan.message);
+    tools::say("d7yget: {}\n", tools::printable(plan.message));
     status = exit_status_of(plan.code);
   } else {
     ends = run_downloads(node, options, plan.wishes, [] { return g_signal != 0; });

@@ -6,7 +6,10 @@
 
 #include <algorithm>
 #include <cstdio>
+#include <cstdlib>
+#include <cstring>
 
+#include "../common/printable.h"
 #include "../common/standard_streams.h"
 #include "outcome.h"
 
@@ -15,7 +18,7 @@ namespace {
 
 std::size_t screen_width() {
   winsize size{};
-  return ioctl(STDERR_FILENO, TIOCGWINSZ, &size) == 0 && size.ws_col > 20 ? size.ws_col : 80;
+  return ioctl(STDERR_FILENO, TIOCGWINSZ, &size) == 0 && size.ws_col > 0 ? size.ws_col : 80;
 }
 
 double rate_of(const d7y_progress& progress) {
@@ -46,7 +49,15 @@ std::string eta_of(const d7y_progress& progress) {
 
 }  // namespace
 
-Progress::Progress(bool wanted) : wanted_(wanted), terminal_(isatty(STDERR_FILENO) == 1) {}
+namespace {
+// A terminal whose cursor can go up.
+bool is_terminal() {
+  const char* kind = std::getenv("TERM");
+  return isatty(STDERR_FILENO) == 1 && (kind == nullptr || std::strcmp(kind, "dumb") != 0);
+}
+}  // namespace
+
+Progress::Progress(bool wanted) : wanted_(wanted), terminal_(is_terminal()) {}
 
 Progress::~Progress() { clear(); }
 
@@ -60,23 +71,25 @@ void Progress::clear() {
 
 std::string Progress::bar(const Row& row, std::size_t width) const {
   const auto& p = row.progress;
-  auto name = row.name.size() > 28 ? "..." + row.name.substr(row.name.size() - 25) : row.name;
+  auto name = tools::printable(row.name);
+  if (tools::columns_of(name) > 28) name = fmt::format("...{}", tools::last_columns(name, 25));
   auto numbers = fmt::format(" {}/s eta {}{}", human_bytes(rate_of(p)), eta_of(p), sources_of(p));
   if (p.content_length == D7Y_UNKNOWN_SIZE) {
-    return fmt::format("{} {}{}", name, human_bytes(static_cast<double>(p.completed)), numbers)
-        .substr(0, width);
+    auto line = fmt::format("{} {}{}", name, human_bytes(static_cast<double>(p.completed)), numbers);
+    return std::string(tools::first_columns(line, width));
   }
   auto part =
       p.content_length == 0 ? 1.0 : static_cast<double>(p.completed) / static_cast<double>(p.content_length);
   auto text = fmt::format("{} {:3.0f}% ", name, part * 100);
-  auto room = width > text.size() + numbers.size() + 3 ? width - text.size() - numbers.size() - 3 : 0;
+  auto used = tools::columns_of(text) + numbers.size() + 3;
+  auto room = width > used ? width - used : 0;
   if (room >= 8) {
     auto filled = static_cast<std::size_t>(part * static_cast<double>(room));
     auto line = std::string(filled, '=');
     if (filled < room) line += '>' + std::string(room - filled - 1, ' ');
     text += "[" + line + "]";
   }
-  return (text + numbers).substr(0, width);
+  return std::string(tools::first_columns(text + numbers, width));
 }
 
 bool Progress::is_due() {
@@ -94,7 +107,7 @@ void Progress::show(const std::vector<Row>& rows, std::size_t ended, std::size_t
       auto whole = row.progress.content_length == D7Y_UNKNOWN_SIZE
                        ? std::string("?")
                        : human_bytes(static_cast<double>(row.progress.content_length));
-      tools::say("{}: {} of {}, {}/s, eta {}{}\n", row.name,
+      tools::say("{}: {} of {}, {}/s, eta {}{}\n", tools::printable(row.name),
                  human_bytes(static_cast<double>(row.progress.completed)), whole,
                  human_bytes(rate_of(row.progress)), eta_of(row.progress), sources_of(row.progress));
     }
@@ -107,7 +120,7 @@ void Progress::show(const std::vector<Row>& rows, std::size_t ended, std::size_t
     ++drawn_;
   }
   if (total > rows.size()) {
-    tools::say("{} of {} files done\n", ended, total);
+    tools::say("{}\n", tools::first_columns(fmt::format("{} of {} files done", ended, total), width - 1));
     ++drawn_;
   }
   std::fflush(stderr);
@@ -116,7 +129,7 @@ void Progress::show(const std::vector<Row>& rows, std::size_t ended, std::size_t
 void Progress::ended(const std::string& name, const d7y_progress& progress) {
   if (!wanted_) return;
   clear();
-  tools::say("{}: {} in {} ({}/s){}\n", name, human_bytes(static_cast<double>(progress.completed)),
+  tools::say("{}: {} in {} ({}/s){}\n", tools::printable(name), human_bytes(static_cast<double>(progress.completed)),
              human_time(static_cast<double>(progress.elapsed_ms) / 1000.0), human_bytes(rate_of(progress)),
              sources_of(progress));
 }
