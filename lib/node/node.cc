@@ -345,6 +345,7 @@ Result<void> Node::open_sources() {
   source::HttpBackendOptions origins;
   origins.redirects_kept =
       config.backend.cache_temporary_redirect ? config.backend.temporary_redirect_ttl : Duration::zero();
+  origins.allow_downgrade = config.backend.insecure_skip_verify;
   auto http = std::make_shared<source::HttpBackend>(*http_client_, std::move(origins));
   auto add = [this](std::string_view scheme, std::shared_ptr<source::Backend> backend) {
     sources_.add(std::string(scheme), std::make_shared<source::MeteredBackend>(

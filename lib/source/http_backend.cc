@@ -133,6 +133,7 @@ Result<http::Request> HttpBackend::Inside::make(const Request& request, std::str
   if (!out.headers.has("User-Agent")) out.headers.add("User-Agent", std::string(user_agent()));
   // The object's own bytes: ranges and digests are about nothing else.
   out.headers.add("Accept-Encoding", "identity");
+  out.redirects.allow_downgrade = options.allow_downgrade || request.insecure_skip_verify;
   TRY(out.tls, trust_for(request));
   return out;
 }

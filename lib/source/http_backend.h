@@ -19,6 +19,7 @@ struct HttpBackendOptions {
   http::Headers default_headers;    // added where the request lacks them
   std::size_t max_per_origin = 64;  // requests under way at once to one host and port
   std::size_t max_total = 1024;
+  bool allow_downgrade = false;  // redirects from https to http, which requests that verify nothing follow, too
   std::size_t listing_bytes = 16 << 20;  // longest directory page
   // How long is remembered where redirects to other hosts led; 0: each request asks again.
   Duration redirects_kept = std::chrono::minutes(10);

@@ -462,6 +462,16 @@ class Origins(rig.Case):
         self.assertNotEqual(got.code, 0)
         self.assertIn(b'missing.pem', got.err)
 
+    def test_a_redirect_from_https_to_http_is_followed_only_if_nothing_is_verified(self):
+        certificate = rig.Authority(self.folder, 'authority').issue('127.0.0.1')
+        plain = self.origin.add('/f', self.content)
+        url = self.new_origin(certificate=certificate).add('/f', b'', status=302, headers={'Location': plain})
+        authority = self.path('authority.pem')
+        self.get(url, '-O', 'out', '--ca-cert', authority, code=4, says=f'to {plain}, where anybody .* ask for that URL')
+        self.nothing_at(self.path('out'))
+        self.get(url, '-O', 'out', '-k', code=0)
+        self.same(self.path('out'), self.content)
+
     def test_json_says_what_happened(self):
         url = self.origin.add('/f', self.content)
         one = self.get(url, '-O', 'out', '--json', code=0).json
