@@ -243,7 +243,11 @@ Task<Result<void>> Conductor::learn_from_source(bool begun, bool old) {
       reading_ = origin_readers_.enter();
       if (!preparing_ && !task_) scope_.spawn(prepare_ahead());  // when the request has been sent
       auto body = co_await parts_.sources.read(request, first, any, deadline);
-      if (body.failed_with(ErrorCode::kUnsupported) || body.failed_with(ErrorCode::kPrecondition)) {
+      // Some refuse a span that goes beyond the end.
+      const bool no_span = body.failed_with(ErrorCode::kUnsupported) ||
+                           body.failed_with(ErrorCode::kPrecondition) ||
+                           (!body && body.error().status() == 400);
+      if (no_span && !first.is_whole()) {
         ranges_ = false;
         source::Span whole;
         body = co_await parts_.sources.read(request, whole, any, deadline);
@@ -273,6 +277,8 @@ Task<Result<void>> Conductor::learn_from_source(bool begun, bool old) {
                     source::redacted(request.url));
   }
   version_ = info.version;
+  // The next one may be of another version; that will be the one that counts.
+  if (wish_.one_answer && !first_body_) version_ = {.length = info.length};
   if (!info.length || !info.accepts_ranges) ranges_ = false;
   auto facts = facts_of(info);
   // While the scheduler and a seed set about it, room is made for it here.

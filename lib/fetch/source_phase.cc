@@ -254,6 +254,8 @@ Task<Result<void>> SourcePhase::fill_once(store::PieceClaim& claim, Stream& stre
       if (!opened) co_return std::move(opened).error();
       lanes_.answered(world.now() - asked);
       stream.body = std::move(*opened);
+      if (conductor_.wish_.one_answer && !conductor_.version_.is_told())
+        conductor_.version_ = stream.body->info().version;
       stream.at = wanted_at;
       stream.end = run_end;
     }

@@ -217,7 +217,7 @@ Task<Result<Info>> HttpBackend::Inside::probe(const Request& request, Deadline d
     (void)co_await response->discard(kErrorBodyBytes, deadline);
     co_return std::move(info);
   }
-  if (status == 416) {
+  if (status == 416 || status == 400) {  // there is no first byte, say
     if (const auto empty = empty_object(*response)) {
       (void)co_await response->discard(kErrorBodyBytes, deadline);
       co_return *empty;

@@ -37,8 +37,8 @@ class HttpBackend final : public Backend {
   Task<Result<Info>> stat(const Request& request, Deadline deadline) override;
   Task<Result<std::unique_ptr<Body>>> read(const Request& request, Span span, const Version& pinned,
                                            Deadline deadline) override;
-  // Reads the directory pages of nginx (HTML and JSON), Apache, Python's http.server, lighttpd and
-  // Caddy: links to names directly below the page's own path.
+  // Reads the directory pages of nginx (HTML and JSON), Apache, Python's http.server, lighttpd, Caddy, rclone and
+  // webfs: links to names directly below the page's own path.
   Task<Result<std::vector<Entry>>> list(const Request& request, Deadline deadline) override;
 
  private:

@@ -59,6 +59,18 @@ std::string unescaped(std::string_view text) {
   return out;
 }
 
+// A page whose title is its own path, as rclone, webfs and many small servers call their listings.
+bool is_named_by_path(const http::HttpUrl& page, std::string_view text) {
+  const auto begin = find_folded(text, "<title>");
+  const auto end = begin == std::string_view::npos ? begin : find_folded(text, "</title>", begin);
+  if (end == std::string_view::npos) return false;
+  auto title = unescaped(text.substr(begin + 7, end - begin - 7));
+  while (!title.empty() && static_cast<unsigned char>(title.back()) <= ' ') title.pop_back();
+  auto path = percent_decode(page.url.path());
+  if (path != "/" && path.ends_with('/') && !title.ends_with('/')) path.pop_back();
+  return title.ends_with(path);
+}
+
 // The entry a link leads to, if it lies directly below the page.
 std::optional<Entry> entry_of(const http::HttpUrl& page, std::string_view link) {
   auto target = resolve_http_url(page, link);
@@ -135,7 +147,8 @@ Result<std::vector<Entry>> parse_listing(const http::HttpUrl& page, std::string_
   if (find_folded(content_type, "json") != std::string_view::npos) return entries_of_json(page, text);
   const bool html = find_folded(content_type, "html") != std::string_view::npos;
   const bool listing = find_folded(text, "index of ") != std::string_view::npos ||
-                       find_folded(text, "directory listing") != std::string_view::npos;
+                       find_folded(text, "directory listing") != std::string_view::npos ||
+                       is_named_by_path(page, text);
   if (!html || !listing) {
     return error(ErrorCode::kUnsupported, "the origin shows a page there, but no directory listing");
   }

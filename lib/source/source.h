@@ -47,6 +47,8 @@ struct Version {
   std::string last_modified;  // as the origin wrote it
   std::optional<std::uint64_t> length;
 
+  // The origin gives it a name, of some kind.
+  bool is_told() const { return !etag.empty() || !last_modified.empty(); }
   bool known() const { return !etag.empty() || !last_modified.empty() || length.has_value(); }
   // Whether both may be the same state: what both know is equal.
   bool agrees_with(const Version& other) const;

@@ -100,6 +100,20 @@ TEST_CASE("origins without ranges, without HEAD, and without a length are read a
   }
 }
 
+TEST_CASE("content shorter than the first request is got from an origin that refuses such ranges") {
+  for (auto size : {0_MiB, 1_MiB, 9_MiB}) {
+    CAPTURE(size);
+    Rig rig(8);
+    auto content = sim::random_bytes(size, 8);
+    rig.origin.serve("/a", content).faults.push_back({.refuse_range = true, .count = sim::kAlways});
+    auto wish = rig.wish("/a");
+    wish.output_path = "/a";
+    auto done = rig.download(std::move(wish));
+    REQUIRE_MESSAGE(done.ok(), done.error().message());
+    CHECK(rig.file("/a") == content);
+  }
+}
+
 TEST_CASE("an origin that breaks off, stalls or is busy is asked again for what is missing only") {
   for (auto seed : sim::seeds(20)) {
     CAPTURE(seed);
@@ -185,6 +199,15 @@ TEST_CASE("an origin that is several machines which do not agree on a version is
     REQUIRE_MESSAGE(done.ok(), done.error().message());
     CHECK(rig.file("/a") == content);
     CHECK(rig.origin.requests() < 20);
+    if (!file.ranges) continue;
+    auto part = rig.wish("/a");
+    part.message.set_tag("part");
+    part.message.mutable_range()->set_start(3_MiB);
+    part.message.mutable_range()->set_length(20_MiB);
+    part.output_path = "/part";
+    done = rig.download(std::move(part));
+    REQUIRE_MESSAGE(done.ok(), done.error().message());
+    CHECK(rig.file("/part") == content.substr(3_MiB, 20_MiB));
   }
 }
 

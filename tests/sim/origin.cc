@@ -244,6 +244,11 @@ Task<Result<bool>> Origin::answer(world::Stream& stream, OriginRequest request) 
     bool current = condition == headers.end() || (!etag.empty() && condition->second == etag) ||
                    (!file.last_modified.empty() && condition->second == file.last_modified);
     auto wanted = parse_range(request.range, size);
+    if (fault.refuse_range && request.range != fmt::format("bytes={}-{}", wanted->begin, wanted->end - 1)) {
+      auto text = refuse(400, "", "bad range\n");
+      CO_OK(co_await world::write_all(stream, as_bytes(text), never));
+      co_return !wants_close;
+    }
     if (current && wanted) {
       if (wanted->begin >= wanted->end) {
         auto text = refuse(416, fmt::format("Content-Range: bytes */{}\r\n", size), "");

@@ -32,6 +32,7 @@ struct OriginFault {
   std::optional<std::uint64_t> close_after;  // FIN after so many bytes of the body
   std::optional<std::uint64_t> stall_after;  // silence after so many bytes of the body
   Duration delay{};                          // before the answer begins
+  bool refuse_range = false;                 // answers 400 where the range ends beyond the content
   bool ignore_range = false;                 // answers 200 with everything
   std::int64_t wrong_length = 0;             // added to Content-Length; the body keeps its real length
   std::int64_t wrong_range = 0;              // added to the first byte of Content-Range and of what is sent

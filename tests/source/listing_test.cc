@@ -42,6 +42,20 @@ TEST_CASE("nginx's, Apache's and Python's pages are understood") {
         Names{"caf\xc3\xa9"});
 }
 
+TEST_CASE("rclone's and webfs' pages, whose title is their path, are understood") {
+  CHECK(names("text/html; charset=utf-8",
+              "<title>/dir</title><h1><a href=\"\">/</a></h1><a href=\"?sort=name&order=asc\">Name</a>"
+              "<a href=\"..\">up</a><span class=\"name\"><a href=\"sub/\">sub/</a></span>"
+              "<span class=\"name\"><a href=\"100%25.txt\">100%.txt</a></span>") == Names{"sub/", "100%.txt"});
+  CHECK(names("text/html", "<head><title>h:81/dir/</title></head><h1>listing: <a href=\"/\">/</a>"
+                           "<a href=\"/dir/\">dir/</a></h1><a href=\"q'uote%22s\">q'uote\"s</a>") ==
+        Names{"q'uote\"s"});
+  const auto root = http::parse_http_url("http://h/").value();
+  CHECK(parse_listing(root, "text/html", "<title>\n/ </title><a href=\"x\">x</a>")->size() == 1);
+  CHECK(!parse_listing(root, "text/html", "<title>Home</title><a href=\"x\">x</a>").ok());
+  CHECK(!parse_listing(root, "text/html", "<title>").ok());
+}
+
 TEST_CASE("JSON listings of nginx and Caddy carry sizes") {
   CHECK(names("application/json",
               R"([{"name":"sub","type":"directory","mtime":"x"},{"name":"a b","type":"file","size":5}])") ==
