@@ -65,6 +65,7 @@ Engine::Engine(EngineParts parts, EngineOptions options)
 
 Engine::~Engine() {
   scope_.cancel();
+  settling_.clear();
   entries_.clear();
 }
 
@@ -193,7 +194,8 @@ Task<void> Engine::reap() {
       const auto& task = entry.conductor->task();
       // A reader has the last byte before the task is finished.
       bool complete = task && (task->finished() || task->has_everything());
-      if (complete && !entry.conductor->settled()) scope_.spawn(watch_settling(entry.conductor));
+      if (complete && !entry.conductor->settled())
+        scope_.spawn(watch_settling(settling_.insert(settling_.end(), entry.conductor)));
       at = entries_.erase(at);
     }
     if (downloads_ == 0 && entries_.empty()) idle_.notify_all();
@@ -202,12 +204,13 @@ Task<void> Engine::reap() {
   }
 }
 
-Task<void> Engine::watch_settling(std::shared_ptr<Conductor> conductor) {
+Task<void> Engine::watch_settling(Settling::iterator one) {
   auto deadline = Deadline::in(std::chrono::seconds(10), parts_.world.now());
-  while (!conductor->settled()) {
-    auto settled = co_await conductor->settled_signal().wait(deadline);
+  while (!(*one)->settled()) {
+    auto settled = co_await (*one)->settled_signal().wait(deadline);
     if (!settled) break;
   }
+  settling_.erase(one);
 }
 
 Task<Result<void>> Engine::idle(Deadline deadline) {

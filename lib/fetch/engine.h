@@ -6,6 +6,7 @@
 // Lives on one loop. All downloads must be gone before it is destroyed.
 #pragma once
 
+#include <list>
 #include <map>
 #include <memory>
 #include <string>
@@ -62,7 +63,8 @@ class Engine {
   void note_start(const Wish& wish);
   void note_end(Download& download, const Result<void>& outcome);
   Task<void> reap();
-  Task<void> watch_settling(std::shared_ptr<Conductor> conductor);
+  using Settling = std::list<std::shared_ptr<Conductor>>;
+  Task<void> watch_settling(Settling::iterator one);
 
   EngineParts parts_;
   EngineOptions options_;
@@ -71,6 +73,8 @@ class Engine {
   OriginReaders origin_readers_;
   Freshness freshness_;
   std::map<std::string, Entry> entries_;
+  Settling
+      settling_;  // not in their tasks' frames, which may outlive the engine, and the store, for a moment
   std::size_t downloads_ = 0;
   bool closed_ = false;
   Signal reap_, idle_;

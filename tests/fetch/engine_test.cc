@@ -4,6 +4,7 @@
 #include <doctest/doctest.h>
 
 #include "base/crc32.h"
+#include "base/hash.h"
 #include "rig.h"
 
 using namespace fetch_test;
@@ -322,6 +323,32 @@ TEST_CASE("bytes can be read in order while they arrive, and a slow reader slows
   auto done = rig.sim.run(read_slowly(**reader, seen), 600s);
   REQUIRE_MESSAGE(done.ok(), done.error().message());
   CHECK(seen == content);
+}
+
+TEST_CASE("an engine and its store may go while a download that nobody waits for is being finished") {
+  const auto content = sim::random_bytes(9_MiB, 20);
+  const auto path = "/v2/app/blobs/sha256:" + sha256_hex(as_bytes(content));
+  for (int turns = 0; turns < 4; ++turns) {
+    CAPTURE(turns);
+    Rig rig(20);
+    rig.origin.serve(path, content);
+    auto started = rig.engine->start(rig.wish(path), Deadline::in(60s, rig.host.now()));
+    REQUIRE(started.ok());
+    rig.last = std::move(*started);
+    // Its digest is being computed, or what says that it is finished is being written.
+    REQUIRE(rig.sim.run_until([&] { return rig.last->task() && rig.last->task()->has_everything(); }, 60s));
+    // On the engine's own loop, where cancelled tasks are destroyed only when the running one pauses.
+    auto leave = [](Rig& all, int wait, bool& gone) -> Task<void> {
+      all.last.reset();
+      for (int turn = 0; turn < wait; ++turn) co_await yield();
+      all.engine.reset();
+      all.store.reset();
+      gone = true;
+    };
+    bool gone = false;
+    rig.host.spawn(leave(rig, turns, gone));
+    CHECK(rig.sim.run_until([&] { return gone; }, 60s));
+  }
 }
 
 TEST_CASE("a download ends at its deadline, whatever the origin does") {
