@@ -226,8 +226,7 @@ Task<Result<void>> Conductor::learn_from_source(bool begun, bool old) {
     const auto asked = parts_.world.now();
     // Where nobody else is asked, or all of it is to come from here whoever has it (so seeds are asked), the
     // first request brings the length and the first bytes at once.
-    const bool reads_here =
-        !peers_possible() || wish_.message.need_back_to_source() || wish_.one_answer;
+    const bool reads_here = !peers_possible() || wish_.message.need_back_to_source() || wish_.one_answer;
     if (!reads_here || begun || wish_.message.has_range() || !wish_.range_header.empty()) {
       auto asking = ask_origin(request, deadline);
       auto stat = co_await asking;
@@ -446,7 +445,8 @@ bool Conductor::is_small(std::optional<std::uint64_t> length) const {
 // What peers gave was wrong: the origin has the right bytes, if anybody has. Or what they have may be of any
 // version.
 bool Conductor::is_wary(std::optional<std::uint64_t> length) const {
-  return (distrusted() || wish_.one_answer) && source_allowed_ && peers_possible() && length && !is_small(length);
+  return (distrusted() || wish_.one_answer) && source_allowed_ && peers_possible() && length &&
+         !is_small(length);
 }
 
 bool Conductor::asks_scheduler(std::optional<std::uint64_t> length) const {

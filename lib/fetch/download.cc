@@ -60,8 +60,7 @@ Task<Result<void>> Download::work() {
     // Whoever has taken bytes from here already cannot take them back.
     const bool wrong = done.failed_with(ErrorCode::kCorrupt) || done.failed_with(ErrorCode::kChanged);
     const bool avoidable = conductor_->misled() || conductor_->unsteady();
-    const bool again =
-        wrong && avoidable && misled < kMostMisled && !wish_.in_order && !wish_.ascending;
+    const bool again = wrong && avoidable && misled < kMostMisled && !wish_.in_order && !wish_.ascending;
     if (!again) co_return done;
     wish_.one_answer = wish_.one_answer || conductor_->unsteady();
     start_over();

@@ -45,8 +45,8 @@ class SourcePhase {
   Task<Result<void>> end_of_unknown(store::PieceClaim claim, TimePoint began);
   Task<Result<std::size_t>> read_paced(source::Body& body, MutableBytes buffer);
   Task<Result<void>> complete(store::PieceClaim claim, TimePoint began);
-  // The origin may have refused a lane because of the others. Where there are some, they will get what this one
-  // could not.
+  // The origin may have refused a lane because of the others. Where there are some, they will get what this
+  // one could not.
   static bool may_be_for_others(const Error& why);
   bool leaves_it_to_others(const Error& why);
   // True if `why` was waited out and the attempt, made at `turn` of the accesses, should be made again.
@@ -55,7 +55,7 @@ class SourcePhase {
   Conductor& conductor_;
   OriginLanes lanes_;
   std::uint32_t running_ = 0, ended_ = 0;  // of them
-  std::set<std::uint32_t> contradicted_;  // pieces whose stored bytes were not the origin's
+  std::set<std::uint32_t> contradicted_;   // pieces whose stored bytes were not the origin's
   std::optional<Error> failure_;
 };
 

@@ -1,5 +1,6 @@
 #include "source/http_answer.h"
 
+#include <algorithm>
 #include <charconv>
 
 #include "net/http/http_url.h"
@@ -57,9 +58,26 @@ ErrorCode code_of(int status) {
   return status >= 400 ? ErrorCode::kInvalid : ErrorCode::kProtocol;
 }
 
-std::string_view advice_for(int status) {
-  switch (status) {
-    case 401: return "; it wants credentials (Authorization header)";
+// By the ways of authentication that the origin names.
+std::string_view advice_for_401(const http::Headers& headers) {
+  const auto names = [&](std::string_view way) {
+    return std::any_of(headers.begin(), headers.end(), [&](const auto& header) {
+      return http::same_name(header.name, "WWW-Authenticate") &&
+             http::same_name(std::string_view(header.value).substr(0, header.value.find(' ')), way);
+    });
+  };
+  if (names("Basic"))
+    return "; it wants a user and a password (https://user:password@host/...), which are missing or wrong";
+  for (auto way : {"Digest", "Negotiate", "NTLM"}) {
+    if (names(way) && !names("Bearer"))
+      return "; it wants a kind of authentication that is not supported (Digest, Negotiate or NTLM)";
+  }
+  return "; it wants credentials (Authorization header)";
+}
+
+std::string_view advice_for(const http::Response& response) {
+  switch (response.status()) {
+    case 401: return advice_for_401(response.headers());
     case 403: return "; are the credentials right and is the URL still valid?";
     case 404: return "; is the URL right?";
     case 429: return "; it limits requests, try later";
@@ -150,7 +168,7 @@ Error error_of(const http::Response& response, std::string_view method) {
   const int status = response.status();
   return with_details_of(
       response, error(code_of(status), "{} {}: the origin answers {} {}{}", method, redacted(response.url()),
-                      status, http::reason_of(status), advice_for(status)));
+                      status, http::reason_of(status), advice_for(response)));
 }
 
 Error changed(const http::Response& response, const Version& was, const Version& is) {

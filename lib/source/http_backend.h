@@ -19,7 +19,8 @@ struct HttpBackendOptions {
   http::Headers default_headers;    // added where the request lacks them
   std::size_t max_per_origin = 64;  // requests under way at once to one host and port
   std::size_t max_total = 1024;
-  bool allow_downgrade = false;  // redirects from https to http, which requests that verify nothing follow, too
+  bool allow_downgrade =
+      false;  // redirects from https to http, which requests that verify nothing follow, too
   std::size_t listing_bytes = 16 << 20;  // longest directory page
   // How long is remembered where redirects to other hosts led; 0: each request asks again.
   Duration redirects_kept = std::chrono::minutes(10);
@@ -37,8 +38,8 @@ class HttpBackend final : public Backend {
   Task<Result<Info>> stat(const Request& request, Deadline deadline) override;
   Task<Result<std::unique_ptr<Body>>> read(const Request& request, Span span, const Version& pinned,
                                            Deadline deadline) override;
-  // Reads the directory pages of nginx (HTML and JSON), Apache, Python's http.server, lighttpd, Caddy, rclone and
-  // webfs: links to names directly below the page's own path.
+  // Reads the directory pages of nginx (HTML and JSON), Apache, Python's http.server, lighttpd, Caddy, rclone
+  // and webfs: links to names directly below the page's own path.
   Task<Result<std::vector<Entry>>> list(const Request& request, Deadline deadline) override;
 
  private:

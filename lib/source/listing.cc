@@ -91,12 +91,27 @@ std::optional<Entry> entry_of(const http::HttpUrl& page, std::string_view link) 
   return entry;
 }
 
+// Where the tag ends that begins at `at`: a '>' within quotes is part of a name.
+std::size_t end_of_tag(std::string_view text, std::size_t at) {
+  char quote = 0;
+  for (; at < text.size(); ++at) {
+    if (quote != 0) {
+      if (text[at] == quote) quote = 0;
+    } else if (text[at] == '"' || text[at] == '\'') {
+      quote = text[at];
+    } else if (text[at] == '>') {
+      return at;
+    }
+  }
+  return std::string_view::npos;
+}
+
 std::vector<Entry> entries_of_html(const http::HttpUrl& page, std::string_view text) {
   std::vector<Entry> entries;
   std::set<std::string> seen;
   std::size_t at = 0;
   while (entries.size() < kMostEntries && (at = find_folded(text, "<a ", at)) != std::string_view::npos) {
-    const auto end = text.find('>', at);
+    const auto end = end_of_tag(text, at);
     if (end == std::string_view::npos) break;
     const auto tag = text.substr(at, end - at);
     at = end;

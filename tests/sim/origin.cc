@@ -216,7 +216,8 @@ Task<Result<bool>> Origin::answer(world::Stream& stream, OriginRequest request) 
   std::string refusal;
   auto& headers = request.headers;
   const auto etag = !file.other_etag.empty() && file.requests % 2 == 0 ? file.other_etag : file.etag;
-  auto stale_match = headers.contains("if-match") && headers["if-match"] != etag && headers["if-match"] != "*";
+  auto stale_match =
+      headers.contains("if-match") && headers["if-match"] != etag && headers["if-match"] != "*";
   if (!file.authorization.empty() && headers["authorization"] != file.authorization) {
     refusal = refuse(401, "WWW-Authenticate: Basic realm=\"sim\"\r\n", "who are you?\n");
   } else if (file.most_answers != 0 && file.answers > file.most_answers) {

@@ -57,9 +57,9 @@ struct OriginFile {
   std::string authorization;  // wants exactly this header, else 401
   std::string location;       // redirects there with `status`
   int status = 302;
-  std::string other_etag;  // of every other answer, as if there were two machines
+  std::string other_etag;        // of every other answer, as if there were two machines
   std::size_t most_answers = 0;  // under way at once, further requests get 503; 0: no limit
-  std::uint64_t rate = 0;  // bytes per second of each answer; 0: as fast as the network
+  std::uint64_t rate = 0;        // bytes per second of each answer; 0: as fast as the network
   std::vector<OriginFault> faults;
 
   // All that `content` ever was, the latest last.

@@ -94,8 +94,8 @@ TEST_CASE("one HEAD is enough where the origin says length and ranges") {
 }
 
 TEST_CASE("an origin that refuses HEAD or says too little is asked for its first byte") {
-  for (auto refusal : {"400 No", "403 Forbidden", "404 Not Found", "405 No", "406 No", "500 No", "501 No", "502 No",
-                       "204 Nothing", "302 Found"}) {
+  for (auto refusal : {"400 No", "403 Forbidden", "404 Not Found", "405 No", "406 No", "500 No", "501 No",
+                       "502 No", "204 Nothing", "302 Found"}) {
     Net net;
     net.server.replies.push_back({std::string("HTTP/1.1 ") + refusal + "\r\nContent-Length: 0\r\n\r\n"});
     net.server.replies.push_back({part("x", "0-0/5000", "ETag: \"v\"\r\n")});
@@ -123,8 +123,7 @@ TEST_CASE("an origin that refuses HEAD or says too little is asked for its first
   }
   {
     Net net;  // HEAD has no body, but GET has
-    net.server.replies.push_back(
-        {"HTTP/1.1 200 OK\r\nContent-Length: 0\r\nAccept-Ranges: bytes\r\n\r\n"});
+    net.server.replies.push_back({"HTTP/1.1 200 OK\r\nContent-Length: 0\r\nAccept-Ranges: bytes\r\n\r\n"});
     net.server.replies.push_back({part("x", "0-0/5000")});
     CHECK(net.stat()->length == 5000);
   }
@@ -350,6 +349,18 @@ TEST_CASE("failures of the origin keep their status and say what Dragonfly's pee
   CHECK(nlohmann::json::parse(refused.error().details())["status_code"].is_null());
   CHECK(net.read(Span{}, {}, "s3://bucket/key").failed_with(ErrorCode::kUnsupported));
   CHECK(net.read(Span{}, {}, "nothing").failed_with(ErrorCode::kInvalid));
+}
+
+TEST_CASE("what an origin wants is said in words that help") {
+  for (auto [challenge, advice] :
+       {std::pair{"Basic realm=x", "user and a password"}, std::pair{"Digest realm=x", "not supported"},
+        std::pair{"digest realm=x\r\nWWW-Authenticate: basic", "user and a password"},
+        std::pair{"Bearer realm=x", "Authorization header"}}) {
+    Net net;
+    net.server.replies.push_back(
+        {fmt::format("HTTP/1.1 401 No\r\nWWW-Authenticate: {}\r\nContent-Length: 0\r\n\r\n", challenge)});
+    CHECK(net.read(Span{}).error().message().find(advice) != std::string::npos);
+  }
 }
 
 TEST_CASE("no more requests run at once than the origin may get") {

@@ -46,10 +46,12 @@ TEST_CASE("rclone's and webfs' pages, whose title is their path, are understood"
   CHECK(names("text/html; charset=utf-8",
               "<title>/dir</title><h1><a href=\"\">/</a></h1><a href=\"?sort=name&order=asc\">Name</a>"
               "<a href=\"..\">up</a><span class=\"name\"><a href=\"sub/\">sub/</a></span>"
-              "<span class=\"name\"><a href=\"100%25.txt\">100%.txt</a></span>") == Names{"sub/", "100%.txt"});
-  CHECK(names("text/html", "<head><title>h:81/dir/</title></head><h1>listing: <a href=\"/\">/</a>"
-                           "<a href=\"/dir/\">dir/</a></h1><a href=\"q'uote%22s\">q'uote\"s</a>") ==
-        Names{"q'uote\"s"});
+              "<span class=\"name\"><a href=\"100%25.txt\">100%.txt</a></span>") ==
+        Names{"sub/", "100%.txt"});
+  CHECK(names("text/html",
+              "<head><title>h:81/dir/</title></head><h1>listing: <a href=\"/\">/</a>"
+              "<a href=\"/dir/\">dir/</a></h1><a href=\"q'uote%22s\">q'uote\"s</a>"
+              "<a href=\"x&y<z>.txt\">x&y<z>.txt</a>") == Names{"q'uote\"s", "x&y<z>.txt"});
   const auto root = http::parse_http_url("http://h/").value();
   CHECK(parse_listing(root, "text/html", "<title>\n/ </title><a href=\"x\">x</a>")->size() == 1);
   CHECK(!parse_listing(root, "text/html", "<title>Home</title><a href=\"x\">x</a>").ok());

@@ -8,7 +8,8 @@ TEST_CASE("what a terminal would obey is not printed") {
   CHECK(printable("a b.bin") == "a b.bin");
   CHECK(printable("caf\xc3\xa9 \xe6\x96\x87") == "caf\xc3\xa9 \xe6\x96\x87");
   CHECK(printable("\x1b[31mred\x07\r\n") == "?[31mred???");
-  CHECK(printable("c1 \xc2\x9b" "31m") == "c1 ?31m");
+  CHECK(printable("c1 \xc2\x9b"
+                  "31m") == "c1 ?31m");
   CHECK(printable("\xe2\x80\xaetxt.exe") == "?txt.exe");
   CHECK(printable("latin \xe9, cut \xe6\x96") == "latin ?, cut ??");
 }

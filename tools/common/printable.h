@@ -38,22 +38,25 @@ inline Glyph take_glyph(std::string_view& text) {
   }
   // Letters of East Asia and pictures take two columns (Unicode's East_Asian_Width W and F, roughly).
   constexpr std::array<std::pair<std::uint32_t, std::uint32_t>, 10> kWide = {{{0x1100, 0x115f},
-                                                                               {0x2e80, 0x303e},
-                                                                               {0x3041, 0xa4cf},
-                                                                               {0xac00, 0xd7a3},
-                                                                               {0xf900, 0xfaff},
-                                                                               {0xfe30, 0xfe6f},
-                                                                               {0xff00, 0xff60},
-                                                                               {0xffe0, 0xffe6},
-                                                                               {0x1f300, 0x1faff},
-                                                                               {0x20000, 0x3fffd}}};
+                                                                              {0x2e80, 0x303e},
+                                                                              {0x3041, 0xa4cf},
+                                                                              {0xac00, 0xd7a3},
+                                                                              {0xf900, 0xfaff},
+                                                                              {0xfe30, 0xfe6f},
+                                                                              {0xff00, 0xff60},
+                                                                              {0xffe0, 0xffe6},
+                                                                              {0x1f300, 0x1faff},
+                                                                              {0x20000, 0x3fffd}}};
   const bool wide = std::any_of(kWide.begin(), kWide.end(),
                                 [&](const auto& span) { return code >= span.first && code <= span.second; });
   // Marks above letters and joiners take none.
   const bool mark = (code >= 0x300 && code <= 0x36f) || (code >= 0x200b && code <= 0x200f) || code == 0xfeff;
   // Those that turn the order of what follows around lie about names.
   const bool turns = (code >= 0x202a && code <= 0x202e) || (code >= 0x2066 && code <= 0x2069);
-  Glyph glyph{text.substr(0, length), wide ? std::size_t{2} : mark ? std::size_t{0} : std::size_t{1},
+  Glyph glyph{text.substr(0, length),
+              wide   ? std::size_t{2}
+              : mark ? std::size_t{0}
+                     : std::size_t{1},
               code < 0x20 || (code >= 0x7f && code < 0xa0) || turns};
   text.remove_prefix(length);
   return glyph;

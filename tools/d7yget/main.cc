@@ -7,7 +7,9 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <atomic>
 #include <cstdlib>
+#include <cstring>
 #include <filesystem>
 #include <set>
 #include <string>
@@ -43,8 +45,11 @@ void catch_signals() {
   signal(SIGPIPE, SIG_IGN);
 }
 
+std::atomic<bool> g_told_why = false;  // the node cannot start: nobody needs to be told again
+
 void print_message(void*, d7y_log_level level, const char* room, const char* message) {
   static constexpr const char* kNames[] = {"trace", "debug", "info", "warning", "error"};
+  if (std::strstr(message, "cannot start: ") != nullptr) g_told_why = true;
   tools::say("d7yget: {}: {}: {}\n", kNames[level], room, tools::printable(message));
 }
 
@@ -172,7 +177,7 @@ d7y_code open_own_node(d7y_node** node, const Options& options, PieceFolder& fol
 }
 
 int fail(int status) {
-  tools::say("d7yget: {}\n", d7y_error_last()->message);
+  if (!g_told_why) tools::say("d7yget: {}\n", tools::printable(d7y_error_last()->message));
   return status;
 }
 

@@ -129,7 +129,8 @@ void Progress::show(const std::vector<Row>& rows, std::size_t ended, std::size_t
 void Progress::ended(const std::string& name, const d7y_progress& progress) {
   if (!wanted_) return;
   clear();
-  tools::say("{}: {} in {} ({}/s){}\n", tools::printable(name), human_bytes(static_cast<double>(progress.completed)),
+  tools::say("{}: {} in {} ({}/s){}\n", tools::printable(name),
+             human_bytes(static_cast<double>(progress.completed)),
              human_time(static_cast<double>(progress.elapsed_ms) / 1000.0), human_bytes(rate_of(progress)),
              sources_of(progress));
 }

@@ -241,9 +241,11 @@ Task<Result<Response>> Client::fetch(Request request, Deadline deadline) {
     auto next = resolve_http_url(url, *location);
     if (!next) co_return std::move(next).error().in(hop->shown + ": redirect").with_status(status);
     if (url.tls() && !next->tls() && !request.redirects.allow_downgrade) {
-      co_return error(ErrorCode::kPermission, "{}: it redirects from https to {}, where anybody on the way could change what comes; if that "
-                      "is right, ask for that URL",
-                      hop->shown, next->shown())
+      co_return error(
+          ErrorCode::kPermission,
+          "{}: it redirects from https to {}, where anybody on the way could change what comes; if that "
+          "is right, ask for that URL",
+          hop->shown, next->shown())
           .with_status(status);
     }
     if (!keeps_method) {

@@ -16,9 +16,9 @@ std::string_view trimmed(std::string_view text) {
   return text;
 }
 
-// Servers that others can talk to: scripts that end lines with a line feed alone, and name a length though what
-// carries their answer sends it in chunks. A response is read for the one who asked for it, so there is nobody
-// to be led astray as by a request.
+// Servers that others can talk to: scripts that end lines with a line feed alone, and name a length though
+// what carries their answer sends it in chunks. A response is read for the one who asked for it, so there is
+// nobody to be led astray as by a request.
 void be_lenient(llhttp_t& parser) {
   llhttp_set_lenient_optional_cr_before_lf(&parser, 1);
   llhttp_set_lenient_chunked_length(&parser, 1);

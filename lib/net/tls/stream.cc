@@ -159,6 +159,10 @@ Error TlsStream::Inside::describe_failure(std::string_view doing, int ssl_error)
       reason == SSL_R_HTTPS_PROXY_REQUEST) {
     return d7y::error(ErrorCode::kProtocol, "{}: the other side does not speak TLS on this port", doing);
   }
+  if (reason == SSL_R_TLSV1_ALERT_PROTOCOL_VERSION || reason == SSL_R_UNSUPPORTED_PROTOCOL) {
+    return d7y::error(ErrorCode::kProtocol, "{}: the other side speaks only versions of TLS that are too old",
+                      doing);
+  }
   return d7y::error(ErrorCode::kProtocol, "{}: {}", doing,
                     text != nullptr ? text : fmt::format("TLS error {}", ssl_error));
 }

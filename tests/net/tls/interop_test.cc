@@ -74,6 +74,18 @@ http::ClientOptions options_with(const std::string& trust) {
 
 }  // namespace
 
+TEST_CASE("nginx: versions that are too old") {
+  world::RealWorld real;
+  Files files(real);
+  test::NginxTls tls{real.path("cert.pem"), real.path("key.pem"), "TLSv1.1", "ssl_ciphers ALL:@SECLEVEL=0;"};
+  test::Nginx nginx(real.folder, &tls);
+  http::Client client(*real, options_with(files.authority.pem()));
+  auto got =
+      real.wait(get(client, "https://127.0.0.1:" + std::to_string(nginx.tls_port()) + "/file", real.soon()));
+  CHECK(got.failed_with(ErrorCode::kProtocol));
+  CHECK(got.error().message().find("too old") != std::string::npos);
+}
+
 TEST_CASE("nginx: 1.2 and 1.3, resumption, client certificates, wrong names and authorities") {
   world::RealWorld real;
   Files files(real);
