@@ -266,6 +266,16 @@ class Outputs(rig.Case):
         for name, content in contents.items():
             self.same(self.path('again/' + name), content)
 
+    def test_several_urls_of_an_origin_that_takes_one_request_at_a_time(self):
+        origin = self.new_origin()
+        origin.at_once = 1
+        contents = {f'n{i}': os.urandom(MIB + i) for i in range(7)}
+        urls = [origin.add('/' + name, content, rate=8 * MIB) for name, content in contents.items()]
+        got = self.get(*urls, '-O', 'all', '--json', code=0)
+        for name, content in contents.items():
+            self.same(self.path('all/' + name), content)
+        self.assertEqual(sorted(one['url'] for one in got.json), sorted(urls))
+
     def test_two_urls_of_one_name(self):
         self.get(self.url, self.origin.add('/sub/file', b'other'), '-O', 'all', code=2, says='both be written')
 

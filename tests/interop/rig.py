@@ -163,6 +163,7 @@ class Origin:
         self.resources = {}
         self.lock = threading.Lock()
         self.stopping = threading.Event()
+        self.at_once, self.under_way = 0, 0  # answers; beyond `at_once` it is 503, 0: no limit
 
         class Handler(http.server.BaseHTTPRequestHandler):
             protocol_version = 'HTTP/1.1'
@@ -204,6 +205,16 @@ class Origin:
         return self.resources[path]
 
     def answer(self, handler):
+        with self.lock:
+            self.under_way += 1
+            too_many = 0 < self.at_once < self.under_way
+        try:
+            return self.short(handler, 503) if too_many else self.answer_alone(handler)
+        finally:
+            with self.lock:
+                self.under_way -= 1
+
+    def answer_alone(self, handler):
         resource = self.resources.get(handler.path.partition('?')[0])
         asked = handler.headers.get('Range')
         if resource is None:

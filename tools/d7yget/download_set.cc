@@ -163,6 +163,9 @@ class Running {
   Running& operator=(const Running&) = delete;
 
   const Wish& wish() const { return wish_; }
+  // Others ran at some time while it did, and nobody has read any of it.
+  bool may_begin_again() const { return had_company_ && !stream_; }
+  void has_company() { had_company_ = true; }
   d7y_progress progress() const {
     d7y_progress out{};
     out.version = D7Y_PROGRESS_VERSION;
@@ -229,7 +232,7 @@ class Running {
   std::unique_ptr<Stream> stream_;  // null: the library writes the output
   std::unique_ptr<char[]> buffer_;
   std::size_t filled_ = 0, written_ = 0;  // bytes of the buffer
-  bool cancelled_ = false;
+  bool cancelled_ = false, had_company_ = false;
 };
 
 struct Listing {
@@ -327,13 +330,19 @@ Plan make_plan(d7y_node* node, const Options& options) {
   return plan;
 }
 
-Ends run_downloads(d7y_node* node, const Options& options, const std::vector<Wish>& wishes,
+namespace {
+// The origin may have said so because of the others.
+bool is_too_many(const Outcome& outcome) { return outcome.status == 429 || outcome.status == 503; }
+}  // namespace
+
+Ends run_downloads(d7y_node* node, const Options& options, std::vector<Wish> wishes,
                    const Interrupted& interrupted) {
   RequestOptions request(options);
   Progress progress(!options.no_progress && !options.quiet);
   Ends ends;
   std::vector<std::unique_ptr<Running>> running;
-  std::size_t next = 0;
+  std::size_t next = 0, side_by_side = options.max_concurrent_requests;
+  const std::size_t total = wishes.size();
   bool stopping = false;
 
   auto end = [&](Outcome outcome) {
@@ -352,7 +361,7 @@ Ends run_downloads(d7y_node* node, const Options& options, const std::vector<Wis
   };
 
   while (next < wishes.size() || !running.empty()) {
-    while (!stopping && next < wishes.size() && running.size() < options.max_concurrent_requests) {
+    while (!stopping && next < wishes.size() && running.size() < side_by_side) {
       const auto& wish = wishes[next++];
       auto each = request.raw;
       auto stream = is_stream(wish.output) ? std::make_unique<Stream>(wish.output) : nullptr;
@@ -373,6 +382,9 @@ Ends run_downloads(d7y_node* node, const Options& options, const std::vector<Wis
         end(std::move(outcome));
       }
     }
+    if (running.size() > 1) {
+      for (auto& each : running) each->has_company();
+    }
     // The first one is waited for; the others are looked at in passing.
     for (std::size_t i = 0; i < running.size();) {
       Outcome outcome;
@@ -380,7 +392,13 @@ Ends run_downloads(d7y_node* node, const Options& options, const std::vector<Wis
         ++i;
         continue;
       }
+      const bool again = is_too_many(outcome) && running[i]->may_begin_again() && !stopping;
+      if (again) wishes.push_back(running[i]->wish());
       running.erase(running.begin() + static_cast<std::ptrdiff_t>(i));
+      if (again) {
+        side_by_side = std::max<std::size_t>(1, running.size());
+        continue;
+      }
       end(std::move(outcome));
     }
     if (!stopping && interrupted()) {
@@ -392,7 +410,7 @@ Ends run_downloads(d7y_node* node, const Options& options, const std::vector<Wis
     std::vector<Progress::Row> rows;
     for (auto& each : running)
       rows.push_back({each->wish().output == "-" ? each->wish().url : each->wish().output, each->progress()});
-    progress.show(rows, ends.outcomes.size(), wishes.size());
+    progress.show(rows, ends.outcomes.size(), total);
   }
   return ends;
 }

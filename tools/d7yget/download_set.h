@@ -33,12 +33,12 @@ struct Plan {
 };
 Plan make_plan(d7y_node* node, const Options& options);
 
-// Downloads everything in `wishes`.
+// Downloads everything in `wishes`; fewer at once where an origin says that it gets too many requests.
 struct Ends {
   std::vector<Outcome> outcomes;  // in the order of their ends
   int unprinted = 0;              // errno of what kept --json's lines from standard output
 };
-Ends run_downloads(d7y_node* node, const Options& options, const std::vector<Wish>& wishes,
+Ends run_downloads(d7y_node* node, const Options& options, std::vector<Wish> wishes,
                    const Interrupted& interrupted);
 
 }  // namespace d7yget
