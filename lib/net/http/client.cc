@@ -279,11 +279,14 @@ Task<Result<Response>> Client::fetch_hop(const Request& request, const Hop& hop,
   outgoing.producer = request.producer;
   outgoing.expect_continue = request.expect_continue;
   for (bool fresh = false;; fresh = true) {
+    std::optional<detail::Pool::Unheard> unheard;
+    unheard.emplace(*pool_, hop.key);
     auto got = co_await acquire(hop, fresh, deadline);
     if (!got) co_return std::move(got).error();
     auto connection = std::move(got).value();
     detail::Heard heard;
     auto done = co_await detail::exchange(*connection, outgoing, options_.head_timeout, heard, deadline);
+    unheard.reset();
     if (!done) {
       const bool stale = connection->reused && !heard.anything &&
                          (done.failed_with(ErrorCode::kReset) || done.failed_with(ErrorCode::kIo));

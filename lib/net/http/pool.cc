@@ -3,6 +3,11 @@
 #include <algorithm>
 
 namespace d7y::http::detail {
+namespace {
+
+constexpr auto kLong = std::chrono::seconds(1);
+
+}  // namespace
 
 Connection::Connection(Pool& pool, std::string key, Limits limits, Duration stall)
     : pool_(pool), key_(std::move(key)), limits_(limits), stall_(stall), expiry_(*this) {
@@ -90,7 +95,8 @@ void Pool::give_back(std::unique_ptr<Connection> connection) {
   auto& home = origin(connection->key());
   const bool useful = connection->keep && limits_.idle_timeout > Duration::zero() &&
                       connection->wire().body_complete() && connection->wire().still_idle() &&
-                      home.idle.size() < std::max<std::size_t>(limits_.idle_per_origin, home.waiting);
+                      home.idle.size() < std::max<std::size_t>(limits_.idle_per_origin, home.waiting) &&
+                      !unheard_.contains(connection->key());
   if (!useful) return;
   if (idle_ >= limits_.idle_total) evict_oldest();
   connection->idle_since_ = ++rests_;
@@ -98,6 +104,22 @@ void Pool::give_back(std::unique_ptr<Connection> connection) {
   home.idle.push_back(std::move(connection));
   ++idle_;
   home.changed.notify_one();
+}
+
+Pool::Unheard::Unheard(Pool& pool, const std::string& key) : pool_(pool), key_(key) {
+  set(pool.loop_, pool.loop_.now() + kLong);
+}
+
+Pool::Unheard::~Unheard() {
+  if (!for_long_) return;
+  auto found = pool_.unheard_.find(key_);
+  if (--found->second == 0) pool_.unheard_.erase(found);
+}
+
+void Pool::Unheard::fire() {
+  for_long_ = true;
+  ++pool_.unheard_[key_];
+  pool_.close_idle(key_);
 }
 
 void Pool::evict_oldest() {

@@ -77,6 +77,23 @@ class Pool {
   // Closes the kept connections to `key`, all presumably gone when one of them is.
   void close_idle(const std::string& key);
 
+  // While a request waits for its answer. After a second the kept connections to the same place are closed,
+  // and no further ones are kept: a server that serves one connection at a time comes to this one when they
+  // are gone.
+  class Unheard final : public Timer {
+   public:
+    Unheard(Pool& pool, const std::string& key);  // both outlive it
+    ~Unheard() override;
+    Unheard(const Unheard&) = delete;
+    Unheard& operator=(const Unheard&) = delete;
+
+   private:
+    void fire() override;
+    Pool& pool_;
+    const std::string& key_;
+    bool for_long_ = false;
+  };
+
   std::size_t idle() const { return idle_; }
   std::size_t open() const { return open_; }
 
@@ -98,6 +115,7 @@ class Pool {
   Loop& loop_;
   PoolLimits limits_;
   std::map<std::string, std::unique_ptr<Origin>> origins_;
+  std::map<std::string, std::size_t> unheard_;  // requests that have waited for long
   std::size_t open_ = 0, idle_ = 0;
   std::uint64_t rests_ = 0;
 };

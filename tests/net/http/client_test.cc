@@ -238,6 +238,48 @@ TEST_CASE("at most the allowed number of connections to an origin, others wait t
   CHECK(last.failed_with(ErrorCode::kExhausted));
 }
 
+namespace {
+
+// Serves one connection at a time, each for as long as the client keeps it.
+Task<void> serve_one_by_one(sim::Host& host) {
+  auto listener = std::move(host.network().listen(host.address(81), {}).value());
+  std::vector<std::byte> buffer(10'000);
+  for (;;) {
+    auto accepted = co_await listener->accept(Deadline::never());
+    if (!accepted) co_return;
+    auto stream = std::move(accepted).value();
+    for (;;) {
+      auto got = co_await world::read_some(*stream, buffer, Deadline::never());
+      if (!got || *got == 0) break;
+      const std::string reply = ok("x");
+      (void)co_await world::write_all(*stream, as_bytes(reply), Deadline::never());
+    }
+  }
+}
+
+}  // namespace
+
+TEST_CASE("a server that serves one connection at a time gets no more kept ones than it can serve") {
+  Net net;
+  net.server_host.spawn(serve_one_by_one(net.server_host));
+  auto all = [](Net& n, int& done) -> Task<void> {
+    auto one = [](Net& m, int& count) -> Task<void> {
+      Request request;
+      request.url = "http://server:81/";
+      auto answer = co_await m.fetch_task(std::move(request), Deadline::in(50s, m.sim.now()));
+      if (answer && answer->body == "x") ++count;
+    };
+    Loop& loop = co_await this_loop();
+    Scope scope(loop);
+    for (int i = 0; i < 5; ++i) scope.spawn(one(n, done));
+    (void)co_await scope.idle(Deadline::never());
+  };
+  int done = 0;
+  CHECK(net.sim.run(all(net, done), 5s));
+  CHECK(done == 5);
+  CHECK(net.client.idle_connections() == 1);  // the last one: nobody waits
+}
+
 TEST_CASE("redirects are followed; credentials stay with their origin") {
   Net net;
   Request request;
