@@ -73,8 +73,8 @@ class Engine {
   OriginReaders origin_readers_;
   Freshness freshness_;
   std::map<std::string, Entry> entries_;
-  Settling
-      settling_;  // not in their tasks' frames, which may outlive the engine, and the store, for a moment
+  // Not in the frames of the tasks that wait, which may outlive the engine, and the store, for a moment.
+  Settling settling_;
   std::size_t downloads_ = 0;
   bool closed_ = false;
   Signal reap_, idle_;

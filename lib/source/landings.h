@@ -4,9 +4,9 @@
 // on an ETag: the pieces of a download would be refused as those of another version. Pure.
 //
 //   Landings landings(10min);
-//   landings.add(key, "http://mirror/x", now);             // key: what was asked, by whom, which version it
-//   was if (const auto* url = landings.find(key, now)) ... landings.forget(key); // it is no longer there:
-//   signed links end
+//   landings.add(key, "http://mirror/x", now);   // key: what was asked, by whom, which version it was
+//   if (const auto* url = landings.find(key, now)) ...
+//   landings.forget(key);                        // it is no longer there: signed links end
 #pragma once
 
 #include <map>
