@@ -264,7 +264,8 @@ Task<Result<void>> Conductor::learn_from_source(bool begun, bool old) {
     auto pause = retry.after(answered.error(), parts_.world.random(),
                              source::retry_after_of(answered.error(), parts_.world.wall_now()));
     if (!pause || deadline.passed(parts_.world.now() + *pause)) {
-      Task<void> taking_back = take_back_registration(answered.error().message());
+      const auto soon = Deadline::in(kFarewell, parts_.world.now());
+      Task<void> taking_back = take_back_registration(answered.error().message(), soon);
       co_await taking_back;
       co_return std::move(answered).error();
     }
@@ -296,7 +297,9 @@ Task<Result<void>> Conductor::learn_from_source(bool begun, bool old) {
                swarm::version_tag(task_->facts().version) == swarm::version_tag(facts.version));
   const bool had_another = !same && task_->finished();
   if (!same && prepared) {
-    Task<void> taking_back = take_back_registration("the origin has something else");
+    // However long that takes (open_session is bounded): it must not be gone on with.
+    const auto never = Deadline::never();
+    Task<void> taking_back = take_back_registration("the origin has something else", never);
     co_await taking_back;
   }
   if (same && prepared) CO_OK(task_->set_source(facts.response_headers, facts.version));
@@ -513,8 +516,11 @@ void Conductor::begin_to_register(PieceGeometry pieces) {
   scope_.spawn(register_ahead(registration(pieces)));
 }
 
-Task<void> Conductor::take_back_registration(std::string why) {
-  while (registering_) (void)co_await registered_.wait(Deadline::never());  // open_session is bounded
+Task<void> Conductor::take_back_registration(std::string why, Deadline deadline) {
+  while (registering_) {
+    auto woken = co_await registered_.wait(deadline);
+    if (!woken) co_return;
+  }
   auto opened = std::exchange(opened_, std::nullopt);
   if (!opened || !*opened) co_return;
   Task<Result<void>> ending = (**opened)->end(swarm::Outcome::kBackToSourceFailed, std::move(why),

@@ -119,7 +119,7 @@ class Conductor {
   Task<void> register_ahead(api::common::Download registration);
   void begin_to_register(PieceGeometry pieces);
   // Nothing of that is of use.
-  Task<void> take_back_registration(std::string why);
+  Task<void> take_back_registration(std::string why, Deadline deadline);
   // Before the origin has answered, by the word of who asked us to read it.
   Task<void> prepare_ahead();
   // That one, or a new one.
