@@ -270,6 +270,114 @@ SWARM_TEST("names of schedulers are resolved, wrong ones named, and none at all 
   CHECK(alone.set->pick(kTask).failed_with(ErrorCode::kUnavailable));
 }
 
+namespace {
+
+using CacheRequest = api::scheduler::AnnouncePersistentCachePeerRequest;
+using CacheResponse = api::scheduler::AnnouncePersistentCachePeerResponse;
+
+CacheResponse cache_parent(const std::string& id, const std::string& ip) {
+  CacheResponse response;
+  auto& peer = *response.mutable_normal_persistent_cache_task_response()->add_candidate_parents();
+  peer.set_id(id);
+  peer.set_persistent(true);
+  peer.set_state("Succeeded");
+  peer.mutable_cost();
+  peer.mutable_created_at();
+  peer.mutable_updated_at();
+  auto& task = *peer.mutable_task();
+  task.set_id(kTask);
+  task.set_persistent_replica_count(2);
+  task.set_piece_length(4'194'304);
+  task.set_content_length(10'000'000);
+  task.set_state("Succeeded");
+  api::set_duration(*task.mutable_ttl(), 1h);
+  task.mutable_created_at();
+  task.mutable_updated_at();
+  auto& host = *peer.mutable_host();
+  host.set_id(ip + "-host");
+  host.set_hostname("host");
+  host.set_ip(ip);
+  host.set_port(4000);
+  host.set_download_port(4000);
+  return response;
+}
+
+}  // namespace
+
+SWARM_TEST("a download of a persistent-cache task is told in the words of its own call") {
+  auto& scheduler_host = sim.add_host();
+  auto& host = sim.add_host();
+  FakeScheduler scheduler(scheduler_host);
+  std::vector<CacheRequest> heard;
+  scheduler.server.bidi<CacheRequest, CacheResponse>(
+      std::string(api::method::scheduler::kAnnouncePersistentCachePeer),
+      [&](grpc::ServerCall&, grpc::Reader<CacheRequest>& in,
+          grpc::Writer<CacheResponse>& out) -> Task<Result<void>> {
+        for (;;) {
+          auto reading = in.read();
+          auto read = must(co_await reading);
+          REQUIRE(read.has_value());
+          auto valid = api::validate(*read);
+          CHECK_MESSAGE(valid.ok(), (valid.ok() ? "" : valid.error().message()));
+          heard.push_back(*read);
+          const bool asks = read->has_register_persistent_cache_peer_request() ||
+                            read->has_reschedule_persistent_cache_peer_request();
+          if (asks) {
+            auto answer =
+                heard.size() == 1 ? cache_parent("peer-a", "10.7.0.1") : cache_parent("peer-b", "10.7.0.2");
+            auto writing = out.write(answer);
+            must(co_await writing);
+          }
+          if (read->has_download_persistent_cache_peer_finished_request()) co_return Result<void>{};
+        }
+      });
+  Client client(host, {scheduler.address.to_string()});
+  auto starting = client.set->start(Deadline::in(10s, sim.now()));
+  must(co_await starting);
+  AnnounceOptions options = client.options();
+  options.kind = store::TaskKind::kPersistentCache;
+  options.persistent = true;
+  auto message = download();
+  message.set_tag("t");
+  auto deadline = Deadline::in(10s, sim.now());
+  auto opening = AnnounceSession::open(*client.set, options, message, Log(), deadline);
+  auto session = must(co_await opening);
+  REQUIRE(session->verdict().parents.size() == 1);
+  CHECK(session->verdict().parents[0].upload.to_string() == "10.7.0.1:4000");
+  CHECK(session->verdict().parents[0].peer.task().content_length() == 10'000'000);
+  session->started();
+  session->piece_finished(piece(0, "peer-a"));
+  session->piece_failed(1, "peer-a");
+  auto asking = session->reschedule("it is gone", deadline);
+  auto verdict = must(co_await asking);
+  REQUIRE(verdict.parents.size() == 1);
+  CHECK(verdict.parents[0].peer_id == "peer-b");
+  session->started();
+  auto ending = session->end(Outcome::kFinished, "", deadline);
+  must(co_await ending);
+
+  REQUIRE(heard.size() == 7);
+  const auto& registered = heard[0].register_persistent_cache_peer_request();
+  CHECK(registered.persistent());
+  CHECK(registered.tag() == "t");
+  CHECK(!registered.has_application());
+  CHECK(registered.piece_length() == 4'194'304);
+  CHECK(registered.piece_count() == 3);
+  CHECK(heard[1].has_download_persistent_cache_peer_started_request());
+  CHECK(heard[2].download_piece_finished_request().piece().parent_id() == "peer-a");
+  CHECK(heard[3].download_piece_failed_request().piece_number() == 1);
+  // What it was given is echoed as it came.
+  const auto& again = heard[4].reschedule_persistent_cache_peer_request();
+  REQUIRE(again.candidate_parents_size() == 1);
+  CHECK(again.candidate_parents(0).SerializeAsString() == cache_parent("peer-a", "10.7.0.1")
+                                                              .normal_persistent_cache_task_response()
+                                                              .candidate_parents(0)
+                                                              .SerializeAsString());
+  CHECK(again.description() == "it is gone");
+  CHECK(heard[5].has_download_persistent_cache_peer_started_request());
+  CHECK(heard[6].has_download_persistent_cache_peer_finished_request());
+}
+
 SWARM_TEST("a download from parents is told message by message, in order, and ends with the stream") {
   auto& scheduler_host = sim.add_host();
   auto& host = sim.add_host();
