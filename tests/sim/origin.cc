@@ -209,10 +209,12 @@ Task<Result<bool>> Origin::answer(world::Stream& stream, OriginRequest request) 
     CO_OK(co_await world::write_all(stream, as_bytes(text), never));
     co_return !wants_close;
   }
+  // Shared, because what runs on a simulated machine may outlive the origin that served there.
   struct Under {
-    std::size_t& way;
-    ~Under() { --way; }
-  } under{++file.answers};
+    std::shared_ptr<std::size_t> way;
+    ~Under() { --*way; }
+  } under{file.answers};
+  ++*file.answers;
   std::string refusal;
   auto& headers = request.headers;
   const auto etag = !file.other_etag.empty() && file.requests % 2 == 0 ? file.other_etag : file.etag;
@@ -220,7 +222,7 @@ Task<Result<bool>> Origin::answer(world::Stream& stream, OriginRequest request) 
       headers.contains("if-match") && headers["if-match"] != etag && headers["if-match"] != "*";
   if (!file.authorization.empty() && headers["authorization"] != file.authorization) {
     refusal = refuse(401, "WWW-Authenticate: Basic realm=\"sim\"\r\n", "who are you?\n");
-  } else if (file.most_answers != 0 && file.answers > file.most_answers) {
+  } else if (file.most_answers != 0 && *file.answers > file.most_answers) {
     refusal = refuse(503, "", "one at a time\n");
   } else if (!file.location.empty()) {
     refusal = refuse(file.status, fmt::format("Location: {}\r\n", file.location), "");

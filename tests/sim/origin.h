@@ -69,7 +69,7 @@ struct OriginFile {
   void change(std::string bytes, std::string new_etag);
 
   std::uint64_t requests = 0, body_bytes = 0;
-  std::size_t answers = 0;  // under way
+  std::shared_ptr<std::size_t> answers = std::make_shared<std::size_t>(0);  // under way
 };
 
 struct OriginRequest {
