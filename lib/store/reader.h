@@ -68,7 +68,10 @@ class Reader {
     std::uint32_t piece = 0;
     std::optional<std::uint32_t> crc;  // none: it cannot be known any more
   };
-  void remember(std::uint32_t piece, std::optional<std::uint32_t> crc) { unproven_ = {piece, crc}; }
+  // Of several failures in a row the first one counts: of later ones nothing was handed out.
+  void remember(std::uint32_t piece, std::optional<std::uint32_t> crc) {
+    if (!unproven_ || unproven_->piece != piece) unproven_ = {piece, crc};
+  }
   // Compares what was handed out with what lies there now; kCorrupt from then on if it differs.
   Result<void> prove();
   Result<void> check() const;

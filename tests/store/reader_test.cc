@@ -127,6 +127,38 @@ STORE_TEST("after a failed verification a reader ends with kCorrupt if what it h
   CHECK(late.bytes == content);  // it began afterwards and saw only right bytes
 }
 
+STORE_TEST("what was handed out is proven by what comes in the end, whatever failed in between") {
+  auto content = made_up(100'000);
+  auto first = content, second = content;
+  first[20'000] ^= 1;
+  second[80'000] ^= 1;  // right where the reader has been
+  auto store = co_await open_store(world, folder);
+  auto task = co_await make_task(*store, facts_of(an_id(1), content.size(), 100'000));
+  Reading reading;
+  Scope scope(world.loop());
+  scope.spawn(Reading::run(task, {}, reading, soon(world)));
+  {
+    auto claim = claim_of(*task, 0);
+    co_await sleep_for(1ms);
+    must(claim.write(as_bytes(first.substr(0, 50'000))));
+    must(claim.publish());
+    co_await sleep_for(1ms);
+    CHECK(reading.bytes.size() == 50'000);
+    must(claim.write(as_bytes(first.substr(50'000))));
+    CHECK(claim.complete({.expected_crc = crc32(as_bytes(content))}).failed_with(ErrorCode::kCorrupt));
+  }
+  {
+    // Before the reader looks.
+    auto claim = claim_of(*task, 0);
+    must(claim.write(as_bytes(second)));
+    CHECK(claim.complete({.expected_crc = crc32(as_bytes(content))}).failed_with(ErrorCode::kCorrupt));
+  }
+  must(put_piece(*task, 0, content));
+  must(co_await scope.idle(soon(world)));
+  REQUIRE(reading.failure.has_value());
+  CHECK(reading.failure->code() == ErrorCode::kCorrupt);
+}
+
 STORE_TEST("the proof also works while the piece arrives anew") {
   auto content = made_up(100'000);
   auto lie = content;

@@ -45,7 +45,8 @@ bool Storm::is_certain(const Keeping& keeping) {
   if (task == nullptr) return false;
   return std::any_of(members_.begin(), members_.end(), [&](Member& member) {
     auto* node = member.peer->node();
-    if (node == nullptr || member.sick_disk || member.rots || member.peer->stopping()) return false;
+    const bool unfit = member.sick_disk || member.rots || member.liar || member.peer->stopping();
+    if (node == nullptr || unfit) return false;
     const auto here = node->store().summary(id);
     if (!here || !here->finished) return false;
     return std::any_of(task->peers.begin(), task->peers.end(), [&](const auto& peer) {

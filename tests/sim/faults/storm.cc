@@ -162,7 +162,9 @@ void Storm::begin_import(Keeping& keeping) {
   auto& peer = *keeping.member->peer;
   if (!peer.host().running() || peer.node() == nullptr || peer.stopping()) return;
   const auto path = "/out" + keeping.content->path;
-  peer.host().disk().put(path, *cluster_.origin().file(keeping.content->path).content);
+  const auto& content = *cluster_.origin().file(keeping.content->path).content;
+  peer.host().disk().put(path, content);
+  if (peer.host().disk().content(path) != content) return;  // a full disk
   keeping.halted_before = keeping.member->halted;
   keeping.import = peer.import(path, keeping.copies, keeping.timeout);
   say("{} imports {}, to be kept by {}", peer.host().name(), keeping.content->path, keeping.copies);
