@@ -173,6 +173,23 @@ class UnderD7ysched(D7ysched, Mixed, dragonfly.Case):
         self.assertEqual(calls('leave_host_failure'), 0)
         rig.until(lambda: dragonfly.metric(self.scheduler, 'd7y_scheduler_hosts') == 0, 'nobody is left')
 
+    def test_a_few_rust_peers_stand_in_a_row(self):
+        """Everybody has one child at most, and so passes the content on once."""
+        for seed in ('rust', 'd7y'):
+            with self.subTest(seed=seed):
+                self.cluster(seed, ['rust'] * 4)
+                content = os.urandom(200 * MIB)  # ten pieces and more for each of them
+                url = self.origin.add(f'/{seed}', content, rate=50_000_000)  # nobody is done before all are there
+                running = [(peer, f'{seed}-{peer.name}', self.begin(peer, url, f'{seed}-{peer.name}')) for peer in self.peers]
+                self.all_end(running, content)
+                self.assertEqual(self.read_of(f'/{seed}'), len(content))
+                given = sorted(peer.metric('dragonfly_client_upload_traffic') for peer in [self.seed, *self.peers])
+                self.assertEqual(given, [0] + [len(content)] * 4)
+                for daemon in [self.seed, *self.peers, self.scheduler]:
+                    daemon.kill()
+                for daemon in [self.seed, *self.peers]:
+                    shutil.rmtree(daemon.folder)
+
     def again(self, peer, **settings):
         """A daemon that was killed, at its ports and with its folder; without `keep` it empties its store."""
         rig.until(lambda: all(dragonfly.Heir.free(port) for port in peer.ports), 'the ports are free again', 90)
