@@ -57,7 +57,7 @@ Task<Result<void>> Conductor::learn_from_scheduler() {
       parts_.schedulers->ask<api::common::PersistentCacheTask>(
           api::method::scheduler::kStatPersistentCacheTask, std::move(request), deadline);
   auto known = co_await asking;
-  if (!known) co_return std::move(known).error().in(wish_.name());
+  if (!known) co_return std::move(known).error();
   CO_OK(PieceGeometry::check(known->content_length(), known->piece_length()));
   source::Info info;
   info.length = known->content_length();

@@ -220,6 +220,8 @@ Task<Result<PersistentCacheTask>> ReplicaCalls::make(UploadPersistentCacheTaskRe
     co_return std::move(told).error().in("task " + import.task_id);
   }
   ended.done();
+  calls_.engine().parts().log.info("task {} is made of {}, {} bytes", import.task_id, import.request.path(),
+                                   import.length);
   co_return std::move(*told);
 }
 
