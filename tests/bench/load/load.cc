@@ -152,6 +152,10 @@ class Load {
   grpc::Channel& channel(std::size_t i) { return *channels_[i % channels_.size()]; }
   const LoadHost& host(std::size_t i) const { return hosts_[i % hosts_.size()]; }
   const std::string& task(std::size_t i) const { return tasks_[i % tasks_.size()]; }
+  // One that is not the root of task(i): whoever registers for what it has, has lost it.
+  const LoadHost& child_host(std::size_t at, std::size_t i) const {
+    return host(at % hosts_.size() == i % tasks_.size() ? at + 1 : at);
+  }
   bool over() const { return Clock::now() >= until_; }
   // The phase itself begins; who reads along looks at clocks now.
   void begin() {
@@ -318,7 +322,7 @@ class Load {
       make_hosts(kHosts);
       tasks_.push_back(load_task(run_, 0));
     }
-    for (std::size_t i = 0; i < count; ++i) kept.emplace_back(Talk(host(i), task(i), next_peer()));
+    for (std::size_t i = 0; i < count; ++i) kept.emplace_back(Talk(child_host(i, i), task(i), next_peer()));
     if (echo_.empty()) {
       Scope opening(world_.loop());
       for (std::size_t i = 0; i < count; ++i) opening.spawn(open(i, kept));
@@ -358,7 +362,7 @@ class Load {
   // ---- lifecycles
 
   Task<void> download(std::size_t i, Clock::time_point due) {
-    Talk talk(host(kTasks + i * 7), task(i), next_peer());
+    Talk talk(child_host(kTasks + i * 7, i), task(i), next_peer());
     auto call = channel(i).start(method::kAnnouncePeer);
     auto registering = say(call, talk.registration(false));
     co_await registering;
