@@ -267,6 +267,7 @@ Task<Result<void>> Conductor::learn_from_source(bool begun, bool old) {
       const auto soon = Deadline::in(kFarewell, parts_.world.now());
       Task<void> taking_back = take_back_registration(answered.error().message(), soon);
       co_await taking_back;
+      if (task_) (void)parts_.store.remove(task_id_);  // made ahead, and empty
       co_return std::move(answered).error();
     }
     Task<void> resting = rest(answered.error(), *pause);

@@ -414,6 +414,21 @@ TEST_CASE("what the origin refuses everybody is told, with its status") {
   }
 }
 
+TEST_CASE("a seed that makes a task's files before its origin answers keeps none that the origin refuses") {
+  House house(1, 3);
+  house.file->faults.push_back({.status = 404, .method = "GET", .count = sim::kAlways});
+  house.cluster.start();
+  auto fetches = house.fetch_all();
+  REQUIRE_MESSAGE(house.cluster.wait(fetches, 130s), verdicts(fetches));
+  for (auto& fetch : fetches) {
+    REQUIRE(fetch->failure);
+    CHECK_MESSAGE(fetch->failure->status() == 404, fetch->failure->message());
+  }
+  house.cluster.run_for(10s);
+  CHECK(house.seed_peer->node()->store().list().empty());
+  CHECK(house.cluster.shut_down() == "");
+}
+
 TEST_CASE("content that changes in mid-download is never mixed") {
   for (auto seed : sim::seeds(6)) {
     CAPTURE(seed);
