@@ -19,15 +19,9 @@ using api::dfdaemon::UploadPersistentCacheTaskRequest;
 constexpr auto kCallTimeout = std::chrono::seconds(10);
 
 void fill(StatLocalPersistentCacheTaskResponse& out, const store::TaskSummary& task) {
-  out.set_task_id(task.id);
+  describe_stored(out, task);
   out.set_persistent(task.persistent);
   api::set_duration(*out.mutable_ttl(), task.ttl);
-  out.set_piece_length(task.piece_length);
-  if (task.content_length) out.set_content_length(*task.content_length);
-  api::set_time(*out.mutable_created_at(), task.created_at);
-  api::set_time(*out.mutable_updated_at(), task.accessed_at);
-  if (task.finished) api::set_time(*out.mutable_finished_at(), task.accessed_at);
-  if (task.failed) api::set_time(*out.mutable_failed_at(), task.accessed_at);
 }
 
 bool is_replica(const std::optional<store::TaskSummary>& task) {
@@ -36,13 +30,6 @@ bool is_replica(const std::optional<store::TaskSummary>& task) {
 
 Error not_here(std::string_view task_id) {
   return error(ErrorCode::kNotFound, "local persistent cache task not found: {}", task_id);
-}
-
-template <class Message>
-Duration timeout_or(const Message& message, Duration otherwise) {
-  if (!message.has_timeout()) return otherwise;
-  auto timeout = api::duration_of(message.timeout());
-  return timeout > Duration::zero() ? timeout : otherwise;
 }
 
 }  // namespace
@@ -161,7 +148,7 @@ Task<Result<PersistentCacheTask>> ReplicaCalls::upload(UploadPersistentCacheTask
     co_return error(ErrorCode::kUnavailable,
                     "no scheduler is configured that could keep copies of {} on other hosts", request.path());
   }
-  auto deadline = Deadline::in(timeout_or(request, std::chrono::hours(2)), calls_.engine().world().now());
+  auto deadline = Deadline::in(timeout_of(request), calls_.engine().world().now());
   Task<Result<PersistentCacheTask>> making = make(std::move(request), deadline);
   co_return co_await within(deadline, std::move(making));
 }

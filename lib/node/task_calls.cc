@@ -12,16 +12,6 @@ namespace {
 constexpr auto kCallTimeout = std::chrono::seconds(10);
 constexpr std::size_t kMostEntries = 1'000'000;
 
-void fill(api::dfdaemon::StatLocalTaskResponse& out, const store::TaskSummary& task) {
-  out.set_task_id(task.id);
-  out.set_piece_length(task.piece_length);
-  if (task.content_length) out.set_content_length(*task.content_length);
-  api::set_time(*out.mutable_created_at(), task.created_at);
-  api::set_time(*out.mutable_updated_at(), task.accessed_at);
-  if (task.finished) api::set_time(*out.mutable_finished_at(), task.accessed_at);
-  if (task.failed) api::set_time(*out.mutable_failed_at(), task.accessed_at);
-}
-
 }  // namespace
 
 bool names_file(std::string_view url) {
@@ -75,7 +65,7 @@ Task<Result<api::dfdaemon::StatLocalTaskResponse>> TaskCalls::stat_local(std::st
   if (!summary || summary->kind != store::TaskKind::kStandard)
     co_return error(ErrorCode::kNotFound, "local task not found: {}", task_id);
   api::dfdaemon::StatLocalTaskResponse response;
-  fill(response, *summary);
+  describe_stored(response, *summary);
   if (auto task = co_await store_.find(task_id)) {
     for (const auto& [name, value] : (*task)->facts().response_headers) {
       (*response.mutable_response_header())[name] = value;
@@ -87,7 +77,7 @@ Task<Result<api::dfdaemon::StatLocalTaskResponse>> TaskCalls::stat_local(std::st
 api::dfdaemon::ListLocalTasksResponse TaskCalls::list_local() const {
   api::dfdaemon::ListLocalTasksResponse response;
   for (const auto& task : store_.list()) {
-    if (task.kind == store::TaskKind::kStandard) fill(*response.add_tasks(), task);
+    if (task.kind == store::TaskKind::kStandard) describe_stored(*response.add_tasks(), task);
   }
   return response;
 }

@@ -63,6 +63,18 @@ class TaskCalls {
   Scope unattended_;
 };
 
+// What is stored of a task, in a StatLocalTaskResponse or StatLocalPersistentCacheTaskResponse.
+template <class Response>
+void describe_stored(Response& out, const store::TaskSummary& task) {
+  out.set_task_id(task.id);
+  out.set_piece_length(task.piece_length);
+  if (task.content_length) out.set_content_length(*task.content_length);
+  api::set_time(*out.mutable_created_at(), task.created_at);
+  api::set_time(*out.mutable_updated_at(), task.accessed_at);
+  if (task.finished) api::set_time(*out.mutable_finished_at(), task.accessed_at);
+  if (task.failed) api::set_time(*out.mutable_failed_at(), task.accessed_at);
+}
+
 // Whether a URL means a file of this machine.
 bool names_file(std::string_view url);
 // Why it is not read for a caller who is not trusted.

@@ -182,12 +182,6 @@ class TaskStream {
 
 }  // namespace
 
-Duration timeout_of(const api::common::Download& message) {
-  if (!message.has_timeout()) return std::chrono::hours(2);
-  auto timeout = api::duration_of(message.timeout());
-  return timeout > Duration::zero() ? timeout : Duration(std::chrono::hours(2));
-}
-
 Error to_task_error(Error error) {
   if (error.code() == ErrorCode::kDiskFull && error.details().empty()) {
     // gRPC has one code for a full disk and for too many requests; our clients tell them apart by this.

@@ -42,6 +42,12 @@ Task<Result<void>> stream_download(fetch::Engine& engine, fetch::Wish wish, Task
 Error to_task_error(Error error);
 
 // How long a download may take: what its message says, or two hours.
-Duration timeout_of(const api::common::Download& message);
+template <class Message>
+Duration timeout_of(const Message& message) {
+  const Duration usual = std::chrono::hours(2);
+  if (!message.has_timeout()) return usual;
+  auto timeout = api::duration_of(message.timeout());
+  return timeout > Duration::zero() ? timeout : usual;
+}
 
 }  // namespace d7y::node
