@@ -24,10 +24,30 @@ struct Reading {
       }
       if (*got == 0) break;
       out.bytes.append(part, 0, *got);
+      out.grew.notify_all();
     }
     out.done = true;
+    out.grew.notify_all();
   }
+  Task<void> until(std::size_t size, Deadline deadline) {
+    while (bytes.size() < size && !done) must(co_await grew.wait(deadline));
+  }
+  Signal grew;
 };
+
+// Piece 0 arrives; its first half is read while it does, and then all of it is found to be wrong.
+Task<void> arrives_wrongly(world::World& world, StoredTask& task, Reading& reading, const std::string& lie,
+                           const std::string& content) {
+  auto claim = claim_of(task, 0);
+  co_await sleep_for(1ms);  // until somebody waits for it: else nothing is published
+  must(claim.write(as_bytes(lie.substr(0, lie.size() / 2))));
+  must(claim.publish());
+  Task<void> handing_out = reading.until(lie.size() / 2, soon(world));
+  co_await handing_out;
+  CHECK(reading.bytes.size() == lie.size() / 2);
+  must(claim.write(as_bytes(lie.substr(lie.size() / 2))));
+  CHECK(claim.complete({.expected_crc = crc32(as_bytes(content))}).failed_with(ErrorCode::kCorrupt));
+}
 
 }  // namespace
 
@@ -82,16 +102,8 @@ STORE_TEST("after a failed verification a reader goes on if what it handed out w
   Reading reading;
   Scope scope(world.loop());
   scope.spawn(Reading::run(task, {}, reading, soon(world)));
-  {
-    auto claim = claim_of(*task, 0);
-    co_await sleep_for(1ms);
-    must(claim.write(as_bytes(lie.substr(0, 50'000))));
-    must(claim.publish());
-    co_await sleep_for(1ms);
-    CHECK(reading.bytes.size() == 50'000);
-    must(claim.write(as_bytes(lie.substr(50'000))));
-    CHECK(claim.complete({.expected_crc = crc32(as_bytes(content))}).failed_with(ErrorCode::kCorrupt));
-  }
+  Task<void> arriving = arrives_wrongly(world, *task, reading, lie, content);
+  co_await arriving;
   co_await sleep_for(1ms);
   CHECK_FALSE(reading.done);
   must(put_piece(*task, 0, content));
@@ -109,15 +121,8 @@ STORE_TEST("after a failed verification a reader ends with kCorrupt if what it h
   Reading early, late;
   Scope scope(world.loop());
   scope.spawn(Reading::run(task, {}, early, soon(world)));
-  {
-    auto claim = claim_of(*task, 0);
-    co_await sleep_for(1ms);
-    must(claim.write(as_bytes(lie.substr(0, 50'000))));
-    must(claim.publish());
-    co_await sleep_for(1ms);
-    must(claim.write(as_bytes(lie.substr(50'000))));
-    CHECK(claim.complete({.expected_crc = crc32(as_bytes(content))}).failed_with(ErrorCode::kCorrupt));
-  }
+  Task<void> arriving = arrives_wrongly(world, *task, early, lie, content);
+  co_await arriving;
   scope.spawn(Reading::run(task, {}, late, soon(world)));
   must(put_piece(*task, 0, content));
   must(co_await scope.idle(soon(world)));
@@ -137,16 +142,8 @@ STORE_TEST("what was handed out is proven by what comes in the end, whatever fai
   Reading reading;
   Scope scope(world.loop());
   scope.spawn(Reading::run(task, {}, reading, soon(world)));
-  {
-    auto claim = claim_of(*task, 0);
-    co_await sleep_for(1ms);
-    must(claim.write(as_bytes(first.substr(0, 50'000))));
-    must(claim.publish());
-    co_await sleep_for(1ms);
-    CHECK(reading.bytes.size() == 50'000);
-    must(claim.write(as_bytes(first.substr(50'000))));
-    CHECK(claim.complete({.expected_crc = crc32(as_bytes(content))}).failed_with(ErrorCode::kCorrupt));
-  }
+  Task<void> arriving = arrives_wrongly(world, *task, reading, first, content);
+  co_await arriving;
   {
     // Before the reader looks.
     auto claim = claim_of(*task, 0);

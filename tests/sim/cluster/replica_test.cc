@@ -119,6 +119,14 @@ struct Town {
   std::optional<store::TaskSummary> copy(sim::Peer& peer, const std::string& id) {
     return peer.node() == nullptr ? std::nullopt : peer.node()->store().summary(id);
   }
+  // The id of a file that the first peer has imported, once so many hosts keep it.
+  std::string keep(std::string_view content, std::uint32_t copies) {
+    write(*peers[0], content);
+    auto made = import(*peers[0], importing(copies));
+    REQUIRE_MESSAGE(made.ok(), made.error().message());
+    REQUIRE(cluster.sim().run_until([&] { return kept(made->id()) == copies; }, 30s));
+    return made->id();
+  }
   // Hosts that keep the task until its time is over.
   std::size_t kept(const std::string& id) {
     auto keeps = [&](sim::Peer* peer) {
@@ -223,12 +231,7 @@ TEST_CASE("the id is what Dragonfly's importers compute") {
 TEST_CASE("another host makes a copy when one that kept it is gone, and a restart forgets none") {
   Town town(31, 5);
   const auto content = sim::random_bytes(9_MiB, 4);
-  town.write(*town.peers[0], content);
-  auto made = town.import(*town.peers[0], town.importing(2));
-  REQUIRE(made.ok());
-  const auto id = made->id();
-  town.cluster.run_for(30s);
-  REQUIRE(town.kept(id) == 2);
+  const auto id = town.keep(content, 2);
   town.peers[0]->power_off();
   REQUIRE(town.cluster.sim().run_until([&] { return town.kept(id) >= 2; }, 20min));
   // What it has on its disk counts when it comes back.
@@ -360,12 +363,7 @@ TEST_CASE("a copy that is lost, or cut off, while it is read from is replaced by
     CAPTURE(cut);
     Town town(71, 5);
     const auto content = sim::random_bytes(64_MiB, 8);
-    town.write(*town.peers[0], content);
-    auto made = town.import(*town.peers[0], town.importing(2));
-    REQUIRE(made.ok());
-    const auto id = made->id();
-    town.cluster.run_for(30s);
-    REQUIRE(town.kept(id) == 2);
+    const auto id = town.keep(content, 2);
     auto& user = town.without(id);
     user.host().set_bandwidth(100'000'000, 20'000'000);
     auto request = town.exporting(id);
