@@ -1,18 +1,25 @@
 #include <d7y/download.h>
 
+#include <pthread.h>
+
 #include <cstring>
+#include <latch>
+#include <system_error>
 
 #include "handles.h"
 #include "last_error.h"
+#include "quiet_signals.h"
 
 using namespace d7y;
 using namespace d7y::capi;
 
 namespace {
 
-// Hands content to the callback from a thread of its own, so that a slow one holds up nobody else.
-void deliver(std::shared_ptr<Transfer> transfer, std::weak_ptr<NodeCore> core, std::uint64_t id,
-             d7y_data_callback callback, void* user) {
+// Hands content to the callback from a thread of its own, so that a slow one holds up nobody else; not before
+// the caller has the handle, which the callback may want to use.
+void deliver(std::shared_ptr<std::latch> handed_out, std::shared_ptr<Transfer> transfer,
+             std::weak_ptr<NodeCore> core, std::uint64_t id, d7y_data_callback callback, void* user) {
+  handed_out->wait();
   std::string buffer(1 << 20, '\0');
   bool refused = false;
   for (;;) {
@@ -25,14 +32,24 @@ void deliver(std::shared_ptr<Transfer> transfer, std::weak_ptr<NodeCore> core, s
     }
   }
   if (refused) {
-    if (auto there = core.lock()) {
-      there->thread->world().post([weak = core, id] {
-        if (auto node = weak.lock()) node->running.erase(id);
-      });
-    }
+    NodeCore::give_up(core, id);
     transfer->end(Error(ErrorCode::kCancelled, "the data callback asked to stop"));
   }
   transfer->delivered(refused);
+}
+
+// kExhausted when the process may have no more threads.
+Result<void> start_delivery(d7y_download& download, std::shared_ptr<std::latch> handed_out,
+                            const d7y_download_options& options) {
+  try {
+    QuietSignals quiet;
+    download.delivery = std::thread(deliver, std::move(handed_out), download.transfer, download.core,
+                                    download.id, options.on_data, options.on_data_user);
+  } catch (const std::system_error& problem) {
+    return error(ErrorCode::kExhausted, "start a thread: {}", problem.what());
+  }
+  pthread_setname_np(download.delivery.native_handle(), "d7y-deliver");
+  return {};
 }
 
 }  // namespace
@@ -49,7 +66,8 @@ d7y_code d7y_download_start(d7y_download** download, d7y_node* node, const char*
   handle->transfer = std::make_shared<Transfer>();
   handle->core = node->core;
   handle->readable = options != nullptr && options->readable != 0;
-  if (options != nullptr && options->on_data != nullptr) handle->transfer->expect_delivery();
+  bool delivers = options != nullptr && options->on_data != nullptr;
+  if (delivers) handle->transfer->expect_delivery();
   auto& core = *node->core;
   if (core.thread->is_current())
     return fail(D7Y_EPRECONDITION, "d7y_download_start: not from a log callback");
@@ -62,16 +80,22 @@ d7y_code d7y_download_start(d7y_download** download, d7y_node* node, const char*
     return {};
   });
   if (!begun) return fail(begun.error());
-  if (options != nullptr && options->on_data != nullptr) {
-    handle->delivery = std::thread(deliver, handle->transfer, handle->core, handle->id, options->on_data,
-                                   options->on_data_user);
+  auto handed_out = std::make_shared<std::latch>(1);
+  if (delivers) {
+    if (auto started = start_delivery(*handle, handed_out, *options); !started) {
+      d7y_download_free(handle.release());
+      return fail(started.error());
+    }
   }
   *download = handle.release();
+  handed_out->count_down();
   return D7Y_OK;
 }
 
 d7y_code d7y_download_wait(d7y_download* download, uint64_t timeout_ms) {
   if (download == nullptr) return fail(D7Y_EINVAL, "d7y_download_wait: a NULL argument");
+  if (download->delivery.get_id() == std::this_thread::get_id())
+    return fail(D7Y_EPRECONDITION, "d7y_download_wait: not from the download's own data callback");
   return download->transfer->wait(timeout_ms);
 }
 
@@ -113,11 +137,7 @@ const char* d7y_download_header(const d7y_download* download, const char* name) 
 void d7y_download_cancel(d7y_download* download) {
   if (download == nullptr) return;
   download->transfer->end(Error(ErrorCode::kCancelled, "the download was cancelled"));
-  if (auto core = download->core.lock()) {
-    core->thread->world().post([weak = download->core, id = download->id] {
-      if (auto node = weak.lock()) node->running.erase(id);
-    });
-  }
+  NodeCore::give_up(download->core, download->id);
 }
 
 void d7y_download_free(d7y_download* download) {

@@ -3,9 +3,10 @@
 
 #include <d7y/d7y.h>
 
-#include <atomic>
+#include <functional>
 #include <map>
 #include <memory>
+#include <mutex>
 #include <string>
 #include <thread>
 #include <vector>
@@ -26,6 +27,26 @@ struct NodeCore {
 
   HostSink sink;
   Metrics metrics;
+  // Runs `work` on the loop unless the node is gone. From any thread, also while another frees the node.
+  void post(std::function<void()> work) {
+    std::lock_guard guard(posting);
+    if (thread) thread->world().post(std::move(work));
+  }
+  // Gives the download with this number up, in a while.
+  static void give_up(const std::weak_ptr<NodeCore>& core, std::uint64_t id) {
+    auto there = core.lock();
+    if (!there) return;
+    there->post([core, id] {
+      if (auto node = core.lock()) node->running.erase(id);
+    });
+  }
+  // Nothing is posted from then on.
+  std::unique_ptr<LoopThread> take_thread() {
+    std::lock_guard guard(posting);
+    return std::move(thread);
+  }
+
+  std::mutex posting;
   std::unique_ptr<LoopThread> thread;
   std::unique_ptr<Peer> peer;  // used on the loop only
   struct Running {

@@ -1,26 +1,22 @@
 #include "loop_thread.h"
 
 #include <pthread.h>
-#include <signal.h>
 
 #include <system_error>
+
+#include "quiet_signals.h"
 
 namespace d7y::capi {
 
 Result<std::unique_ptr<LoopThread>> LoopThread::start(const char* name) {
   TRY(auto world, world::make_uv_world());
   std::unique_ptr<LoopThread> self(new LoopThread(std::move(world)));
-  // The thread takes no signals: they belong to the host program.
-  sigset_t all, before;
-  sigfillset(&all);
-  pthread_sigmask(SIG_SETMASK, &all, &before);
   try {
+    QuietSignals quiet;
     self->thread_ = std::thread([world = self->world_.get()] { world->run(); });
   } catch (const std::system_error& problem) {
-    pthread_sigmask(SIG_SETMASK, &before, nullptr);
     return error(ErrorCode::kExhausted, "start a thread: {}", problem.what());
   }
-  pthread_sigmask(SIG_SETMASK, &before, nullptr);
   pthread_setname_np(self->thread_.native_handle(), name);
   return self;
 }

@@ -276,7 +276,7 @@ void d7y_node_free(d7y_node* node) {
   if (node == nullptr) return;
   auto& core = *node->core;
   core.thread->await([&] { return shut_down(core.thread->world(), core, node->private_folder); });
-  core.thread.reset();
+  core.take_thread().reset();
   delete node;
 }
 

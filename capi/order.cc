@@ -141,7 +141,11 @@ Result<Order> make_order(const char* url, const d7y_download_options* given) {
   message.set_disable_back_to_source(options.disable_back_to_source != 0);
   if (options.concurrent_pieces != 0) message.set_concurrent_piece_count(options.concurrent_pieces);
 
-  if (options.output_path != nullptr) order.output_path = absolute(options.output_path);
+  if (options.output_path != nullptr) {
+    if (*options.output_path == '\0')
+      return error(ErrorCode::kInvalid, "output_path is empty; NULL says that no file is wanted");
+    order.output_path = absolute(options.output_path);
+  }
   order.overwrite = options.overwrite != 0;
   order.require_hard_link = options.force_hard_link != 0;
   order.in_order = options.on_data != nullptr || options.readable != 0;

@@ -29,7 +29,7 @@ bool Transfer::wait_locked(std::unique_lock<std::mutex>& lock, std::uint64_t tim
 
 void Transfer::on_room(std::function<void()> wake) {
   std::lock_guard guard(mutex_);
-  wake_ = std::move(wake);
+  if (!ended_) wake_ = std::move(wake);
 }
 
 void Transfer::set_task(std::string id) {
@@ -103,34 +103,30 @@ void Transfer::delivered(bool refused) {
 
 d7y_code Transfer::read(void* buffer, std::size_t size, std::size_t* length, std::uint64_t timeout_ms) {
   *length = 0;
-  std::function<void()> wake;
-  {
-    std::unique_lock lock(mutex_);
-    if (!wait_locked(lock, timeout_ms, [this] { return ended_ || !chunks_.empty(); })) {
-      return fail(D7Y_ETIMEOUT, "no bytes yet");
-    }
-    if (code_ != D7Y_OK || chunks_.empty()) return outcome_locked();
-    auto* out = static_cast<char*>(buffer);
-    while (size > 0 && !chunks_.empty()) {
-      auto& first = chunks_.front();
-      auto step = std::min(size, first.size() - used_);
-      std::memcpy(out, first.data() + used_, step);
-      out += step;
-      size -= step;
-      used_ += step;
-      buffered_ -= step;
-      *length += step;
-      if (used_ == first.size()) {
-        chunks_.pop_front();
-        used_ = 0;
-      }
-    }
-    if (room_wanted_ && buffered_ <= kRoom / 2) {
-      room_wanted_ = false;
-      wake = wake_;
+  std::unique_lock lock(mutex_);
+  if (!wait_locked(lock, timeout_ms, [this] { return ended_ || !chunks_.empty(); })) {
+    return fail(D7Y_ETIMEOUT, "no bytes yet");
+  }
+  if (code_ != D7Y_OK || chunks_.empty()) return outcome_locked();
+  auto* out = static_cast<char*>(buffer);
+  while (size > 0 && !chunks_.empty()) {
+    auto& first = chunks_.front();
+    auto step = std::min(size, first.size() - used_);
+    std::memcpy(out, first.data() + used_, step);
+    out += step;
+    size -= step;
+    used_ += step;
+    buffered_ -= step;
+    *length += step;
+    if (used_ == first.size()) {
+      chunks_.pop_front();
+      used_ = 0;
     }
   }
-  if (wake) wake();
+  if (room_wanted_ && buffered_ <= kRoom / 2) {
+    room_wanted_ = false;
+    if (wake_) wake_();
+  }
   return D7Y_OK;
 }
 

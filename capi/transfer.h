@@ -24,7 +24,8 @@ class Transfer {
   // Bytes kept for a slow reader before the loop stops reading ahead.
   static constexpr std::size_t kRoom = 4 << 20;
 
-  // `wake` tells the loop that there is room again; called on user threads.
+  // `wake` tells the loop that there is room again; called on user threads, with the lock held: the loop may
+  // be gone once end() was called.
   void on_room(std::function<void()> wake);
 
   // ---- The loop's side

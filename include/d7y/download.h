@@ -19,7 +19,9 @@ D7Y_BEGIN_DECLS
 typedef struct d7y_download d7y_download;
 
 /**
- * Receives content in order. Called on a thread of the library.
+ * Receives content in order. Called on a thread of the library, with the host's signals blocked, and never
+ * before d7y_download_start() has stored the handle. It may cancel or free that download, but not wait for
+ * it.
  *
  * @return 0 to go on; anything else cancels the download (D7Y_ECANCELLED). Returning late slows this
  *         download's delivery, never the node.
@@ -81,7 +83,7 @@ typedef struct d7y_download_options {
  * @param      url       http, https or file. Copied.
  * @param      options   NULL for defaults. Copied.
  * @return D7Y_OK; D7Y_EINVAL (bad URL or option: the message names it); D7Y_EEXIST (output exists and
- *         overwrite is off); D7Y_EUNSUPPORTED (scheme); D7Y_ECLOSED.
+ *         overwrite is off); D7Y_EUNSUPPORTED (scheme); D7Y_EEXHAUSTED (no more threads); D7Y_ECLOSED.
  */
 D7Y_EXTERN d7y_code d7y_download_start(d7y_download **download, d7y_node *node, const char *url,
                                        const d7y_download_options *options);
@@ -90,6 +92,7 @@ D7Y_EXTERN d7y_code d7y_download_start(d7y_download **download, d7y_node *node, 
  * Waits for the end.
  *
  * @return D7Y_OK: complete and verified. D7Y_ETIMEOUT with d7y_download_ended() == 0: it still runs.
+ *         D7Y_EPRECONDITION with d7y_download_ended() == 0: called from this download's on_data.
  *         Any other code: how it ended. May be called again.
  */
 D7Y_EXTERN d7y_code d7y_download_wait(d7y_download *download, uint64_t timeout_ms);

@@ -1,17 +1,19 @@
 // The C interface as a program sees it: only <d7y/d7y.h>, real files, real sockets on loopback.
 #include <d7y/d7y.h>
 #include <doctest/doctest.h>
+#include <pthread.h>
 #include <signal.h>
 #include <sys/wait.h>
 #include <unistd.h>
-#include <algorithm>
 
 #include <algorithm>
+#include <atomic>
 #include <filesystem>
 #include <fstream>
 #include <random>
 #include <sstream>
 #include <string>
+#include <thread>
 #include <vector>
 
 namespace fs = std::filesystem;
@@ -156,6 +158,9 @@ TEST_CASE("wrong options and URLs are refused by name") {
   options.filtered_query_param_count = 1;
   CHECK(d7y_download_start(&download, node.handle, "file:///etc/hostname", &options) == D7Y_EINVAL);
   options.filtered_query_params = nullptr;
+  options.output_path = "";
+  CHECK(d7y_download_start(&download, node.handle, "file:///etc/hostname", &options) == D7Y_EINVAL);
+  CHECK(last_says("output_path"));
   options.output_path = "/no/such/folder/out";
   CHECK(d7y_download_start(&download, node.handle, "file:///etc/hostname", &options) == D7Y_ENOTFOUND);
 }
@@ -241,6 +246,110 @@ TEST_CASE("a callback that refuses cancels, and a wrong digest leaves no output"
   digest.output_path = out.c_str();
   CHECK(fetch(node.handle, url, digest) == D7Y_ECORRUPT);
   CHECK(!fs::exists(out));
+}
+
+TEST_CASE(
+    "a data callback has its handle, takes no signals of the host, and is not kept waiting for itself") {
+  struct Seen {
+    d7y_download* download = nullptr;
+    bool had_handle = false, quiet = false;
+    d7y_code waited = D7Y_OK;
+  };
+  Folder folder;
+  write_file(folder.file("in"), random_text(100));
+  auto url = "file://" + folder.file("in");
+  Node node;
+  d7y_download_options options = D7Y_DOWNLOAD_OPTIONS_INIT;
+  options.on_data = [](void* user, const void*, std::size_t) {
+    auto& seen = *static_cast<Seen*>(user);
+    seen.had_handle = seen.download != nullptr && d7y_download_ended(seen.download) == 0;
+    sigset_t blocked;
+    pthread_sigmask(SIG_BLOCK, nullptr, &blocked);
+    // A host that reports its crashes still sees them.
+    seen.quiet =
+        sigismember(&blocked, SIGTERM) && sigismember(&blocked, SIGPIPE) && !sigismember(&blocked, SIGSEGV);
+    seen.waited = d7y_download_wait(seen.download, 2'000);
+    return 0;
+  };
+  for (int i = 0; i < 20; ++i) {
+    Seen seen;
+    options.on_data_user = &seen;
+    REQUIRE(d7y_download_start(&seen.download, node.handle, url.c_str(), &options) == D7Y_OK);
+    CHECK(d7y_download_wait(seen.download, 60'000) == D7Y_OK);
+    CHECK(seen.had_handle);
+    CHECK(seen.quiet);
+    REQUIRE(seen.waited == D7Y_EPRECONDITION);
+    d7y_download_free(seen.download);
+  }
+}
+
+TEST_CASE("a process that may have no more threads is told so") {
+  Folder folder;
+  write_file(folder.file("in"), random_text(100));
+  auto url = "file://" + folder.file("in");
+  Node node;
+  d7y_download_options options = D7Y_DOWNLOAD_OPTIONS_INIT;
+  options.on_data = [](void*, const void*, std::size_t) { return 0; };
+  REQUIRE(fetch(node.handle, url, options) == D7Y_OK);  // whatever threads the node itself wants run now
+  pthread_attr_t before, impossible;
+  REQUIRE(pthread_getattr_default_np(&before) == 0);
+  REQUIRE(pthread_attr_init(&impossible) == 0);
+  REQUIRE(pthread_attr_setstacksize(&impossible, std::size_t{1} << 50) == 0);
+  REQUIRE(pthread_setattr_default_np(&impossible) == 0);
+  d7y_download* download = nullptr;
+  auto code = d7y_download_start(&download, node.handle, url.c_str(), &options);
+  pthread_setattr_default_np(&before);
+  CHECK(code == D7Y_EEXHAUSTED);
+  CHECK(download == nullptr);
+  CHECK(last_says("thread"));
+  CHECK(fetch(node.handle, url, options) == D7Y_OK);
+}
+
+TEST_CASE("a node is freed while its downloads are read, delivered and cancelled by other threads") {
+  Folder folder;
+  write_file(folder.file("in"), random_text(24 << 20));
+  auto url = "file://" + folder.file("in");
+  for (int round = 0; round < 12; ++round) {
+    d7y_node* node = nullptr;
+    REQUIRE(d7y_node_open(&node, nullptr) == D7Y_OK);
+    std::atomic<std::size_t> seen{0};
+    std::atomic<bool> freed{false};
+    std::vector<d7y_download*> downloads;
+    std::vector<std::thread> users;
+    for (int i = 0; i < 6; ++i) {
+      d7y_download_options options = D7Y_DOWNLOAD_OPTIONS_INIT;
+      options.readable = i % 2;
+      options.on_data_user = &seen;
+      if (options.readable == 0) {
+        options.on_data = [](void* user, const void*, std::size_t size) {
+          return (*static_cast<std::atomic<std::size_t>*>(user) += size) % 13 == 0 ? 1 : 0;
+        };
+      }
+      d7y_download* download = nullptr;
+      REQUIRE(d7y_download_start(&download, node, url.c_str(), &options) == D7Y_OK);
+      downloads.push_back(download);
+      users.emplace_back([download, &seen, &freed, last = 64 + 16 * i] {
+        std::vector<char> buffer(64 << 10);
+        std::size_t length = 1;
+        for (int reads = 0; reads < last && length > 0; ++reads) {
+          auto code = d7y_download_read(download, buffer.data(), buffer.size(), &length, 50);
+          if (code != D7Y_OK && code != D7Y_ETIMEOUT) break;
+          seen += length;
+          if (code == D7Y_ETIMEOUT) length = 1;
+        }
+        while (!freed) d7y_download_cancel(download);
+      });
+    }
+    while (seen < static_cast<std::size_t>(round) << 20) std::this_thread::yield();
+    d7y_node_free(node);
+    freed = true;
+    for (auto& user : users) user.join();
+    for (auto* download : downloads) {
+      CHECK(d7y_download_wait(download, 60'000) <= D7Y_OK);
+      CHECK(d7y_download_ended(download));
+      d7y_download_free(download);
+    }
+  }
 }
 
 TEST_CASE("stored tasks are listed, told about and deleted") {
