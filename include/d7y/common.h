@@ -11,7 +11,8 @@
  * - Text is UTF-8 and ends with NUL. Sizes are in bytes, times in milliseconds unless a name says
  *   otherwise; a timeout of D7Y_FOREVER waits without limit, 0 does not wait.
  * - The library installs no signal handlers, never writes to stdout or stderr, never exits the
- *   process, and keeps no state outside its handles.
+ *   process, and keeps no state outside its handles. Where descriptors 0, 1 or 2 are closed, opening a
+ *   handle puts /dev/null there.
  */
 #ifndef D7Y_COMMON_H
 #define D7Y_COMMON_H

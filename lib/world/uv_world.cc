@@ -1,5 +1,6 @@
 #include "world/uv_world.h"
 
+#include <fcntl.h>
 #include <sys/random.h>
 #include <time.h>
 #include <uv.h>
@@ -42,6 +43,17 @@ unsigned receiving_threads() {
     return static_cast<unsigned>(
         std::min<unsigned long>(std::strtoul(wanted, nullptr, 10), kMostReceivingThreads));
   return uv_available_parallelism() > 1 ? kReceivingThreads : 0;
+}
+
+// Takes the places of standard input, output and error where they are closed: libuv ends a process that
+// closes such a descriptor, and what the host prints would go into a file of the store. Whoever reads or
+// writes them is told what he was told before (EBADF). They stay: the host may have put others in their
+// places meanwhile.
+void hold_standard_descriptors() {
+  constexpr int kModes[] = {O_WRONLY, O_RDONLY, O_RDONLY};
+  for (int number = 0; number <= 2; ++number) {
+    if (::fcntl(number, F_GETFD) < 0) (void)::open("/dev/null", kModes[number] | O_CLOEXEC);
+  }
 }
 
 Duration read_clock(clockid_t clock) {
@@ -102,6 +114,7 @@ class UvLoopWorld final : public UvWorld {
 
   // 0, or libuv's error number.
   int begin() {
+    hold_standard_descriptors();
     if (int failed = uv_loop_init(&uv_); failed != 0) return failed;
     begun_ = true;
     auto poller = Poller::make();

@@ -9,7 +9,8 @@
 // destroyed before the world. Work still on the thread pool then is waited for. A process may hold
 // any number of worlds, each run by one thread at a time; they share nothing but libuv's thread pool.
 // No signal handler, no environment, no other process-wide state is touched; while a world runs,
-// SIGPIPE is blocked for its thread alone (sendfile has no MSG_NOSIGNAL).
+// SIGPIPE is blocked for its thread alone (sendfile has no MSG_NOSIGNAL). Descriptors 0 to 2 are not taken:
+// where they are closed, /dev/null is opened in their places and stays.
 #pragma once
 
 #include <functional>

@@ -1,8 +1,12 @@
 #include "world/uv_world.h"
 
+#include <fcntl.h>
 #include <signal.h>
+#include <unistd.h>
 
+#include <array>
 #include <atomic>
+#include <cerrno>
 #include <chrono>
 #include <future>
 #include <set>
@@ -217,6 +221,32 @@ TEST_CASE("a world leaves signal handlers and masks as they were") {
     CHECK(same);
     CHECK(sigismember(&mask_before, i) == sigismember(&mask_after, i));
   }
+}
+
+TEST_CASE("closed standard streams are not taken for a world's own descriptors, and stay useless") {
+  std::array<int, 3> kept{};
+  for (int number = 0; number <= 2; ++number) {
+    kept[number] = ::fcntl(number, F_DUPFD_CLOEXEC, 100);
+    ::close(number);
+  }
+  bool made = false, held = true, useless = true;
+  {
+    auto world = make_uv_world();
+    made = static_cast<bool>(world);
+    for (int number = 0; number <= 2; ++number) held = held && ::fcntl(number, F_GETFD) == FD_CLOEXEC;
+    char byte = 0;
+    errno = 0;
+    useless = ::read(0, &byte, 1) < 0 && errno == EBADF;
+    for (int number : {1, 2}) useless = useless && ::write(number, "x", 1) < 0 && errno == EBADF;
+  }  // closing it ended the process
+  for (int number = 0; number <= 2; ++number) {
+    if (kept[number] < 0) continue;
+    ::dup2(kept[number], number);
+    ::close(kept[number]);
+  }
+  CHECK(made);
+  CHECK(held);
+  CHECK(useless);
 }
 
 TEST_CASE("random numbers differ between draws and between worlds") {
