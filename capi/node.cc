@@ -142,11 +142,16 @@ LogConfig log_config(const node::DaemonConfig::LogFile& log) {
 Task<Result<std::unique_ptr<node::Node>>> open_node(world::World& world, const d7y_node_options& options,
                                                     d7y_node& handle) {
   auto& core = *handle.core;
-  CO_TRY(auto out, node_options(world, options, handle.private_folder));
+  auto& folder = handle.private_folder;
+  CO_TRY(auto out, node_options(world, options, folder));
   CO_OK(core.sink.configure(log_config(out.config.log)));
+  // What is downloaded, and from where, is the business of this user alone.
+  if (!folder.empty()) CO_OK(world.files().make_folders(folder, 0700));
   Log log(core.sink, "node");
   auto opened = co_await node::Node::open(world, std::move(out), core.metrics, log);
-  if (!opened) log.error("cannot start: {}", opened.error().message());
+  if (opened) co_return opened;
+  log.error("cannot start: {}", opened.error().message());
+  if (!folder.empty()) (void)co_await world.files().remove_tree(folder);
   co_return opened;
 }
 

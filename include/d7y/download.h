@@ -84,6 +84,7 @@ typedef struct d7y_download_options {
  * @param      options   NULL for defaults. Copied.
  * @return D7Y_OK; D7Y_EINVAL (bad URL or option: the message names it); D7Y_EEXIST (output exists and
  *         overwrite is off); D7Y_EUNSUPPORTED (scheme); D7Y_EEXHAUSTED (no more threads); D7Y_ECLOSED.
+ *         What only a daemon sees, its output among it, d7y_download_wait() returns.
  */
 D7Y_EXTERN d7y_code d7y_download_start(d7y_download **download, d7y_node *node, const char *url,
                                        const d7y_download_options *options);

@@ -39,7 +39,7 @@ typedef struct d7y_node_options {
 
   /**
    * Folder of the piece store, made if missing. NULL: the file's, or without a file a private one
-   * in the system's temporary folder, removed by d7y_node_free(). Only one node at a time may use it.
+   * in /tmp that only this user can read, removed by d7y_node_free(). Only one node at a time may use it.
    */
   const char *storage_path;
 
@@ -149,6 +149,7 @@ D7Y_EXTERN int d7y_node_port(const d7y_node *node, d7y_port which);
 /**
  * Writes the node's metrics in Prometheus's text format into `buffer` (at most `size` bytes with the
  * final NUL) and the full length without NUL into *length. Call with size 0 to learn the length.
+ * A daemon has a port of its own for them: D7Y_EUNSUPPORTED.
  */
 D7Y_EXTERN d7y_code d7y_node_metrics(d7y_node *node, char *buffer, size_t size, size_t *length);
 
@@ -156,7 +157,8 @@ D7Y_EXTERN d7y_code d7y_node_metrics(d7y_node *node, char *buffer, size_t size, 
  * Stops accepting work, lets uploads and downloads in progress end, tells the schedulers good-bye.
  *
  * @param timeout_ms  how long to wait for them.
- * @return D7Y_OK, or D7Y_ETIMEOUT if some were still running; they end with d7y_node_free().
+ * @return D7Y_OK, or D7Y_ETIMEOUT if some were still running; they end with d7y_node_free(). A daemon is not
+ *         drained by its users: D7Y_OK at once.
  */
 D7Y_EXTERN d7y_code d7y_node_drain(d7y_node *node, uint64_t timeout_ms);
 

@@ -12,6 +12,8 @@ namespace {
 constexpr std::uint64_t kMaxJournal = std::uint64_t{4} << 30;
 // Most journals are shorter than this, so opening, one read and closing is all a restart costs.
 constexpr std::size_t kFirstRead = 16 << 10;
+// URLs and headers may hold secrets. Contents are hard-linked to outputs, and as open as those.
+constexpr std::uint32_t kJournalPermissions = 0600;
 // Uses are recorded at most this often.
 constexpr Duration kAccessStep = std::chrono::minutes(30);
 // A journal with this many records more than needed is written anew at the next sync point.
@@ -51,7 +53,7 @@ Result<void> StoredTask::start_files() {
 
   TRY_OK(files.make_folders(folder_));
   TRY(auto content, files.open(content_path(incarnation_), world::OpenMode::kCreateNew));
-  TRY(auto journal, files.open(journal_path(), world::OpenMode::kCreateNew));
+  TRY(auto journal, files.open(journal_path(), world::OpenMode::kCreateNew, kJournalPermissions));
   TRY_OK(journal->write_at(0, as_bytes(image)));
   content_ = std::move(content);
   journal_ = std::move(journal);
@@ -141,7 +143,7 @@ Result<StoredTask::FreshJournal> StoredTask::write_journal(std::uint32_t incarna
     if (shared_) TRY_OK(encode_record(SharedRecord{*shared_}, generation, image.size(), image));
   }
   auto fresh = journal_path() + ".new";
-  TRY(std::shared_ptr<world::File> journal, files.open(fresh, world::OpenMode::kCreate));
+  TRY(std::shared_ptr<world::File> journal, files.open(fresh, world::OpenMode::kCreate, kJournalPermissions));
   TRY_OK(journal->resize(0));
   auto written = journal->write_at(0, as_bytes(image));
   if (written.failed_with(ErrorCode::kDiskFull) && store_.make_room(image.size()) > 0) {

@@ -1,8 +1,10 @@
 // The C interface as a program sees it: only <d7y/d7y.h>, real files, real sockets on loopback.
 #include <d7y/d7y.h>
 #include <doctest/doctest.h>
+#include <fcntl.h>
 #include <pthread.h>
 #include <signal.h>
+#include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -11,6 +13,7 @@
 #include <filesystem>
 #include <fstream>
 #include <random>
+#include <set>
 #include <sstream>
 #include <string>
 #include <thread>
@@ -281,6 +284,70 @@ TEST_CASE(
     REQUIRE(seen.waited == D7Y_EPRECONDITION);
     d7y_download_free(seen.download);
   }
+}
+
+TEST_CASE("a private folder is for this user only, and goes with its node or when that does not start") {
+  // Of this process, as each store holds its lock open; others may make such folders at the same time.
+  auto folders = [] {
+    std::set<fs::path> found;
+    for (const auto& entry : fs::directory_iterator("/proc/self/fd")) {
+      std::error_code gone;
+      auto target = fs::read_symlink(entry.path(), gone);
+      if (target.filename() == "lock" && target.string().starts_with("/tmp/d7y-"))
+        found.insert(target.parent_path());
+    }
+    return found;
+  };
+  // Those that a store was made in and nobody holds.
+  auto left_behind = [] {
+    std::set<fs::path> found;
+    for (const auto& entry : fs::directory_iterator("/tmp")) {
+      if (!entry.path().filename().string().starts_with("d7y-")) continue;
+      int lock = open((entry.path() / "lock").c_str(), O_RDONLY | O_CLOEXEC);
+      if (lock < 0) continue;
+      struct flock holder{};
+      holder.l_type = F_WRLCK;
+      if (fcntl(lock, F_OFD_GETLK, &holder) == 0 && holder.l_type == F_UNLCK) found.insert(entry.path());
+      close(lock);
+    }
+    return found;
+  };
+  auto mask = umask(022);
+  auto left_before = left_behind();
+  d7y_node_options options = D7Y_NODE_OPTIONS_INIT;
+  options.upload_port = 0;
+  std::set<fs::path> made;
+  {
+    Node node(options);
+    made = folders();
+    CHECK(made.size() == 1);
+    for (const auto& path : made) CHECK(fs::status(path).permissions() == fs::perms::owner_all);
+    options.upload_port = d7y_node_port(node.handle, D7Y_PORT_UPLOAD);
+    d7y_node* second = nullptr;
+    CHECK(d7y_node_open(&second, &options) == D7Y_EEXIST);
+    CHECK(folders() == made);
+    for (const auto& path : left_behind()) CHECK_MESSAGE(left_before.contains(path), path.string());
+  }
+  umask(mask);
+  for (const auto& path : made) CHECK_FALSE(fs::exists(path));
+}
+
+TEST_CASE("what a store says of its tasks is for its user only") {
+  Folder folder;
+  write_file(folder.file("in"), random_text(100));
+  auto store = folder.file("store");
+  d7y_node_options options = D7Y_NODE_OPTIONS_INIT;
+  options.storage_path = store.c_str();
+  Node node(options);
+  d7y_download_options download = D7Y_DOWNLOAD_OPTIONS_INIT;
+  REQUIRE(fetch(node.handle, "file://" + folder.file("in"), download) == D7Y_OK);
+  int journals = 0;
+  for (const auto& entry : fs::recursive_directory_iterator(store)) {
+    if (entry.path().filename() != "journal") continue;
+    ++journals;
+    CHECK((entry.status().permissions() & (fs::perms::group_all | fs::perms::others_all)) == fs::perms::none);
+  }
+  CHECK(journals == 1);
 }
 
 TEST_CASE("a process that may have no more threads is told so") {

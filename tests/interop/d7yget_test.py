@@ -134,6 +134,20 @@ class Outputs(rig.Case):
         self.assertIn(b'closed', got.err)
         self.nothing_at(self.path('closed/out'))
 
+    def test_a_folder_where_another_user_left_pieces(self):
+        if os.getuid() != 0:
+            self.skipTest('needs root, to become another user')
+        os.chmod(self.folder, 0o755)
+        os.makedirs(self.path('shared/.d7yget/tasks'))
+        os.chmod(self.path('shared'), 0o1777)
+        os.close(os.open(self.path('shared/.d7yget/lock'), os.O_CREAT, 0o600))
+        prefix = ('setpriv', '--reuid=65534', '--regid=65534', '--clear-groups')
+        got = self.get(self.url, '-O', self.path('shared/out'), prefix=prefix, cwd='/')
+        self.assertEqual(got.code, 0, str(got))
+        self.assertNotIn(b'rror', got.err)
+        self.same(self.path('shared/out'), self.content)
+        self.assertEqual(sorted(os.listdir(self.path('shared'))), ['.d7yget', 'out'])
+
     def test_stdout_gives_the_bytes_in_order(self):
         got = self.get(self.url, '-O', '-', code=0)
         self.assertEqual(rig.sha256(got.out), rig.sha256(self.content))

@@ -7,7 +7,6 @@
 #include <unistd.h>
 
 #include <algorithm>
-#include <atomic>
 #include <cstdlib>
 #include <cstring>
 #include <filesystem>
@@ -45,11 +44,9 @@ void catch_signals() {
   signal(SIGPIPE, SIG_IGN);
 }
 
-std::atomic<bool> g_told_why = false;  // the node cannot start: nobody needs to be told again
-
 void print_message(void*, d7y_log_level level, const char* room, const char* message) {
   static constexpr const char* kNames[] = {"trace", "debug", "info", "warning", "error"};
-  if (std::strstr(message, "cannot start: ") != nullptr) g_told_why = true;
+  if (std::strstr(message, "cannot start: ") != nullptr) return;  // fail() says it, if nothing else helps
   tools::say("d7yget: {}: {}: {}\n", kNames[level], room, tools::printable(message));
 }
 
@@ -168,7 +165,8 @@ d7y_code open_own_node(d7y_node** node, const Options& options, PieceFolder& fol
   own.storage_path = folder.path();
   own.temporary_storage = 1;
   auto code = d7y_node_open(node, &own);
-  if (code == D7Y_EEXIST && folder.path() != nullptr) {  // another d7yget works in this folder
+  // Another d7yget works in this folder, or another user's has left something in it.
+  if ((code == D7Y_EEXIST || code == D7Y_EPERM) && folder.path() != nullptr) {
     folder.use_another();
     own.storage_path = folder.path();
     code = d7y_node_open(node, &own);
@@ -177,7 +175,7 @@ d7y_code open_own_node(d7y_node** node, const Options& options, PieceFolder& fol
 }
 
 int fail(int status) {
-  if (!g_told_why) tools::say("d7yget: {}\n", tools::printable(d7y_error_last()->message));
+  tools::say("d7yget: {}\n", tools::printable(d7y_error_last()->message));
   return status;
 }
 
