@@ -93,6 +93,14 @@ Task<Result<std::unique_ptr<RemotePeer>>> RemotePeer::connect(world::World& worl
   std::unique_ptr<RemotePeer> peer(new RemotePeer(world, socket));
   auto connected = co_await peer->channel_.connect(deadline);
   if (!connected) co_return std::move(connected).error().in("daemon at " + socket);
+  // The kernel connects on behalf of a daemon that hangs. Any answer shows that it does not; one that stops
+  // says so.
+  Task<Result<void>> asking = grpc::check_health(peer->channel_, "", deadline);
+  auto healthy = co_await asking;
+  for (auto silence : {ErrorCode::kTimeout, ErrorCode::kRefused, ErrorCode::kReset, ErrorCode::kProtocol,
+                       ErrorCode::kUnavailable}) {
+    if (healthy.failed_with(silence)) co_return std::move(healthy).error().in("daemon at " + socket);
+  }
   co_return std::move(peer);
 }
 

@@ -125,7 +125,8 @@ D7Y_EXTERN d7y_code d7y_node_check(const d7y_node_options *options);
  * @param[out] node        behaves like a node of this process; free it with d7y_node_free().
  * @param      endpoint    path of the daemon's download socket; NULL: /var/run/dragonfly/dfdaemon.sock
  * @param      timeout_ms  how long to wait for the daemon to answer.
- * @return D7Y_OK; D7Y_ENOTFOUND (no such socket); D7Y_EREFUSED (nobody listens); D7Y_ETIMEOUT; D7Y_EPERM.
+ * @return D7Y_OK; D7Y_ENOTFOUND (no such socket); D7Y_EREFUSED (nobody listens); D7Y_ETIMEOUT (no answer);
+ *         D7Y_ERESET, D7Y_EPROTOCOL (no daemon); D7Y_EUNAVAILABLE (it stops); D7Y_EPERM.
  */
 D7Y_EXTERN d7y_code d7y_node_connect(d7y_node **node, const char *endpoint, uint64_t timeout_ms);
 

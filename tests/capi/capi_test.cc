@@ -4,7 +4,9 @@
 #include <fcntl.h>
 #include <pthread.h>
 #include <signal.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/un.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -498,6 +500,40 @@ TEST_CASE("a client without a store downloads through a daemon's socket") {
   d7y_download_options missing = D7Y_DOWNLOAD_OPTIONS_INIT;
   CHECK(fetch(client, "file://" + folder.file("nothing"), missing) == D7Y_ENOTFOUND);
   d7y_node_free(client);
+}
+
+TEST_CASE("a daemon that does not answer, or hangs up, or stops, is none") {
+  Folder folder;
+  auto path = folder.file("mute.sock");
+  sockaddr_un address{};
+  address.sun_family = AF_UNIX;
+  path.copy(address.sun_path, sizeof address.sun_path - 1);
+  int mute = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+  REQUIRE(bind(mute, reinterpret_cast<const sockaddr*>(&address), sizeof address) == 0);
+  REQUIRE(listen(mute, 8) == 0);  // the kernel takes the connection, nobody reads it
+  d7y_node* client = nullptr;
+  CHECK(d7y_node_connect(&client, path.c_str(), 100) == D7Y_ETIMEOUT);
+  CHECK(client == nullptr);
+  CHECK(last_says("mute.sock"));
+  std::thread rude([mute] {
+    for (int taken; (taken = accept(mute, nullptr, nullptr)) >= 0;) close(taken);
+  });
+  CHECK(d7y_node_connect(&client, path.c_str(), 20'000) < D7Y_OK);
+  CHECK(client == nullptr);
+  shutdown(mute, SHUT_RDWR);
+  rude.join();
+  close(mute);
+
+  auto socket = folder.file("d.sock");
+  d7y_node_options options = D7Y_NODE_OPTIONS_INIT;
+  options.download_socket = socket.c_str();
+  Node daemon(options);
+  REQUIRE(d7y_node_connect(&client, socket.c_str(), 20'000) == D7Y_OK);
+  d7y_node_free(client);
+  client = nullptr;
+  REQUIRE(d7y_node_drain(daemon.handle, 20'000) == D7Y_OK);
+  CHECK(d7y_node_connect(&client, socket.c_str(), 20'000) < D7Y_OK);
+  CHECK(client == nullptr);
 }
 
 TEST_CASE("a scheduler, a seed and two peers in one process read the origin once") {
