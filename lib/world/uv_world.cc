@@ -3,6 +3,7 @@
 #include <fcntl.h>
 #include <sys/random.h>
 #include <time.h>
+#include <unistd.h>
 #include <uv.h>
 
 #include <algorithm>
@@ -92,6 +93,22 @@ class Generator {
   std::array<std::uint64_t, 4> state_{};
 };
 
+// The process whose libuv has a pool of threads; 0: none yet.
+std::atomic<pid_t> pool_owner{0};
+
+// At its end libuv joins the threads of its pool, and crashes in a child of fork(), which has none of them
+// (1.44). This runs before, and lets such a child have a pool of its own to end. Without descriptors it
+// cannot.
+__attribute__((destructor)) void give_forked_child_a_pool() {
+  const auto owner = pool_owner.load();
+  uv_loop_t loop;
+  if (owner == 0 || owner == ::getpid() || uv_loop_init(&loop) != 0) return;
+  uv_work_t nothing{};
+  uv_queue_work(&loop, &nothing, [](uv_work_t*) {}, [](uv_work_t*, int) {});
+  uv_run(&loop, UV_RUN_DEFAULT);
+  uv_loop_close(&loop);
+}
+
 struct Work final : PoolRequest {
   uv_work_t request{};
   std::function<void()> work;
@@ -115,6 +132,8 @@ class UvLoopWorld final : public UvWorld {
   // 0, or libuv's error number.
   int begin() {
     hold_standard_descriptors();
+    pid_t nobody = 0;
+    pool_owner.compare_exchange_strong(nobody, ::getpid());
     if (int failed = uv_loop_init(&uv_); failed != 0) return failed;
     begun_ = true;
     auto poller = Poller::make();

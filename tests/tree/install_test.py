@@ -15,6 +15,38 @@ BUILD = pathlib.Path(sys.argv.pop(2)).resolve()
 ROOT = pathlib.Path(sys.argv.pop(1)).resolve()
 
 
+# A program with a running node forks; its child calls exit(), with or without a node of its own before.
+FORK = r'''
+#include <d7y/d7y.h>
+#include <stdlib.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+static d7y_node *fetch(const char *url) {
+  d7y_node *node = NULL;
+  d7y_download *download = NULL;
+  if (d7y_node_open(&node, NULL) != D7Y_OK || d7y_download_start(&download, node, url, NULL) != D7Y_OK ||
+      d7y_download_wait(download, D7Y_FOREVER) != D7Y_OK)
+    exit(1);
+  d7y_download_free(download);
+  return node;
+}
+
+int main(int argc, char **argv) {
+  d7y_node *node = fetch(argv[1]);
+  pid_t child = fork();
+  int status = 0;
+  if (child == 0) {
+    if (argv[2][0] == 'o') d7y_node_free(fetch(argv[1]));
+    exit(7);
+  }
+  waitpid(child, &status, 0);
+  d7y_node_free(node);
+  return WIFEXITED(status) && WEXITSTATUS(status) == 7 ? 0 : 2;
+}
+'''
+
+
 def run(*command, **options):
     done = subprocess.run([str(part) for part in command], capture_output=True, text=True, check=False, **options)
     if done.returncode:
@@ -87,6 +119,15 @@ class Install(unittest.TestCase):
             target = self.root / f'target-{suffix}'
             run(program, f'file://{source}', target, env=env, timeout=60)
             self.assertEqual(target.read_text(), source.read_text())
+
+    def test_a_forked_child_of_a_program_with_a_node_exits_like_any_other(self):
+        env = self.environment()
+        source, program = self.root / 'fork.c', self.root / 'fork'
+        source.write_text(FORK)
+        (self.root / 'in').write_text('a file\n' * 1000)
+        run('cc', '-std=gnu99', source, '-o', program, *run('pkg-config', '--cflags', '--libs', 'd7y', env=env).split())
+        for child in ('exits', 'opens'):
+            run(program, f'file://{self.root}/in', child, env=env, timeout=60)
 
     def test_each_public_header_can_be_included_alone(self):
         env = self.environment()
