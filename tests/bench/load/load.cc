@@ -362,7 +362,8 @@ class Load {
   // ---- lifecycles
 
   Task<void> download(std::size_t i, Clock::time_point due) {
-    Talk talk(child_host(kTasks + i * 7, i), task(i), next_peer());
+    // The root of a task is the host of its number; 999 others download it, one after the other, each once.
+    Talk talk(child_host(i % kTasks + 1 + i / kTasks, i), task(i), next_peer());
     auto call = channel(i).start(method::kAnnouncePeer);
     auto registering = say(call, talk.registration(false));
     co_await registering;
