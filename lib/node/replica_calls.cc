@@ -173,12 +173,37 @@ class Unless {
   std::string why_ = "it was given up";
 };
 
+// In a list as long as it lives, if nobody else has put the same there.
+class Listed {
+ public:
+  Listed(std::set<std::string>& list, std::string what) : list_(list) {
+    const auto [at, added] = list_.insert(std::move(what));
+    if (added) mine_ = at;
+  }
+  ~Listed() {
+    if (mine_) list_.erase(*mine_);
+  }
+  Listed(const Listed&) = delete;
+  Listed& operator=(const Listed&) = delete;
+
+  bool by_me() const { return mine_.has_value(); }
+
+ private:
+  std::set<std::string>& list_;
+  std::optional<std::set<std::string>::iterator> mine_;
+};
+
 }  // namespace
 
 Task<Result<PersistentCacheTask>> ReplicaCalls::make(UploadPersistentCacheTaskRequest request,
                                                      Deadline deadline) {
   Task<Result<Import>> examining = examine(request);
   CO_TRY(const Import import, co_await examining);
+  const Listed alone(importing_, import.task_id);
+  if (!alone.by_me()) {
+    co_return error(ErrorCode::kExists, "task {} is being imported here already, by another call",
+                    import.task_id);
+  }
   if (auto here = store_.summary(import.task_id); here && !is_replica(here)) {
     co_return error(ErrorCode::kExists, "task {} is stored here as one of another kind; delete it first",
                     import.task_id);

@@ -5,6 +5,7 @@
 // content hashed; what the scheduler is told makes it ask other hosts for copies, over their upload service.
 #pragma once
 
+#include <set>
 #include <string>
 
 #include "net/grpc/server.h"
@@ -21,8 +22,8 @@ class ReplicaCalls {
   TaskCalls& calls() { return calls_; }
 
   // Makes a task of a local file, and says what the scheduler made of it. kInvalid (path, lengths), kExists
-  // (it is there already), kUnavailable (no scheduler), kChanged (the file is being written), kDiskFull. How
-  // it fails is told to the scheduler, also if the caller is gone.
+  // (it is there already, or another call imports it), kUnavailable (no scheduler), kChanged (the file is
+  // being written), kDiskFull. How it fails is told to the scheduler, also if the caller is gone.
   Task<Result<api::common::PersistentCacheTask>> upload(
       api::dfdaemon::UploadPersistentCacheTaskRequest request);
 
@@ -48,6 +49,7 @@ class ReplicaCalls {
   TaskCalls& calls_;
   store::Store& store_;
   Duration default_ttl_;
+  std::set<std::string> importing_;  // ids: whoever gives up deletes what is stored, so one at a time
 };
 
 // DownloadPersistentCacheTask, UpdatePersistentCacheTask, StatPersistentCacheTask, DeletePersistentCacheTask

@@ -358,6 +358,40 @@ TEST_CASE("an import whose caller goes is given up, and can be made again at onc
   CHECK(town.cluster.shut_down() == "");
 }
 
+TEST_CASE("of two imports of the same on one host the second is refused, and stays away from the first") {
+  const auto content = sim::random_bytes(64_MiB, 7);
+  for (const bool given_up : {false, true}) {
+    CAPTURE(given_up);
+    Town town(63, 2);
+    auto& importer = *town.peers[0];
+    town.write(importer, content);
+    std::optional<Result<Uploaded>> first;
+    {
+      Scope scope(importer.host().loop());
+      scope.spawn(call_unary<Uploaded>(importer.host(), method::kUploadPersistentCacheTask, town.importing(1),
+                                       first));
+      town.cluster.run_for(10ms);
+      auto second = town.import(importer, town.importing(1));
+      REQUIRE(!first);
+      REQUIRE(!second.ok());
+      CHECK(grpc::code_of(second.error()) == grpc::Code::kAlreadyExists);
+      CHECK_MESSAGE(second.error().message().find("another call") != std::string::npos,
+                    second.error().message());
+      if (!given_up) REQUIRE(town.cluster.sim().run_until([&] { return first.has_value(); }, 60s));
+    }
+    town.cluster.run_for(2s);
+    auto made = given_up ? town.import(importer, town.importing(1)) : std::move(*first);
+    REQUIRE_MESSAGE(made.ok(), made.error().message());
+    CHECK(town.kept(made->id()) == 1);
+    CHECK(town.stat(importer, made->id())->current_persistent_replica_count() == 1);
+    auto request = town.exporting(made->id());
+    request.set_output_path("/home/out");
+    CHECK(town.download(*town.peers[1], request).ok());
+    CHECK((town.read(*town.peers[1], "/home/out") == content));
+    CHECK(town.cluster.shut_down() == "");
+  }
+}
+
 TEST_CASE("a copy that is lost, or cut off, while it is read from is replaced by another") {
   for (bool cut : {false, true}) {
     CAPTURE(cut);
