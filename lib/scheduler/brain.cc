@@ -15,7 +15,10 @@ constexpr std::uint32_t kMostSourcePieces = 65536;  // remembered of a task
 constexpr std::size_t kMostSourcePiecesInAll = 1 << 20;
 constexpr std::size_t kMostDownloadBytes = 256 << 20;            // remembered of all tasks
 constexpr std::size_t kMostSites = 65536, kMostOrigins = 65536;  // told apart
-constexpr double kFastest = 50e9;          // bytes per second; what is said beyond is no measurement
+constexpr double kFastest = 50e9;  // bytes per second; what is said beyond is no measurement
+// Bits per second; dfdaemon says so many where the interface does not tell its speed (Dragonfly scheduler
+// 0.17).
+constexpr std::uint64_t kUnknownBandwidth = 400'000'000'000;
 constexpr std::uint8_t kRateSamples = 64;  // of one child about one parent
 constexpr std::size_t kMostOfHost = 128;   // the newest peers among which a host's lost copy is looked for
 constexpr Duration kUsedUp = std::chrono::seconds(5);  // a parent that served well is not given again at once
@@ -120,7 +123,7 @@ HostHandle Brain::announce_host(HostFacts facts, TimePoint now) {
   host.site = site;
   host.updated = now;
   const auto uplink = host.facts.max_tx_bandwidth;
-  host.uplink = uplink > 1 ? std::log2(static_cast<float>(uplink)) : 0;
+  host.uplink = uplink > 1 && uplink < kUnknownBandwidth ? std::log2(static_cast<float>(uplink)) : 0;
   if (!host.facts.seed && host.uplink > 0)
     usual_uplink_ = usual_uplink_ == 0 ? host.uplink : usual_uplink_ + (host.uplink - usual_uplink_) / 64;
   host.unreachable_until = {};

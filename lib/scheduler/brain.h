@@ -356,7 +356,10 @@ class Brain {
   // brain_tree.cc: those who do not listen
   static bool roots_are_rare(const TaskRecord& task);
   std::uint32_t edge_units(const PeerRecord& child, const PeerRecord& parent, std::size_t edges) const;
+  PeerHandle free_place(SiteParents& site, const PeerRecord& child, std::uint32_t most, TimePoint now);
   PeerHandle free_place(Tree& tree, const PeerRecord& child, std::uint32_t most, TimePoint now);
+  std::uint32_t share_of(std::uint32_t units, const PeerRecord& child, const PeerRecord& parent) const;
+  bool slower(const PeerRecord& parent, const PeerRecord& child) const;
   bool place(PeerHandle child, TimePoint now);
   static bool has_tree(const TaskRecord& task);
   bool path_pays(const TaskRecord& task) const;
@@ -376,7 +379,7 @@ class Brain {
   bool descends_from(const PeerRecord& peer, PeerHandle ancestor) const;
   bool left_a_reader(const PeerRecord& child, TimePoint now) const;
   bool is_blocked(const PeerRecord& child, PeerHandle parent, TimePoint now) const;
-  void keep_level(bool hard, std::uint32_t pieces);
+  void keep_level(bool hard, const PeerRecord& child);
   void keep_listeners();
   double score(const Choice& choice, const PeerRecord& parent, const HostRecord& host);
   std::uint64_t random();

@@ -14,8 +14,8 @@ constexpr std::size_t kSampleHard = 512;      // of all usable ones, when soft l
 constexpr std::size_t kMostAncestors = 128;   // looked at for a circle
 constexpr std::uint32_t kMayLag = 8;  // the part of the content by which a parent in a tree may be behind
 
-// One is slow whose uplink is less than the usual by this power of two; and the part of a root that such ones
-// may take of it before others.
+// In a mesh one is slow whose uplink is less than the usual by this power of two; and the part of a root that
+// such ones may take of it before others.
 constexpr float kSlow = 2;
 constexpr std::uint32_t kSlowChildren = 5;
 
@@ -133,7 +133,9 @@ void Brain::consider(const Choice& choice, std::uint32_t position) {
 // has everything would send everything. It gets complete parents, which share evenly; or those that are still
 // downloading. While few have everything, those of them that are full are left out even if the child has
 // waited long, because all others depend on them; and of the rest, an idle uplink is better than a near one.
-void Brain::keep_level(bool hard, std::uint32_t pieces) {
+// Slow ones are for slow ones.
+void Brain::keep_level(bool hard, const PeerRecord& child) {
+  const auto pieces = child.finished_pieces;
   const bool rare = roots_are_rare(*tasks_.find(peers_.at(candidates_.front().position).task));
   const auto at = [&](const Candidate& candidate) -> const PeerRecord& {
     return peers_.at(candidate.position);
@@ -143,6 +145,7 @@ void Brain::keep_level(bool hard, std::uint32_t pieces) {
     std::erase_if(candidates_, [&](const Candidate& candidate) { return !which(candidate); });
     return true;
   };
+  keep([&](const Candidate& c) { return !slower(at(c), child); });
   if (hard) {
     if (rare)
       keep([&](const Candidate& c) { return !at(c).counted_root || at(c).open_position != kNowhere; });
@@ -275,7 +278,7 @@ ParentList Brain::choose(PeerHandle handle, std::size_t wanted, Among among, Tim
   std::sort(candidates_.begin(), candidates_.end(), [](const Candidate& a, const Candidate& b) {
     return a.score != b.score ? a.score < b.score : a.position < b.position;
   });
-  if (!child.takes_offers) keep_level(among == Among::kAll, child.finished_pieces);
+  if (!child.takes_offers) keep_level(among == Among::kAll, child);
   if (choice.mesh) keep_listeners();
 
   ParentList chosen;

@@ -32,8 +32,9 @@ inline constexpr std::uint32_t kNowhere = ~std::uint32_t{0};
 // twelve parents.
 inline constexpr std::uint32_t kChildUnits = 24;
 inline constexpr std::size_t kMaxParents = 12;
-// A place in a tree: half of a peer's uplink.
+// A place in a tree: half of a peer's uplink; and what slow children may have beside those that have all.
 inline constexpr std::uint32_t kBranch = kChildUnits / 2;
+inline constexpr std::uint32_t kSlowRoom = kChildUnits / 4;
 
 enum class PeerState : std::uint8_t {
   kPending,
@@ -168,10 +169,13 @@ struct SourcePiece {
   TimePoint created{};
 };
 
-// Unmodified clients of one site that pass on what they get, the nearest to the source first.
+// Unmodified clients of one site, with uplinks of about the same speed, that pass on what they get, the
+// nearest to the source first.
 struct Tree {
   CompactList<PeerHandle> nodes;
-  std::uint32_t from = 0;  // those before it are full or gone
+  std::uint32_t from = 0;      // those before it are full or gone
+  std::uint8_t band = 0;       // of the uplinks: the logarithm to base 2, rounded; 0: unknown
+  std::unique_ptr<Tree> next;  // of another band
 };
 
 // A range that is read from the origin now, by peers that share.
@@ -185,8 +189,8 @@ struct SiteParents {
   std::uint32_t site = 0;
   std::uint32_t inbound = 0;        // edges that come from other sites
   CompactList<std::uint32_t> open;  // positions of peers with room for children
-  Tree tree;
-  std::uint32_t open_roots = 0;  // of the open ones, the first, which have everything or read the origin
+  Tree tree;                        // and the next ones
+  std::uint32_t open_roots = 0;     // of the open ones, the first, which have everything or read the origin
 };
 
 struct TaskRecord {

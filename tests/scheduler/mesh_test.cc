@@ -334,15 +334,13 @@ TEST_CASE("a herd of unmodified clients becomes a tree: one parent each, two chi
 }
 
 namespace {
-// Who is whose parent, when so many hosts ask one after the other for content with so many pieces.
-std::map<std::string, std::vector<std::string>> children_of(Script& s, int hosts, std::uint32_t pieces,
-                                                            const std::string& other_site = "") {
-  s.pieces = pieces;
-  s.host("seed", true);
-  for (int i = 0; i < hosts; ++i) s.host("h" + std::to_string(i), false, i % 2 == 1 ? other_site : "");
+using Children = std::map<std::string, std::vector<std::string>>;
+
+// Who is whose parent, when so many hosts that are known ask one after the other for what the seed reads.
+Children children_of_known(Script& s, int hosts) {
   s.add("seed", "seed-p", [](Registration& r) { r.need_back_to_source = true; });
   s.source_started("seed-p");
-  std::map<std::string, std::vector<std::string>> children;
+  Children children;
   for (int i = 0; i < hosts; ++i) {
     s.add("h" + std::to_string(i));
     s.pass(10ms);
@@ -352,7 +350,15 @@ std::map<std::string, std::vector<std::string>> children_of(Script& s, int hosts
   return children;
 }
 
-std::size_t most_of(const std::map<std::string, std::vector<std::string>>& children) {
+// The same of content with so many pieces, when nobody says how fast he is.
+Children children_of(Script& s, int hosts, std::uint32_t pieces, const std::string& other_site = "") {
+  s.pieces = pieces;
+  s.host("seed", true);
+  for (int i = 0; i < hosts; ++i) s.host("h" + std::to_string(i), false, i % 2 == 1 ? other_site : "");
+  return children_of_known(s, hosts);
+}
+
+std::size_t most_of(const Children& children) {
   std::size_t most = 0;
   for (const auto& [name, list] : children) most = std::max(most, list.size());
   return most;
@@ -367,6 +373,69 @@ TEST_CASE("in a small cluster unmodified clients stand in a row, as far as the c
   CHECK(most_of(children_of(short_content, 20, 199)) == 2);
   CHECK(most_of(children_of(many, 60, 320)) == 2);
   CHECK(most_of(children_of(two_sites, 20, 320, "elsewhere")) == 2);
+}
+
+TEST_CASE("slow hosts stand behind each other, and hold up nobody in a row or a tree") {
+  for (const int hosts : {20, 60, 300}) {
+    for (const int slow : {10, 2, 1}) {  // how many fast ones to one
+      CAPTURE(hosts);
+      CAPTURE(slow);
+      Script s;
+      s.pieces = 320;
+      const auto is_slow = [&](int i) { return i % (slow + 1) == 0; };
+      s.host_with_uplink("seed", 1'000'000'000, true);
+      for (int i = 0; i < hosts; ++i)
+        s.host_with_uplink("h" + std::to_string(i), is_slow(i) ? 100'000'000 : 1'000'000'000);
+      auto children = children_of_known(s, hosts);
+      for (int i = 0; i < hosts; ++i) {
+        CAPTURE(i);
+        const auto parents = s.last(peer_of(i)).parents;
+        REQUIRE(parents.size() == 1);
+        int fast_ones = 0;
+        for (const auto& child : children[peer_of(i)]) fast_ones += !is_slow(std::stoi(child.substr(1)));
+        // Each serves as many of its own kind as in a swarm of these only.
+        CHECK(fast_ones <= (is_slow(i) ? 0 : hosts == 20 ? 1 : 2));
+        CHECK(children[peer_of(i)].size() <= (hosts == 20 ? 2 : 3));
+      }
+    }
+  }
+}
+
+TEST_CASE("a seed with a fast uplink begins several rows, unless it does not know how fast it is") {
+  const auto from_seed = [](std::uint64_t uplink, int hosts) {
+    Script s;
+    s.pieces = 320;
+    s.host_with_uplink("seed", uplink, true);
+    for (int i = 0; i < hosts; ++i) s.host_with_uplink("h" + std::to_string(i), 1'000'000'000);
+    auto children = children_of_known(s, hosts);
+    const auto count = children["seed-p"].size();
+    children.erase("seed-p");
+    CHECK(most_of(children) == (count == 2 ? 2 : 1));
+    return count;
+  };
+  CHECK(from_seed(1'000'000'000, 32) == 1);
+  CHECK(from_seed(1'000'000'000, 60) == 2);  // a tree
+  CHECK(from_seed(10'000'000'000, 60) == 4);
+  CHECK(from_seed(400'000'000'000, 32) == 1);
+}
+
+TEST_CASE("a fast orphan waits for no slow parent if there is another") {
+  Script s;
+  s.pieces = 320;
+  s.host_with_uplink("seed", 1'000'000'000, true);
+  for (int i = 0; i < 12; ++i)
+    s.host_with_uplink("h" + std::to_string(i), i % 2 == 0 ? 100'000'000 : 1'000'000'000);
+  const auto children = children_of_known(s, 12);
+  for (int round = 0; round < 6; ++round) {
+    for (int i = 0; i < 12; ++i) s.piece(peer_of(i), round, s.last(peer_of(i)).parents[0]);
+  }
+  const auto parent = s.last("h7-p").parents[0];
+  CHECK(parent == "h5-p");
+  s.lost(parent);
+  s.reschedule("h7-p");
+  s.pass(3s);
+  REQUIRE(s.last("h7-p").parents.size() == 1);
+  CHECK(std::stoi(s.last("h7-p").parents[0].substr(1)) % 2 == 1);
 }
 
 TEST_CASE("the next in the row goes to whoever fed the one that is lost") {

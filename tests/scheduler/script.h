@@ -49,8 +49,8 @@ class Script {
     settle();
   }
   // One that says how fast its uplink is, in bits per second.
-  void host_with_uplink(const std::string& name, std::uint64_t uplink) {
-    host(name);
+  void host_with_uplink(const std::string& name, std::uint64_t uplink, bool seed = false) {
+    host(name, seed);
     auto facts = host_record(name).facts;
     facts.max_tx_bandwidth = uplink;
     brain.announce_host(facts, now);

@@ -75,15 +75,29 @@ TEST_CASE("our own clients share the work") {
 }
 
 TEST_CASE("slow hosts do not hold up the fast ones") {
-  auto scenario = small(Client::kD7y);
-  scenario.check = false;
-  scenario.peers = 200;
+  for (const auto client : {Client::kD7y, Client::kRust}) {
+    for (const auto peers : {20U, 200U}) {
+      auto scenario = small(client);
+      scenario.check = false;
+      scenario.peers = peers;
+      scenario.bytes = 10 * kGiB;
+      const auto equal = run(scenario, 1);
+      scenario.slow_share = 1.0 / 3;
+      const auto mixed = run(scenario, 1);
+      CHECK(mixed.done == peers);
+      CHECK(mixed.fast_makespan <= 1.25 * equal.makespan);
+    }
+  }
+}
+
+TEST_CASE("a seed with a fast uplink gives it to unmodified clients, too") {
+  auto scenario = small(Client::kRust);
   scenario.bytes = 10 * kGiB;
-  const auto equal = run(scenario, 1);
-  scenario.slow_share = 1.0 / 3;
-  const auto mixed = run(scenario, 1);
-  CHECK(mixed.done == 200);
-  CHECK(mixed.fast_makespan <= 1.25 * equal.makespan);
+  scenario.seed_rate = 10 * scenario.rate;
+  const auto result = run(scenario, 1);
+  CHECK(result.broken == "");
+  CHECK(result.done == 60);
+  CHECK(result.makespan <= 1.5 * result.bound);
 }
 
 TEST_CASE("sites share the work, and each reads the content little more than once") {
