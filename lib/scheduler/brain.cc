@@ -421,6 +421,7 @@ void Brain::reschedule(PeerHandle handle, TimePoint now) {
     if (const auto* parent = peers_.find(edge.parent); parent != nullptr && !edge.failed) {
       block.pieces = parent->finished_pieces;
       block.to_read = !parent->holds_token;
+      if (gave_nothing(*peer, edge)) hosts_.find(parent->host)->health.piece_failed(options_.health, now);
     }
     progress.blocked.push_back(block);
   }
@@ -429,6 +430,14 @@ void Brain::reschedule(PeerHandle handle, TimePoint now) {
   if (was_asked(*peer)) return send_seed_to_source(handle, now);
   progress.rescheduling = true;
   park(handle, options_.reschedule_patience, now);
+}
+
+// Though it has what the child lacks: the child cannot reach it, of which unmodified clients say nothing
+// else.
+bool Brain::gave_nothing(const PeerRecord& child, const ParentEdge& edge) const {
+  const auto& parent = *peers_.find(edge.parent);
+  return !child.takes_offers && !child.partial() && child.progress->parents.size() == 1 && edge.pieces == 0 &&
+         parent.counted_usable && parent.finished_pieces > child.finished_pieces;
 }
 
 ParentEdge* Brain::edge_to(PeerRecord& child, std::string_view parent_id) {

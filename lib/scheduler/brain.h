@@ -271,6 +271,7 @@ class Brain {
   void tell_back_to_source(PeerHandle handle, std::string_view reason, TimePoint now);
   void end(PeerHandle handle, PeerState state, TimePoint now);
   void end_with_error(PeerHandle handle, ErrorCode code, std::string message, TimePoint now);
+  bool gave_nothing(const PeerRecord& child, const ParentEdge& edge) const;
   ParentEdge* edge_to(PeerRecord& child, std::string_view parent_id);
 
   // brain_links.cc: the lists and the books

@@ -448,6 +448,35 @@ TEST_CASE("the next in the row goes to whoever fed the one that is lost") {
   CHECK(s.last(peer_of(5)).parents == std::vector<std::string>{peer_of(3)});
 }
 
+TEST_CASE("one that nobody reaches is given to a few unmodified clients only") {
+  for (const bool behind_a_slow_origin : {false, true}) {
+    CAPTURE(behind_a_slow_origin);
+    Script s;
+    children_of(s, 3, 320);
+    for (int i = 0; i < 3 && !behind_a_slow_origin; ++i) {
+      for (int piece = 0; piece < 20 - i; ++piece) s.piece(peer_of(i), piece, s.last(peer_of(i)).parents[0]);
+    }
+    s.hosts("w", 12);
+    int sent_there = 0;
+    for (int i = 0; i < 12; ++i) {
+      const auto name = "w" + std::to_string(i) + "-p";
+      s.add("w" + std::to_string(i));
+      s.started(name);
+      s.pass(1s);
+      const auto parent = s.last(name).parents.at(0);
+      if (parent == "h2-p") {
+        ++sent_there;
+        s.pass(3s);
+        s.reschedule(name);
+        s.pass(3s);
+      }
+      s.lost(name);
+    }
+    if (behind_a_slow_origin) CHECK(sent_there == 12);
+    if (!behind_a_slow_origin) CHECK(sent_there <= 4);
+  }
+}
+
 TEST_CASE("unmodified clients who lost their parents never wait for each other") {
   for (std::uint64_t seed = 1; seed <= 20; ++seed) {
     CAPTURE(seed);
