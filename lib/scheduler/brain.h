@@ -232,6 +232,7 @@ class Brain {
   // Among whom parents are looked for.
   enum class Among : std::uint8_t {
     kOpenRoots,
+    kOpenMesh,  // those that listen and are no roots
     kOpen,
     kAll,  // the child has waited enough, only what the hosts can really bear counts
   };

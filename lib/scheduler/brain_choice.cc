@@ -182,7 +182,7 @@ void Brain::sample(const SiteParents& site, std::size_t count, const Choice& cho
   };
   const auto roots = std::min<std::size_t>(site.open_roots, count / 2);
   some(0, site.open_roots, roots);
-  if (choice.among != Among::kOpen) return;
+  if (choice.among == Among::kOpenRoots) return;
   if (choice.child.partial()) return sample_range(site, count - roots, choice.child);
   some(site.open_roots, site.open.size() - site.open_roots, count - roots);
 }
@@ -218,7 +218,7 @@ std::uint32_t Brain::look_around(const Choice& choice) {
   sample(here, kSampleHere, choice);
   consider_sample(choice);
   const std::size_t local = candidates_.size();
-  const bool alone = local == 0 && (choice.among == Among::kOpen || here.open.empty());
+  const bool alone = local == 0 && (choice.among != Among::kOpenRoots || here.open.empty());
   const auto budget = choice.mesh ? options_.mesh_cross_site_budget : options_.cross_site_budget;
   const auto left = budget - std::min(here.inbound, budget);
   // Without anybody here take all from elsewhere; else one, for pieces that the site does not have yet.
@@ -272,6 +272,12 @@ ParentList Brain::choose(PeerHandle handle, std::size_t wanted, Among among, Tim
   if (!child.takes_offers && child.progress->rescheduling) {
     std::erase_if(candidates_, [&](const Candidate& candidate) {
       return descends_from(peers_.at(candidate.position), handle);
+    });
+  }
+  if (among == Among::kOpenMesh) {
+    std::erase_if(candidates_, [&](const Candidate& candidate) {
+      const auto& parent = peers_.at(candidate.position);
+      return parent.counted_root || !parent.takes_offers;
     });
   }
   if (candidates_.empty()) return {};

@@ -44,6 +44,7 @@ std::uint32_t Brain::edge_units(const PeerRecord& child, const PeerRecord& paren
     const auto part = path_pays(*tasks_.find(child.task)) ? limit : limit / 2;
     return std::max<std::uint32_t>(share_of(part, child, parent) / static_cast<std::uint32_t>(edges), 1);
   }
+  if (parent.takes_offers) return share;
   return share_of(branch_of(*tasks_.find(child.task)), child, parent);
 }
 
@@ -151,12 +152,16 @@ bool Brain::place(PeerHandle handle, TimePoint now) {
     const auto units = root.children_units + edge_units(child, root, roots.size());
     return slower(child, root) && units >= soft_limit(*hosts_.find(root.host));
   };
-  const bool gives_way = slow || host.facts.disable_shared || is_more_seed(task, child.host) ||
+  // Below a mesh of those who listen a tree begins once, since they need all of the source's uplink.
+  const auto mesh = roots.empty() ? roots : choose(handle, wanted, Among::kOpenMesh, now);
+  const bool below_mesh = mesh.size() >= 2;
+  const bool gives_way = below_mesh || slow || host.facts.disable_shared || is_more_seed(task, child.host) ||
                          std::any_of(roots.begin(), roots.end(), fills);
   if (roots.empty() || !in_site(roots.front()) || gives_way)
     parent = free_place(bucket(task, site), child, kChildUnits, now);
-  if (!parent && !roots.empty()) {
-    for (const auto root : roots) reserve(handle, root, edge_units(child, *peers_.find(root), roots.size()));
+  const auto& heads = below_mesh ? mesh : roots;
+  if (!parent && !heads.empty()) {
+    for (const auto head : heads) reserve(handle, head, edge_units(child, *peers_.find(head), heads.size()));
     add_to_tree(handle);
     return true;
   }

@@ -375,6 +375,34 @@ TEST_CASE("in a small cluster unmodified clients stand in a row, as far as the c
   CHECK(most_of(children_of(two_sites, 20, 320, "elsewhere")) == 2);
 }
 
+TEST_CASE("below a mesh a tree begins once, and leaves the source to those who listen") {
+  Script s;
+  s.pieces = 320;
+  s.host("seed", true);
+  s.hosts("h", 8);
+  s.hosts("w", 4);
+  s.add("seed", "seed-p", [](Registration& r) { r.need_back_to_source = true; });
+  s.source_started("seed-p");
+  for (int i = 0; i < 8; ++i) {
+    s.add("h" + std::to_string(i), {}, listens);
+    s.pass(10ms);
+    s.started(peer_of(i));
+  }
+  for (int i = 0; i < 4; ++i) {
+    const auto name = "w" + std::to_string(i) + "-p";
+    s.add("w" + std::to_string(i));
+    s.pass(10ms);
+    s.started(name);
+    const auto parents = s.last(name).parents;
+    CHECK_FALSE(has(parents, "seed-p"));
+    if (i > 0) {
+      CHECK(parents == std::vector<std::string>{"w" + std::to_string(i - 1) + "-p"});
+    } else {
+      CHECK(parents.size() == 4);
+    }
+  }
+}
+
 TEST_CASE("slow hosts stand behind each other, and hold up nobody in a row or a tree") {
   for (const int hosts : {20, 60, 300}) {
     for (const int slow : {10, 2, 1}) {  // how many fast ones to one
