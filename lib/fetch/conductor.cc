@@ -416,7 +416,7 @@ Task<Result<void>> Conductor::finish() {
   co_return Result<void>{};
 }
 
-Task<Result<void>> Conductor::verify(std::string digest) {
+Task<Result<void>> Conductor::verify(std::string digest, bool complete_before) {
   CO_TRY(auto wanted, Digest::parse(digest));
   if (!digests_.contains(wanted.kind())) {
     auto hasher = std::make_shared<Hasher>(wanted.kind());
@@ -428,11 +428,13 @@ Task<Result<void>> Conductor::verify(std::string digest) {
   }
   const auto& found = digests_.at(wanted.kind());
   if (found == wanted.to_string()) co_return Result<void>{};
-  auto wrong = error(ErrorCode::kCorrupt, "{} has digest {}, {} was expected; its content was thrown away",
-                     wish_.name(), found, wanted.to_string());
-  distrust(evidence(), all_from_origin());
+  auto wrong = fmt::format("{} has digest {}, {} was expected", wish_.name(), found, wanted.to_string());
+  if (wish_.replica && (complete_before || task_->facts().persistent))
+    co_return error(ErrorCode::kCorrupt, "{}", wrong);
+  // A replica has no origin that could tell whether its parents are liars or the caller is mistaken.
+  if (!wish_.replica) distrust(evidence(), all_from_origin());
   (void)parts_.store.remove(task_id_);  // others who read it now go on to their end
-  co_return wrong;
+  co_return error(ErrorCode::kCorrupt, "{}; its content was thrown away", wrong);
 }
 
 // ---- Working

@@ -75,8 +75,10 @@ class Conductor {
   // Everything is here: marks the task finished, once for all who ask.
   Task<Result<void>> finish();
   // Compares the whole content with a digest that one caller expects. kCorrupt: it is another; the
-  // content is then forgotten, so that the next wish fetches it anew. A digest is computed once.
-  Task<Result<void>> verify(std::string digest);
+  // content is then forgotten, so that the next wish fetches it anew, but for a replica that was complete
+  // before or is kept: there may be no other, and what was imported is no less right for what a caller
+  // expects of it. A digest is computed once.
+  Task<Result<void>> verify(std::string digest, bool complete_before);
 
   // Nobody waits for anything and the scheduler has heard the end.
   bool settled() const { return !working_; }

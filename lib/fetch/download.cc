@@ -113,7 +113,8 @@ Task<Result<void>> Download::attempt() {
   if (!complete) CO_OK(co_await wait_for_pieces());
   bool whole = offset_ == 0 && length() == task()->content_length();
   if (whole) CO_OK(co_await conductor_->finish());
-  if (whole && !wish_.message.digest().empty()) CO_OK(co_await conductor_->verify(wish_.message.digest()));
+  if (whole && !wish_.message.digest().empty())
+    CO_OK(co_await conductor_->verify(wish_.message.digest(), complete));
   verified_ = true;
   state_.notify_all();
   if (complete && wish_.announce_complete) co_await conductor_->announce_complete();

@@ -249,6 +249,28 @@ TEST_CASE("another host makes a copy when one that kept it is gone, and a restar
   CHECK(town.read(user, "/home/out") == content);
 }
 
+TEST_CASE("whoever expects another digest is told so, and no copy is lost by it") {
+  Town town(51, 3);
+  const auto content = sim::random_bytes(9_MiB, 6);
+  const auto id = town.keep(content, 1);
+  for (auto* peer : town.peers) {  // where it was imported, and where it has to be fetched first
+    auto request = town.exporting(id);
+    request.set_need_piece_content(true);
+    for (int i = 0; i < 2; ++i) {
+      auto mistaken = request;
+      mistaken.set_digest("sha256:" + std::string(64, '0'));
+      auto refused = town.download(*peer, mistaken);
+      REQUIRE_FALSE(refused.ok());
+      CHECK(refused.ended->error().message().find("was expected") != std::string::npos);
+      CHECK(town.kept(id) == 1);
+      auto right = town.download(*peer, request);
+      REQUIRE_MESSAGE(right.ok(), right.ended->error().message());
+      CHECK(right.bytes() == content);
+    }
+  }
+  CHECK(town.kept(id) == 1);
+}
+
 TEST_CASE("what is there already is not imported again, until it is deleted or its time is over") {
   Town town(41, 3);
   const auto content = sim::random_bytes(5_MiB, 5);
