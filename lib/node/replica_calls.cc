@@ -283,7 +283,7 @@ Result<api::Empty> ReplicaCalls::remove(const std::string& task_id) {
 namespace {
 
 Task<Result<void>> download(ReplicaCalls& replicas, DownloadPersistentCacheTaskRequest request,
-                            std::function<void()> begun,
+                            TaskStreamOptions options,
                             grpc::Writer<DownloadPersistentCacheTaskResponse>& out) {
   fetch::Wish wish;
   wish.replica = fetch::Replica{.task_id = request.task_id(), .persistent = request.persistent()};
@@ -298,9 +298,7 @@ Task<Result<void>> download(ReplicaCalls& replicas, DownloadPersistentCacheTaskR
   wish.overwrite = request.overwrite();
   wish.require_hard_link = request.force_hard_link();
   wish.announce_complete = request.persistent();
-  TaskStreamOptions options;
   options.host_id = replicas.calls().host_id();
-  options.begun = std::move(begun);
   Task<Result<void>> streaming =
       stream_download(replicas.calls().engine(), std::move(wish), std::move(options), out);
   co_return co_await streaming;
@@ -318,10 +316,10 @@ Task<Result<void>> download_for_others(ReplicaCalls& replicas, DownloadPersisten
 }
 
 Task<Result<void>> download_here(ReplicaCalls& replicas, DownloadPersistentCacheTaskRequest request,
-                                 bool trusted, std::function<void()> begun,
+                                 bool trusted, TaskStreamOptions options,
                                  grpc::Writer<DownloadPersistentCacheTaskResponse>& out) {
   CO_OK(may_write(request.output_path(), trusted));
-  Task<Result<void>> downloading = download(replicas, std::move(request), std::move(begun), out);
+  Task<Result<void>> downloading = download(replicas, std::move(request), std::move(options), out);
   co_return co_await downloading;
 }
 
@@ -378,9 +376,11 @@ void attach_download_service(grpc::Server& server, ReplicaCalls& replicas) {
       std::string(method::kDownloadPersistentCacheTask),
       [&replicas](grpc::ServerCall& call, DownloadPersistentCacheTaskRequest request,
                   grpc::Writer<DownloadPersistentCacheTaskResponse>& out) {
-        return download_here(
-            replicas, std::move(request), replicas.calls().trusts(call), [&call] { call.send_headers(); },
-            out);
+        TaskStreamOptions stream;
+        stream.begun = [&call] { call.send_headers(); };
+        stream.removes_output = removes_output(call);
+        return download_here(replicas, std::move(request), replicas.calls().trusts(call), std::move(stream),
+                             out);
       },
       options);
   server.unary<UploadPersistentCacheTaskRequest, PersistentCacheTask>(

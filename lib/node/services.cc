@@ -93,7 +93,7 @@ OurWishes wishes_of(const grpc::ServerCall& call) {
 }
 
 Task<Result<void>> local_download_task(TaskCalls& calls, DownloadTaskRequest request, bool trusted,
-                                       OurWishes ours, std::function<void()> begun,
+                                       OurWishes ours, TaskStreamOptions options,
                                        grpc::Writer<DownloadTaskResponse>& out) {
   if (!request.has_download()) co_return error(ErrorCode::kInvalid, "DownloadTaskRequest without a download");
   fetch::Wish wish;
@@ -104,10 +104,8 @@ Task<Result<void>> local_download_task(TaskCalls& calls, DownloadTaskRequest req
   wish.rate_limit = ours.rate_limit;
   wish.overwrite = wish.message.overwrite();
   wish.require_hard_link = wish.message.force_hard_link();
-  TaskStreamOptions options;
   options.host_id = calls.host_id();
   options.bytes_in_order = ours.bytes_in_order && wish.message.need_piece_content();
-  options.begun = std::move(begun);
   co_return co_await stream_download(calls.engine(), std::move(wish), std::move(options), out);
 }
 
@@ -159,9 +157,11 @@ void attach_download_service(grpc::Server& server, TaskCalls& calls) {
   server.server_stream<DownloadTaskRequest, DownloadTaskResponse>(
       std::string(method::kDownloadTask),
       [&calls](grpc::ServerCall& call, DownloadTaskRequest request, grpc::Writer<DownloadTaskResponse>& out) {
-        return local_download_task(
-            calls, std::move(request), calls.trusts(call), wishes_of(call), [&call] { call.send_headers(); },
-            out);
+        TaskStreamOptions stream;
+        stream.begun = [&call] { call.send_headers(); };
+        stream.removes_output = removes_output(call);
+        return local_download_task(calls, std::move(request), calls.trusts(call), wishes_of(call),
+                                   std::move(stream), out);
       },
       options);
   using namespace api::dfdaemon;

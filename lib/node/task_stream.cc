@@ -182,6 +182,10 @@ class TaskStream {
 
 }  // namespace
 
+bool removes_output(const grpc::ServerCall& call) {
+  return call.metadata().get("user-agent").value_or("").starts_with("tonic/");
+}
+
 Error to_task_error(Error error) {
   if (error.code() == ErrorCode::kDiskFull && error.details().empty()) {
     // gRPC has one code for a full disk and for too many requests; our clients tell them apart by this.
@@ -208,6 +212,14 @@ Task<void> hold(std::shared_ptr<fetch::Download> download, world::World& world) 
     if (download.use_count() == 1 && done == before) co_return;
     before = done;
   }
+}
+
+// An empty file at the output of a download that failed, if there is nothing: its caller removes it.
+void leave_to_remove(fetch::Download& download, world::Files& files) {
+  const auto& path = download.wish().output_path;
+  if (path.empty() || !download.has_ended()) return;
+  // Where it cannot be made, the caller says so: nothing else is lost.
+  static_cast<void>(files.open(path, world::OpenMode::kCreateNew));
 }
 
 }  // namespace
@@ -237,7 +249,10 @@ Task<Result<void>> stream_download(fetch::Engine& engine, fetch::Wish wish, Task
   }
   TaskStream<Response> stream(engine.world(), *download, options, out);
   auto streamed = co_await stream.run();
-  if (!streamed) co_return to_task_error(std::move(streamed).error());
+  if (!streamed) {
+    if (options.removes_output) leave_to_remove(*download, engine.world().files());
+    co_return to_task_error(std::move(streamed).error());
+  }
   co_return Result<void>{};
 }
 

@@ -30,7 +30,12 @@ struct TaskStreamOptions {
   std::function<void()> begun;
   // Where the download goes on to its end when the call is cancelled; none: it ends with the call.
   Scope* outlives = nullptr;
+  bool removes_output = false;  // the caller does so after an error, as below
 };
+
+// Whether the caller removes the output when a download that had begun fails. Dragonfly's commands do, and
+// where there is none to remove they say that, instead of the reason. Theirs is the gRPC library of Rust.
+bool removes_output(const grpc::ServerCall& call);
 
 // Runs `wish` and writes its messages to `out`: DownloadTaskResponse, or DownloadPersistentCacheTaskResponse.
 template <class Response>

@@ -729,6 +729,48 @@ TEST_CASE("an origin's refusal is all that the local socket answers: headers wou
 
 namespace {
 
+// Asks for the file at `output` with a digest that it does not have.
+Task<void> ask_in_vain(sim::Host& host, std::string socket, std::string url, std::string user_agent,
+                       std::string output, std::optional<Error>& failure) {
+  grpc::ChannelOptions options;
+  options.user_agent = std::move(user_agent);
+  grpc::Channel channel(host, Address::unix_socket(socket), options);
+  api::dfdaemon::DownloadTaskRequest request;
+  request.mutable_download()->set_url(url);
+  request.mutable_download()->set_digest("sha256:" + std::string(64, '0'));
+  request.mutable_download()->set_output_path(output);
+  auto call = channel.server_stream<api::dfdaemon::DownloadTaskResponse>(api::method::download::kDownloadTask,
+                                                                         request, grpc::CallOptions());
+  while (!failure) {
+    auto message = co_await call.read();
+    REQUIRE((!message || *message));  // no good end
+    if (!message) failure = std::move(message).error();
+  }
+}
+
+}  // namespace
+
+TEST_CASE("where a download fails that had begun, Dragonfly's commands find a file to remove, and say why") {
+  House house(94, 1);
+  house.cluster.start();
+  auto& peer = *house.peers[0];
+  const auto& socket = peer.config().download.socket_path;
+  for (std::string user_agent : {"tonic/0.12.3", "d7y", "grpc-go/1.70"}) {
+    CAPTURE(user_agent);
+    const auto output = "/file-for-" + user_agent.substr(0, 3);
+    std::optional<Error> failure;
+    peer.host().spawn(ask_in_vain(peer.host(), socket, house.cluster.origin().url("/model.bin"), user_agent,
+                                  output, failure));
+    REQUIRE(house.cluster.sim().run_until([&] { return failure.has_value(); }, 60s));
+    CHECK(failure->message().find("digest") != std::string::npos);
+    CHECK(peer.host().disk().exists(output) == user_agent.starts_with("tonic"));
+    CHECK(peer.host().disk().content(output).empty());
+  }
+  CHECK(house.cluster.shut_down() == "");
+}
+
+namespace {
+
 struct Streamed {
   std::string bytes, whole_pieces;
   std::optional<TimePoint> first;
