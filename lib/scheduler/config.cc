@@ -116,6 +116,8 @@ Result<SchedulerConfig> SchedulerConfig::parse(std::string_view text, std::strin
   read_tls(reader, "manager.tls", config.manager_tls);
   reader.read_interval("manager.keepAlive.interval", config.manager_keep_alive);
   reader.read("manager.schedulerClusterID", config.scheduler_cluster_id, std::uint64_t{1});
+  reader.read_interval("dynconfig.refreshInterval",
+                       config.dynconfig_refresh);  // as Dragonfly's chart writes it
   reader.read_interval("dynConfig.refreshInterval", config.dynconfig_refresh);
   reader.read("metrics.enable", config.metrics_enable);
   reader.read("metrics.addr", config.metrics_addr);

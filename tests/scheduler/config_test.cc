@@ -107,6 +107,26 @@ TEST_CASE("keys without effect and unknown keys are named, with their line") {
   CHECK(mentions(config->warnings, "nonsense"));
 }
 
+TEST_CASE("tracing without a collector is off, as Dragonfly's chart leaves it") {
+  const auto config =
+      SchedulerConfig::parse("tracing:\n  protocol: grpc\n  endpoint:\n  path:\n  headers:\n", "s.yaml");
+  REQUIRE_MESSAGE(config.ok(), (config ? "" : config.error().message()));
+  CHECK(!config->tracing.on());
+  const auto on = SchedulerConfig::parse("tracing: {protocol: grpc, endpoint: \"c:4317\"}", "s.yaml");
+  REQUIRE(on.ok());
+  CHECK(on->tracing.on());
+  CHECK(!SchedulerConfig::parse("tracing: {endpoint: \"c:4317\"}", "s.yaml"));
+}
+
+TEST_CASE("the interval of the dynamic configuration is read in either spelling") {
+  for (const char* text : {"dynconfig: {refreshInterval: 7s}", "dynConfig: {refreshInterval: 7s}"}) {
+    const auto config = SchedulerConfig::parse(text, "s.yaml");
+    REQUIRE(config.ok());
+    CHECK(config->dynconfig_refresh == std::chrono::seconds(7));
+    CHECK(config->warnings.empty());
+  }
+}
+
 TEST_CASE("all mistakes are told at once, with line and key") {
   const auto config = SchedulerConfig::parse(
       "server:\n  port: 99999\n  listenIP: localhost\n  logLevel: loud\n  tls:\n    cert: "
@@ -115,7 +135,7 @@ TEST_CASE("all mistakes are told at once, with line and key") {
   REQUIRE(config.failed_with(ErrorCode::kInvalid));
   const auto& text = config.error().message();
   for (const char* key : {"s.yaml:2: server.port", "server.listenIP", "server.logLevel", "server.tls",
-                          "scheduler.gc.hostTTL", "tracing.protocol", "tracing.endpoint"}) {
+                          "scheduler.gc.hostTTL", "tracing.protocol"}) {
     CHECK_MESSAGE(text.find(key) != std::string::npos, key, " in ", text);
   }
 }

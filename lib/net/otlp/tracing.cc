@@ -10,7 +10,6 @@ void read_tracing(ConfigReader& reader, TracingConfig& out) {
   if (out.protocol.empty() && out.endpoint.empty()) return;
   if (out.protocol != "grpc" && out.protocol != "http" && out.protocol != "https")
     reader.complain("tracing.protocol", "must be grpc, http or https");
-  if (out.endpoint.empty()) reader.complain("tracing.endpoint", "must be the host:port of a collector");
   if (!out.path.starts_with('/')) reader.complain("tracing.path", "must begin with /");
 }
 

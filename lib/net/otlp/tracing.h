@@ -14,12 +14,13 @@
 namespace d7y::otlp {
 
 struct TracingConfig {
-  std::string protocol;  // grpc, http or https; empty: spans go nowhere
+  // Spans go nowhere unless both are there: Dragonfly's chart names a protocol by default, and no collector.
+  std::string protocol;  // grpc, http or https
   std::string endpoint;  // host:port of a collector
   std::string path = "/v1/traces";
   std::map<std::string, std::string> headers;  // secrets
 
-  bool on() const { return !protocol.empty(); }
+  bool on() const { return !protocol.empty() && !endpoint.empty(); }
 };
 
 // Reads and checks all of them.
