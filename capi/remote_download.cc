@@ -40,6 +40,7 @@ Task<void> RemoteDownload::run() {
 }
 
 Task<Result<void>> RemoteDownload::work() {
+  CO_OK(check_output());
   if (order_.write_here) CO_OK(open_output());
   api::dfdaemon::DownloadTaskRequest request;
   auto& download = *request.mutable_download();
@@ -214,8 +215,11 @@ Result<void> RemoteDownload::keep_for_later(const api::common::Piece& piece) {
   return {};
 }
 
-Result<void> RemoteDownload::open_output() {
+// Also where the daemon writes it: Dragonfly's says of an output that exists what no caller can tell from
+// other errors.
+Result<void> RemoteDownload::check_output() const {
   const auto& path = order_.output_path;
+  if (path.empty()) return {};
   auto there = world_.files().status(path);
   if (there && there->kind == world::FileKind::kOther) {
     return error(ErrorCode::kInvalid, "output {} is a device or a pipe; nothing takes its place", path);
@@ -223,6 +227,11 @@ Result<void> RemoteDownload::open_output() {
   if (there && !order_.overwrite) {
     return error(ErrorCode::kExists, "output {} exists; remove it or ask to overwrite it", path);
   }
+  return {};
+}
+
+Result<void> RemoteDownload::open_output() {
+  const auto& path = order_.output_path;
   auto slash = path.rfind('/');
   auto folder = slash == std::string::npos ? std::string() : path.substr(0, slash + 1);
   auto name = slash == std::string::npos ? path : path.substr(slash + 1);

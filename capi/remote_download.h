@@ -28,6 +28,7 @@ class RemoteDownload {
   Task<Result<void>> take_bytes(api::common::Piece bytes);
   Task<Result<void>> put(std::string content);
   Result<void> keep_for_later(const api::common::Piece& piece);
+  Result<void> check_output() const;
   Result<void> open_output();
   Result<void> verify_output();
   Result<void> name_output();

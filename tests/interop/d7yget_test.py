@@ -570,6 +570,12 @@ class Folders(rig.Case):
         self.get(f'file://{root}/', '-r', '-O', 'out', code=0)
         self.compare(self.path('out'))
 
+    def test_folders_and_files_of_a_folder(self):
+        root = self.make()
+        self.get(f'file://{root}/', '-r', '-O', 'out', '-I', 'sub/', '-I', 'ü.txt', code=0)
+        found = {str(p.relative_to(self.path('out'))) for p in pathlib.Path(self.path('out')).rglob('*') if p.is_file()}
+        self.assertEqual(found, {'sub/b.bin', 'sub/deeper/c d.txt', 'ü.txt'})
+
     def test_everything_below_an_autoindex_of_nginx(self):
         nginx = next((p for p in ('/usr/sbin/nginx', '/usr/bin/nginx') if os.path.exists(p)), None)
         if not nginx:

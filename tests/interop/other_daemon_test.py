@@ -137,6 +137,13 @@ class OtherOrigins(rig.Case):
             self.assertTrue(self.other.requests[number].need_piece_content)
             self.assertEqual(self.other.requests[number].output_path, '')
 
+    def test_an_output_that_exists_is_found_before_the_daemon_is_asked(self):
+        pathlib.Path(self.path('o')).write_bytes(b'mine')
+        daemon = types.SimpleNamespace(socket=self.other.socket)
+        self.get('http://127.0.0.1/x', '-O', 'o', code=8, says='exists', daemon=daemon)
+        self.assertEqual(self.other.requests, [])
+        self.assertEqual(pathlib.Path(self.path('o')).read_bytes(), b'mine')
+
     def test_without_such_a_daemon_the_scheme_is_named(self):
         self.get('s3://bucket/key', '-O', 'o', code=2, says='"s3"')
         self.assertFalse(pathlib.Path(self.path('o')).exists())

@@ -240,12 +240,18 @@ struct Listing {
   std::vector<std::pair<std::string, std::string>> files;  // URL, relative path
 };
 
+// A folder means all below it, as with dfget.
+bool includes(std::string glob, const char* path) {
+  if (glob.ends_with('/')) glob += '*';
+  return fnmatch(glob.c_str(), path, 0) == 0;
+}
+
 int collect(void* user, const d7y_entry* entry) {
   auto& listing = *static_cast<Listing*>(user);
   if (entry->is_folder != 0) return 0;
   const auto& globs = listing.options.include_files;
   bool wanted = globs.empty() || std::any_of(globs.begin(), globs.end(), [&](const std::string& glob) {
-                  return fnmatch(glob.c_str(), entry->path, 0) == 0;
+                  return includes(glob, entry->path);
                 });
   if (wanted) listing.files.emplace_back(entry->url, entry->path);
   return listing.files.size() > listing.options.max_files ? 1 : 0;
