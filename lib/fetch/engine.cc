@@ -94,6 +94,7 @@ bool Engine::is_running(const std::string& task_id) const {
 Result<std::unique_ptr<Download>> Engine::start(Wish wish, Deadline deadline) {
   if (closed_) return error(ErrorCode::kClosed, "the node is shutting down and takes no new downloads");
   auto& message = wish.message;
+  if (parts_.permit && !wish.for_others) TRY_OK(parts_.permit(wish));
   if (wish.has_origin() || !wish.replica) TRY_OK(parts_.sources.backend_for(message.url()));
   std::string id;
   if (wish.replica) {

@@ -28,7 +28,8 @@ class Engine {
   Engine& operator=(const Engine&) = delete;
 
   // Starts to fulfil a wish. At once: kInvalid (URL, digest, piece length), kUnsupported (scheme),
-  // kExists (output is there and may not be replaced), kNotFound (its folder is not), kClosed.
+  // kExists (output is there and may not be replaced), kNotFound (its folder is not), kPermission (`permit`
+  // of the parts), kClosed.
   Result<std::unique_ptr<Download>> start(Wish wish, Deadline deadline);
 
   // Whether somebody's download of this task runs and has not failed: another wish would join it.

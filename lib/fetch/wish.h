@@ -62,6 +62,8 @@ struct Wish {
   std::string content_digest;
   // The origin's answers are of several versions, as behind a load balancer: all is taken from one answer.
   bool one_answer = false;
+  // A scheduler or another host asked: what users of this host may have does not count.
+  bool for_others = false;
   // Tell the scheduler of a copy that is complete already (seed triggers do, Dragonfly client 3.5).
   bool announce_complete = false;
   // Such a task is meant. With a URL of the file in the message it is made; without one, and without
@@ -138,6 +140,8 @@ struct EngineParts {
   TokenBucket* source_limit = nullptr;        // bytes from origins; null: none
   Metrics* metrics = nullptr;
   Log log;
+  // Whether users of this host may have that; none: they may.
+  std::function<Result<void>(const Wish&)> permit;
 };
 
 }  // namespace d7y::fetch

@@ -318,12 +318,8 @@ Result<DynamicConfig> DynamicConfig::parse(std::string_view text, std::string_vi
   ConfigReader reader(tree);
   reader.read("scheduler.addrs", config.scheduler_addrs);
   reader.read("scheduler.addr", config.scheduler_addr);
-  for (auto key : {"clientConfig", "seedClientConfig"}) {
-    if (const auto* node = reader.take(key); node != nullptr) {
-      config.warnings.push_back(
-          fmt::format("{}:{}: {} has no effect in this version of d7yd", name, node->line(), key));
-    }
-  }
+  api::read_block_list(reader, "clientConfig.blockList", config.blocked);
+  api::read_block_list(reader, "seedClientConfig.blockList", config.blocked_on_seeds);
   TRY_OK(reader.finish());
   for (auto& unknown : reader.unknown_keys()) config.warnings.push_back(std::move(unknown));
   return config;

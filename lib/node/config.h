@@ -14,6 +14,7 @@
 #include <string_view>
 #include <vector>
 
+#include "api/block_list.h"
 #include "base/deadline.h"
 #include "base/result.h"
 #include "net/otlp/tracing.h"
@@ -172,10 +173,12 @@ struct DaemonConfig {
 struct DynamicConfig {
   std::vector<std::string> scheduler_addrs;  // "ip:port" or "host:port"
   std::string scheduler_addr;                // one name that stands for several addresses
+  api::BlockList blocked, blocked_on_seeds;
   std::vector<std::string> warnings;
 
   // Those of the two that count.
   std::vector<std::string> schedulers() const;
+  const api::BlockList& blocked_for(bool seed) const { return seed ? blocked_on_seeds : blocked; }
   static Result<DynamicConfig> parse(std::string_view text, std::string_view name);
 };
 

@@ -89,6 +89,7 @@ Node::Node(world::World& world, NodeOptions options, Metrics& metrics, Log log)
                     world.now()),
       download_calls_(options_.config.download.request_rate_limit,
                       options_.config.download.request_rate_limit, world.now()),
+      blocks_(metrics, log_.in("node")),
       metrics_page_(metrics, [this] { refresh_metrics(); }),
       health_page_([this] { return !draining_; }),
       scope_(world.loop()) {}
@@ -147,7 +148,8 @@ Task<Result<void>> Node::start() {
                            .download_limit = &download_limit_,
                            .source_limit = &source_limit_,
                            .metrics = &metrics_,
-                           .log = log_.in("fetch")};
+                           .log = log_.in("fetch"),
+                           .permit = [this](const fetch::Wish& wish) { return blocks_.permit(wish); }};
   engine_ = std::make_unique<fetch::Engine>(parts, std::move(engine));
   calls_ =
       std::make_unique<TaskCalls>(*engine_, *store_, sources_, schedulers_.get(), host_id_, log_.in("node"));
@@ -567,8 +569,16 @@ Result<DynamicConfig> Node::read_dynconfig() const {
   return DynamicConfig::parse(text, path);
 }
 
+Task<Result<std::vector<swarm::ListedScheduler>>> Node::schedulers_of_manager(Deadline deadline) {
+  Task<Result<std::vector<swarm::ListedScheduler>>> asking = manager_->list_schedulers(deadline);
+  auto listed = co_await asking;
+  if (listed) blocks_.take_json(manager_->client_config());
+  co_return listed;
+}
+
 Task<Result<std::vector<swarm::ListedScheduler>>> Node::schedulers_in_file() {
   CO_TRY(auto dynamic, read_dynconfig());
+  blocks_.take(dynamic.blocked_for(options_.config.seed_peer));
   std::vector<swarm::ListedScheduler> listed;
   for (auto& address : dynamic.schedulers()) listed.push_back({std::move(address), 0});
   // A file that is just being written is no reason to do without.
@@ -639,9 +649,10 @@ Task<Result<void>> Node::open_swarm() {
   options.addresses = config.scheduler.addrs;
   if (options.addresses.empty() && !config.manager.addr.empty()) {
     CO_OK(open_manager());
-    options.list = [this](Deadline deadline) { return manager_->list_schedulers(deadline); };
+    options.list = [this](Deadline deadline) { return schedulers_of_manager(deadline); };
   } else if (options.addresses.empty() && !options_.dynconfig_path.empty()) {
     CO_TRY(auto dynamic, read_dynconfig());
+    blocks_.take(dynamic.blocked_for(config.seed_peer));
     for (auto& warning : dynamic.warnings) options_.config.warnings.push_back(std::move(warning));
     if (!dynamic.schedulers().empty()) options.list = [this](Deadline) { return schedulers_in_file(); };
     if (!options.list)

@@ -25,6 +25,7 @@
 #include "net/http/server.h"
 #include "net/otlp/exporter.h"
 #include "net/tls/tls.h"
+#include "node/blocks.h"
 #include "node/config.h"
 #include "node/pages.h"
 #include "node/replica_calls.h"
@@ -114,6 +115,7 @@ class Node {
   Result<void> open_tracing();
   Task<Result<void>> open_swarm();
   Result<DynamicConfig> read_dynconfig() const;
+  Task<Result<std::vector<swarm::ListedScheduler>>> schedulers_of_manager(Deadline deadline);
   Task<Result<std::vector<swarm::ListedScheduler>>> schedulers_in_file();
   Result<void> open_manager();
   Address listen_address(const ServerAddress& server) const;
@@ -138,6 +140,7 @@ class Node {
   std::unique_ptr<swarm::NetworkMeter> meter_;
   std::unique_ptr<swarm::ParentPool> parents_;
   std::unique_ptr<swarm::ManagerClient> manager_;
+  Blocks blocks_;
   std::unique_ptr<swarm::SchedulerSet> schedulers_;
   std::unique_ptr<fetch::Engine> engine_;
   std::unique_ptr<TaskCalls> calls_;

@@ -283,9 +283,10 @@ Result<api::Empty> ReplicaCalls::remove(const std::string& task_id) {
 namespace {
 
 Task<Result<void>> download(ReplicaCalls& replicas, DownloadPersistentCacheTaskRequest request,
-                            TaskStreamOptions options,
+                            bool for_others, TaskStreamOptions options,
                             grpc::Writer<DownloadPersistentCacheTaskResponse>& out) {
   fetch::Wish wish;
+  wish.for_others = for_others;
   wish.replica = fetch::Replica{.task_id = request.task_id(), .persistent = request.persistent()};
   wish.message.set_type(api::common::PERSISTENT_CACHE);
   wish.message.set_disable_back_to_source(true);
@@ -311,7 +312,7 @@ Task<Result<void>> download_for_others(ReplicaCalls& replicas, DownloadPersisten
                     "output_path {} is refused: files are written only for this machine's own clients",
                     request.output_path());
   }
-  Task<Result<void>> downloading = download(replicas, std::move(request), {}, out);
+  Task<Result<void>> downloading = download(replicas, std::move(request), true, {}, out);
   co_return co_await downloading;
 }
 
@@ -319,7 +320,7 @@ Task<Result<void>> download_here(ReplicaCalls& replicas, DownloadPersistentCache
                                  bool trusted, TaskStreamOptions options,
                                  grpc::Writer<DownloadPersistentCacheTaskResponse>& out) {
   CO_OK(may_write(request.output_path(), trusted));
-  Task<Result<void>> downloading = download(replicas, std::move(request), std::move(options), out);
+  Task<Result<void>> downloading = download(replicas, std::move(request), false, std::move(options), out);
   co_return co_await downloading;
 }
 

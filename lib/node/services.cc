@@ -63,6 +63,7 @@ Task<Result<void>> upload_download_task(TaskCalls& calls, DownloadTaskRequest re
                                         grpc::Writer<DownloadTaskResponse>& out) {
   if (!request.has_download()) co_return error(ErrorCode::kInvalid, "DownloadTaskRequest without a download");
   fetch::Wish wish;
+  wish.for_others = true;
   wish.message = std::move(*request.mutable_download());
   if (!wish.message.output_path().empty()) {
     co_return error(ErrorCode::kPermission,

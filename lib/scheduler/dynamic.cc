@@ -2,7 +2,6 @@
 
 #include <fmt/format.h>
 
-#include <algorithm>
 #include <nlohmann/json.hpp>
 
 #include "base/config_tree.h"
@@ -10,39 +9,8 @@
 namespace d7y::scheduler {
 namespace {
 
-constexpr std::size_t kLongestUrl = 4096;  // bytes matched against patterns
 constexpr std::uint32_t kMostParents = 20;
 constexpr std::uint32_t kMostLoad = 100000;
-
-std::optional<std::regex> compile(const std::string& pattern) {
-  try {
-    return std::regex(pattern, std::regex::ECMAScript | std::regex::optimize);
-  } catch (const std::regex_error&) {
-    return std::nullopt;
-  }
-}
-
-bool matches(std::string_view url, const std::regex& pattern) {
-  if (url.size() > kLongestUrl) return false;
-  try {
-    return std::regex_search(url.begin(), url.end(), pattern);
-  } catch (const std::regex_error&) {
-    return false;  // too complex for this text
-  }
-}
-
-bool holds(const std::vector<std::string>& list, std::string_view text) {
-  return !text.empty() && std::find(list.begin(), list.end(), text) != list.end();
-}
-
-// Where the rule of a use stands below "blockList".
-constexpr std::string_view kPaths[kUses][2] = {
-    {"task", "download"},
-    {"persistentTask", "download"},
-    {"persistentTask", "upload"},
-    {"persistentCacheTask", "download"},
-    {"persistentCacheTask", "upload"},
-};
 
 // dynconfig.yaml.
 
@@ -59,7 +27,7 @@ void read_applications(const ConfigTree& list, const std::string& file, std::vec
         UrlPriority priority;
         url.read("regex", priority.regex);
         url.read("value", priority.priority, std::uint8_t{0}, std::uint8_t{6});
-        if (compile(priority.regex)) {
+        if (api::compile_pattern(priority.regex)) {
           application.urls.push_back(std::move(priority));
         } else {
           complaints.push_back(fmt::format(
@@ -73,46 +41,7 @@ void read_applications(const ConfigTree& list, const std::string& file, std::vec
   }
 }
 
-void read_block_list(ConfigReader& reader, const std::string& at, BlockList& out) {
-  for (std::size_t use = 0; use < kUses; ++use) {
-    const auto path = fmt::format("{}.{}.{}", at, kPaths[use][0], kPaths[use][1]);
-    auto& rule = out[use];
-    reader.read(path + ".applications", rule.applications);
-    reader.read(path + ".urls", rule.urls);
-    reader.read(path + ".tags", rule.tags);
-    std::vector<std::string> priorities;
-    reader.read(path + ".priorities", priorities);
-    for (const auto& text : priorities) {
-      if (text.size() == 1 && text[0] >= '0' && text[0] <= '6') {
-        rule.priorities.push_back(static_cast<std::uint8_t>(text[0] - '0'));
-      } else {
-        reader.complain(path + ".priorities", "must be numbers from 0 to 6");
-      }
-    }
-    for (const auto& url : rule.urls) {
-      if (!compile(url)) reader.complain(path + ".urls", "holds one that is not a regular expression");
-    }
-  }
-}
-
 // A manager's JSON. Every level may be missing, null, or spelled in camel case.
-
-const nlohmann::json* member(const nlohmann::json* object, std::string_view camel) {
-  if (object == nullptr || !object->is_object()) return nullptr;
-  std::string snake;
-  for (const char c : camel) {
-    if (c >= 'A' && c <= 'Z') {
-      snake += '_';
-      snake += static_cast<char>(c + 32);
-    } else {
-      snake += c;
-    }
-  }
-  for (const auto& name : {snake, std::string(camel)}) {
-    if (const auto found = object->find(name); found != object->end()) return &*found;
-  }
-  return nullptr;
-}
 
 Result<nlohmann::json> parse_json(const std::string& bytes, std::string_view what) {
   if (bytes.empty()) return nlohmann::json::object();
@@ -123,38 +52,10 @@ Result<nlohmann::json> parse_json(const std::string& bytes, std::string_view wha
 
 std::uint32_t number(const nlohmann::json& json, std::string_view name, std::uint32_t most,
                      std::uint32_t otherwise) {
-  const auto* value = member(&json, name);
+  const auto* value = api::json_member(&json, name);
   if (value == nullptr || !value->is_number()) return otherwise;
   const double given = value->get<double>();  // Dragonfly's managers print integers as they please
   return given >= 1 && given <= most ? static_cast<std::uint32_t>(given) : otherwise;
-}
-
-std::vector<std::string> texts(const nlohmann::json* list) {
-  std::vector<std::string> out;
-  if (list == nullptr || !list->is_array()) return out;
-  for (const auto& item : *list) {
-    if (item.is_string()) out.push_back(item.get<std::string>());
-  }
-  return out;
-}
-
-BlockList block_list(const nlohmann::json& config) {
-  BlockList out;
-  const auto* list = member(&config, "blockList");
-  for (std::size_t use = 0; use < kUses; ++use) {
-    const auto* rule = member(member(list, kPaths[use][0]), kPaths[use][1]);
-    out[use].applications = texts(member(rule, "applications"));
-    out[use].urls = texts(member(rule, "urls"));
-    out[use].tags = texts(member(rule, "tags"));
-    const auto* priorities = member(rule, "priorities");
-    if (priorities == nullptr || !priorities->is_array()) continue;
-    for (const auto& item : *priorities) {
-      if (!item.is_number_integer()) continue;
-      const auto value = item.get<std::int64_t>();
-      if (value >= 0 && value <= 6) out[use].priorities.push_back(static_cast<std::uint8_t>(value));
-    }
-  }
-  return out;
 }
 
 }  // namespace
@@ -171,8 +72,8 @@ Result<DynamicConfig> DynamicConfig::parse(std::string_view text, std::string_vi
   reader.accept("schedulerClusterConfig.filterParentLimit");
   reader.read("schedulerClusterConfig.jobRateLimit", config.job_rate_limit, 1U, 1000000U);
   reader.read("schedulerClusterClientConfig.loadLimit", config.load_limit, 1U, kMostLoad);
-  read_block_list(reader, "schedulerClusterClientConfig.blockList", config.blocked);
-  read_block_list(reader, "seedPeerClusterConfig.blockList", config.blocked_for_seeds);
+  api::read_block_list(reader, "schedulerClusterClientConfig.blockList", config.blocked);
+  api::read_block_list(reader, "seedPeerClusterConfig.blockList", config.blocked_for_seeds);
   TRY_OK(reader.finish());
   if (!complaints.empty()) return error(ErrorCode::kInvalid, "{}", complaints.front());
   return config;
@@ -189,8 +90,8 @@ Result<DynamicConfig> DynamicConfig::from_manager(
   config.candidate_parents = number(limits, "candidateParentLimit", kMostParents, 0);
   config.job_rate_limit = number(limits, "jobRateLimit", 1000000, config.job_rate_limit);
   config.load_limit = number(client, "loadLimit", kMostLoad, config.load_limit);
-  config.blocked = block_list(client);
-  config.blocked_for_seeds = block_list(seed_client);
+  config.blocked = api::block_list_of(client);
+  config.blocked_for_seeds = api::block_list_of(seed_client);
   if (scheduler.seed_peers_size() > 0) {
     TRY(const auto seeds,
         parse_json(scheduler.seed_peers(0).seed_peer_cluster().config(), "seed peer cluster's config"));
@@ -209,33 +110,19 @@ Result<DynamicConfig> DynamicConfig::from_manager(
   return config;
 }
 
-DynamicRules::DynamicRules(const DynamicConfig& config, std::vector<std::string>* complaints) {
-  const auto pattern = [&](const std::string& text, std::string_view of) {
-    auto compiled = compile(text);
-    if (!compiled && complaints != nullptr) {
-      complaints->push_back(fmt::format("{}: a URL pattern is not a regular expression and is left out", of));
-    }
-    return compiled;
-  };
+DynamicRules::DynamicRules(const DynamicConfig& config, std::vector<std::string>* complaints)
+    : blocks_(config.blocked, complaints), seed_blocks_(config.blocked_for_seeds, complaints) {
   for (const auto& application : config.applications) {
     Application made{application.name, application.priority, {}};
     for (const auto& url : application.urls) {
-      if (auto compiled = pattern(url.regex, "application " + application.name)) {
-        made.urls.emplace_back(std::move(*compiled), url.priority);
+      auto compiled = api::compile_pattern(url.regex);
+      if (compiled) made.urls.emplace_back(std::move(*compiled), url.priority);
+      if (!compiled && complaints != nullptr) {
+        complaints->push_back(fmt::format(
+            "application {}: a URL pattern is not a regular expression and is left out", application.name));
       }
     }
     applications_.push_back(std::move(made));
-  }
-  for (const auto& [from, to] :
-       {std::pair(&config.blocked, &blocks_), std::pair(&config.blocked_for_seeds, &seed_blocks_)}) {
-    for (std::size_t use = 0; use < kUses; ++use) {
-      const auto& rule = (*from)[use];
-      auto& block = (*to)[use];
-      block = {rule.applications, rule.tags, {}, rule.priorities};
-      for (const auto& url : rule.urls) {
-        if (auto compiled = pattern(url, "block list")) block.urls.push_back(std::move(*compiled));
-      }
-    }
   }
 }
 
@@ -245,7 +132,7 @@ std::uint8_t DynamicRules::priority_of(std::uint8_t own, std::string_view applic
   for (const auto& known : applications_) {
     if (known.name != application) continue;
     for (const auto& [pattern, priority] : known.urls) {
-      if (matches(url, pattern)) return priority;
+      if (api::pattern_matches(pattern, url)) return priority;
     }
     return known.priority;
   }
@@ -253,16 +140,7 @@ std::uint8_t DynamicRules::priority_of(std::uint8_t own, std::string_view applic
 }
 
 std::optional<std::string_view> DynamicRules::blocked(Use use, bool seed, const Wish& wish) const {
-  const auto& block = (seed ? seed_blocks_ : blocks_)[static_cast<std::size_t>(use)];
-  if (holds(block.applications, wish.application)) return "application";
-  if (holds(block.tags, wish.tag)) return "tag";
-  if (std::find(block.priorities.begin(), block.priorities.end(), wish.priority) != block.priorities.end()) {
-    return "priority";
-  }
-  for (const auto& pattern : block.urls) {
-    if (matches(wish.url, pattern)) return "url";
-  }
-  return std::nullopt;
+  return (seed ? seed_blocks_ : blocks_).blocked(use, wish);
 }
 
 }  // namespace d7y::scheduler

@@ -6,7 +6,6 @@
 //   if (auto why = rules.blocked(Use::kDownload, false, asked_for)) ...
 #pragma once
 
-#include <array>
 #include <cstdint>
 #include <optional>
 #include <regex>
@@ -14,6 +13,7 @@
 #include <string_view>
 #include <vector>
 
+#include "api/block_list.h"
 #include "api/manager.h"
 #include "base/result.h"
 
@@ -29,24 +29,8 @@ struct ApplicationPriority {
   std::vector<UrlPriority> urls;
 };
 
-// Downloads or uploads that are refused: any match is enough.
-struct BlockRule {
-  std::vector<std::string> applications, tags;
-  std::vector<std::string> urls;  // regular expressions, unanchored
-  std::vector<std::uint8_t> priorities;
-  bool empty() const { return applications.empty() && tags.empty() && urls.empty() && priorities.empty(); }
-};
-
-// What a block rule is about.
-enum class Use : std::uint8_t {
-  kDownload,
-  kPersistentDownload,
-  kPersistentUpload,
-  kPersistentCacheDownload,
-  kPersistentCacheUpload,
-};
-inline constexpr std::size_t kUses = 5;
-using BlockList = std::array<BlockRule, kUses>;  // by Use
+using api::BlockList;
+using api::Use;
 
 struct DynamicConfig {
   std::vector<ApplicationPriority> applications;
@@ -73,10 +57,7 @@ class DynamicRules {
   // The priority of a download, its application's where it has none of its own.
   std::uint8_t priority_of(std::uint8_t own, std::string_view application, std::string_view url) const;
 
-  struct Wish {
-    std::string_view url, application, tag;
-    std::uint8_t priority = 0;
-  };
+  using Wish = api::BlockRules::Wish;
   // The property that a block rule names ("application", "tag", "url", "priority"); none: allowed.
   std::optional<std::string_view> blocked(Use use, bool seed, const Wish& wish) const;
 
@@ -86,13 +67,8 @@ class DynamicRules {
     std::uint8_t priority;
     std::vector<std::pair<std::regex, std::uint8_t>> urls;
   };
-  struct Block {
-    std::vector<std::string> applications, tags;
-    std::vector<std::regex> urls;
-    std::vector<std::uint8_t> priorities;
-  };
   std::vector<Application> applications_;
-  std::array<Block, kUses> blocks_, seed_blocks_;
+  api::BlockRules blocks_, seed_blocks_;
 };
 
 }  // namespace d7y::scheduler

@@ -131,11 +131,34 @@ TEST_CASE("certificates come in threes") {
 }
 
 TEST_CASE("dynconfig.yaml names the schedulers of a daemon without a manager") {
-  auto config = DynamicConfig::parse(
-      "scheduler:\n  addrs: [10.0.0.1:8002, 10.0.0.2:8002]\nclientConfig: {}\n", "dynconfig.yaml");
+  auto config = DynamicConfig::parse("scheduler:\n  addrs: [10.0.0.1:8002, 10.0.0.2:8002]\nnonsense: {}\n",
+                                     "dynconfig.yaml");
   REQUIRE(config);
   CHECK(config->scheduler_addrs == std::vector<std::string>{"10.0.0.1:8002", "10.0.0.2:8002"});
   REQUIRE(config->warnings.size() == 1);
+}
+
+TEST_CASE("dynconfig.yaml says what is blocked") {
+  auto config = DynamicConfig::parse(R"(
+clientConfig:
+  blockList:
+    task:
+      download: {applications: [a], urls: ["^http://x/"], tags: [t], priorities: [1]}
+seedClientConfig:
+  blockList:
+    persistentCacheTask:
+      upload: {tags: [huge]}
+)",
+                                     "dynconfig.yaml");
+  REQUIRE_MESSAGE(config.ok(), (config ? "" : config.error().message()));
+  CHECK(config->warnings.empty());
+  const auto& rule = config->blocked_for(false)[static_cast<std::size_t>(api::Use::kDownload)];
+  CHECK(rule.applications == std::vector<std::string>{"a"});
+  CHECK(rule.urls == std::vector<std::string>{"^http://x/"});
+  CHECK(rule.priorities == std::vector<std::uint8_t>{1});
+  const auto& seeds = config->blocked_for(true)[static_cast<std::size_t>(api::Use::kPersistentCacheUpload)];
+  CHECK(seeds.tags == std::vector<std::string>{"huge"});
+  CHECK(!DynamicConfig::parse("clientConfig: {blockList: {task: {download: {urls: [\"(\"]}}}}", "d.yaml"));
 }
 
 TEST_CASE("how origins are reached: proxies, and certificates that belong together") {

@@ -51,7 +51,6 @@ Task<void> Peer::live() {
   node::NodeOptions options;
   options.config = config_;
   options.engine = engine_;
-  options.dynconfig_path.clear();
   auto opened = co_await node::Node::open(host_, std::move(options), metrics, Log(host_.log_sink(), "node"));
   if (!opened) {
     failure_ = std::move(opened).error();

@@ -729,6 +729,51 @@ TEST_CASE("an origin's refusal is all that the local socket answers: headers wou
 
 namespace {
 
+// Schedulers and block lists as an operator writes them beside dfdaemon.yaml.
+void write_dynconfig(sim::Peer& peer, const std::string& scheduler, std::string_view list) {
+  auto& files = peer.host().files();
+  REQUIRE(files.make_folders("/etc/dragonfly").ok());
+  auto file = files.open("/etc/dragonfly/dynconfig.yaml", world::OpenMode::kCreate);
+  REQUIRE(file.ok());
+  auto text = fmt::format("scheduler: {{addrs: [\"{}\"]}}\n{}", scheduler, list);
+  REQUIRE((*file)->resize(0).ok());
+  REQUIRE((*file)->write_at(0, as_bytes(text)).ok());
+}
+
+}  // namespace
+
+TEST_CASE("a blocked download is refused where a user asks for it, and not where a scheduler does") {
+  House house(96, 2);
+  const auto scheduler = house.peers[0]->config().scheduler.addrs.front();
+  for (auto* peer : {house.peers[0], house.seed_peer}) {
+    peer->config().scheduler.addrs.clear();
+    write_dynconfig(*peer, scheduler,
+                    "clientConfig: {blockList: {task: {download: {urls: [model]}}}}\n"
+                    "seedClientConfig: {blockList: {task: {download: {urls: [model]}}}}\n");
+  }
+  house.cluster.start();
+  for (auto* peer : {house.peers[0], house.seed_peer}) {
+    auto blocked = peer->fetch("/model.bin");
+    REQUIRE(house.cluster.wait({blocked}, 60s));
+    REQUIRE(blocked->failure);
+    CHECK(blocked->failure->code() == ErrorCode::kPermission);
+  }
+  CHECK(house.cluster.origin().requests() == 0);
+  auto other = house.peers[1]->fetch("/model.bin");
+  REQUIRE(house.cluster.wait({other}, 60s));
+  check_all_right({other});
+  CHECK(house.seed_peer->node()->store().stats().tasks == 1);
+  // The file is read again each minute.
+  write_dynconfig(*house.peers[0], scheduler, "");
+  house.cluster.run_for(70s);
+  auto allowed = house.peers[0]->fetch("/model.bin");
+  REQUIRE(house.cluster.wait({allowed}, 60s));
+  check_all_right({allowed});
+  CHECK(house.cluster.shut_down() == "");
+}
+
+namespace {
+
 // Asks for the file at `output` with a digest that it does not have.
 Task<void> ask_in_vain(sim::Host& host, std::string socket, std::string url, std::string user_agent,
                        std::string output, std::optional<Error>& failure) {
