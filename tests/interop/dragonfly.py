@@ -60,12 +60,13 @@ class RustDaemon(rig.Process):
         self.upload, self.piece, self.metrics_port, self.health = self.ports
         self.proxy = rig.free_port()
         here = '{ip: 127.0.0.1, port: %d}'
+        tls = settings.get('tls')  # of Authority.files, as with rig.Daemon
         self.config = self.folder / 'dfdaemon.yaml'
         self.config.write_text(f'''host:
   hostname: {name}
   ip: 127.0.0.1
 scheduler:
-  announceInterval: {settings.get('announce', '5s')}
+  announceInterval: {settings.get('announce', '5s')}{rig.keys(tls, 2)}
 seedPeer:
   enable: {str(bool(settings.get('seed'))).lower()}
 dynconfig:
@@ -78,7 +79,9 @@ download:
     socketPath: {self.socket}
   protocol: {settings.get('protocol', 'tcp')}
 upload:
-  server: {here % self.upload}
+  server:
+    ip: 127.0.0.1
+    port: {self.upload}{rig.keys(tls, 4)}{rig.keys({'client': ''} if tls else {}, 2)}{rig.keys(tls, 4)}
 storage:
   dir: {self.store}
   keep: {str(bool(settings.get('keep'))).lower()}

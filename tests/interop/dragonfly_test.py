@@ -190,6 +190,28 @@ class UnderD7ysched(D7ysched, Mixed, dragonfly.Case):
                 for daemon in [self.seed, *self.peers]:
                     shutil.rmtree(daemon.folder)
 
+    def test_a_herd_of_both_kinds(self):
+        """Twelve of one kind and six of the other at once; then again, and one of each is killed in the middle."""
+        for seed in ('rust', 'd7y'):
+            with self.subTest(seed=seed):
+                self.cluster(seed, ['rust', 'd7y', 'rust'] * 6)
+                content = os.urandom(100 * MIB)
+                url = self.origin.add(f'/{seed}', content)
+                self.all_get(self.peers, url, content, seed)
+                self.assertEqual(self.read_of(f'/{seed}'), len(content))
+                url = self.origin.add(f'/{seed}-2', content, rate=2_000_000)  # of each of its connections
+                running = [(peer, f'again-{seed}-{peer.name}', self.begin(peer, url, f'again-{seed}-{peer.name}'))
+                           for peer in self.peers]
+                rig.until(lambda seed=seed: self.origin[f'/{seed}-2'].sent > 30 * MIB, 'they have begun')
+                for peer, _, process in running[:2]:
+                    peer.kill()
+                    process.wait()
+                self.all_end(running[2:], content)
+                for daemon in [self.seed, *self.peers, self.scheduler]:
+                    daemon.kill()
+                for daemon in [self.seed, *self.peers]:
+                    shutil.rmtree(daemon.folder)
+
     def again(self, peer, **settings):
         """A daemon that was killed, at its ports and with its folder; without `keep` it empties its store."""
         rig.until(lambda: all(dragonfly.Heir.free(port) for port in peer.ports), 'the ports are free again', 90)
@@ -326,6 +348,29 @@ class ProxiesUnderD7ysched(D7ysched, Swarm, dragonfly.Case):
                     self.assertRegex(headers['Content-Range'], rf'bytes \d+-\d+/{len(content)}')
 
 
+@needs('dfdaemon')
+class WithCertificates(dragonfly.Case):
+    """Certificates of one authority for all of them. Dragonfly's own clients of this release use none, wherever they ask."""
+
+    def test_a_d7yd_is_the_child_of_a_dfdaemon_that_wants_certificates(self):
+        own = rig.Authority(self.folder, 'cluster').files('127.0.0.1')
+        strange = rig.Authority(self.folder, 'stranger').files('127.0.0.1')
+        config = pathlib.Path(self.path('scheduler.yaml'))
+        config.write_text(f'server:\n  dataDir: ""\n  tls:{rig.keys(own, 4)}\nseedPeer:\n  tls:{rig.keys(own, 4)}\n')
+        scheduler = rig.Scheduler(self, arguments=('--config', config))
+        self.peer('rust', 'seed', scheduler, seed=True, tls=own)
+        child = self.peer('d7y', 'child', scheduler, tls=own)
+        content = os.urandom(MIDDLE)
+        url = self.origin.add('/f', content)
+        self.all_get([child], url, content, 'f')
+        self.assertEqual(child.metric('dragonfly_client_download_traffic', type='REMOTE_PEER'), len(content))
+        self.assertEqual(self.read_of('/f'), len(content))
+        stranger = self.peer('d7y', 'stranger', scheduler, tls=strange)
+        self.all_get([stranger], url, content, 'f')
+        self.assertEqual(stranger.metric('dragonfly_client_download_traffic', type='BACK_TO_SOURCE'), len(content))
+        self.assertIn('it was signed by an unknown authority', stranger.output())
+
+
 class KeepsCopies:
     """Files that are kept in several copies."""
 
@@ -396,6 +441,21 @@ class CacheUnderD7ysched(D7ysched, KeepsCopies, dragonfly.Case):
                     daemon.kill()
                 for daemon in self.peers:
                     shutil.rmtree(daemon.folder)
+
+    def test_a_mistaken_digest_costs_no_copy(self):
+        """Wherever it is exported, by the importer's daemon or by another: who expects something else only hears so."""
+        self.cluster(['d7y', 'd7y', 'rust'])
+        content = os.urandom(9 * MIB + 5)
+        pathlib.Path(self.path('in')).write_bytes(content)
+        self.command('dfcache', 'import', self.path('in'), '--persistent-replica-count', '1', '-e', self.peers[0].socket)
+        task, = self.ids('persistent-cache-task', self.peers[0])
+        for peer in self.peers:
+            wrong = ['--digest', 'sha256:' + '0' * 64]
+            out = self.path(f'out-{peer.name}')
+            said = self.command('dfcache', 'export', task, '-O', out, *wrong, '-e', peer.socket, code=1)
+            self.assertRegex(said, 'was expected|digest mismatch')
+            self.command('dfcache', 'export', task, '-O', out, '--overwrite', '-e', peer.socket)
+            self.same(out, content)
 
     def test_dfctl_preheats_lists_and_removes(self):
         self.cluster(['d7y', 'rust'])
@@ -583,19 +643,48 @@ database:
                          [('rust', len(image.layers) + 1)], found)
 
     def test_what_the_manager_says_counts_soon(self):
+        """A block list reaches daemons of both kinds, which refuse what it names before they ask anybody."""
         self.new_scheduler()
-        peer = self.new_peer('d7y', 'd7y')
+        self.new_peer('d7y', 'seed', seed=True)
+        peers = [self.new_peer(kind, kind) for kind in ('rust', 'd7y')]
         content = os.urandom(MIDDLE)
-        self.all_get([peer], self.origin.add('/f', content), content, 'f')
+        self.all_get(peers, self.origin.add('/f', content), content, 'f')
         cluster = self.manager.ask('GET', '/scheduler-clusters/1')
-        client = {**cluster['client_config'], 'block_list': {'task': {'download': {'urls': ['/blocked']}}}}
+        rule = {'urls': ['/blocked'], 'tags': ['evil'], 'applications': ['bad'], 'priorities': [5]}
+        client = {**cluster['client_config'], 'block_list': {'task': {'download': rule}}}
         self.manager.ask('PATCH', '/scheduler-clusters/1', {'client_config': client})
-        url = self.origin.add('/blocked', content)
+        self.origin.add('/blocked', content)
+        self.origin.add('/allowed', content)
+        outputs = itertools.count()
 
-        def refused():
-            got = self.get(url, '-O', 'out', '--overwrite', '--disable-back-to-source', daemon=peer)
-            return got if got.code != 0 and b'block' in got.err else None
-        rig.until(refused, 'what is blocked is refused', 60)
+        def tried(peer, name, *more):
+            got = self.finish(self.start_dfget(self.origin.url(name), '-O', self.path(f'tried-{next(outputs)}'), *more,
+                                               daemon=peer))
+            return got.code, (got.out + got.err).decode(errors='replace')
+        for peer in peers:
+            rig.until(lambda peer=peer: tried(peer, '/f', '--tag', 'evil')[0], f'{peer.name} has heard of it', 60)
+            for name, *more in (('/blocked',), ('/allowed', '--tag', 'evil'), ('/allowed', '--application', 'bad'),
+                                ('/allowed', '--priority', '5')):
+                code, said = tried(peer, name, *more)
+                self.assertEqual(code, 1, (peer.name, name, more))
+                self.assertRegex(said, 'does not have permission')
+            self.assertEqual(self.proxy_status(peer, self.origin.url('/blocked')), 403)
+        self.assertEqual(self.origin['/blocked'].requests + self.origin['/allowed'].requests, [])
+        client['block_list'] = {}
+        self.manager.ask('PATCH', '/scheduler-clusters/1', {'client_config': client})
+        for peer in peers:
+            rig.until(lambda peer=peer: tried(peer, '/blocked')[0] == 0, f'{peer.name} may have it again', 60)
+
+    @staticmethod
+    def proxy_status(daemon, url):
+        connection = http.client.HTTPConnection('127.0.0.1', daemon.proxy, timeout=60)
+        try:
+            connection.request('GET', url, headers={'X-Dragonfly-Use-P2P': 'true'})
+            answer = connection.getresponse()
+            answer.read()
+            return answer.status
+        finally:
+            connection.close()
 
 
 class Commands(D7ysched, Swarm, dragonfly.Case):
@@ -644,7 +733,10 @@ class Commands(D7ysched, Swarm, dragonfly.Case):
         self.cluster('d7y', ['d7y'])
         url = self.origin.add('/f', os.urandom(9 * MIB))
         out = self.path('out')
-        self.dfget(url, '-O', out, '--digest', 'sha256:' + '0' * 64, code=1)
+        self.dfget(url, '-O', out, '--digest', 'sha256:' + '0' * 64, code=1, says='was expected')
+        self.nothing_at(out)
+        slow = self.origin.add('/slow', os.urandom(9 * MIB), rate=MIB)
+        self.dfget(slow, '-O', out, '--timeout', '2s', code=1, says='(?s)time was over|Timeout expired')
         self.nothing_at(out)
         self.dfget(self.origin.url('/none'), '-O', out, code=1, says='404')
         self.nothing_at(out)
