@@ -64,7 +64,7 @@ class RustDaemon(rig.Process):
         self.config = self.folder / 'dfdaemon.yaml'
         self.config.write_text(f'''host:
   hostname: {name}
-  ip: 127.0.0.1
+  ip: {settings.get('announced', '127.0.0.1')}
 scheduler:
   announceInterval: {settings.get('announce', '5s')}{rig.keys(tls, 2)}
 seedPeer:

@@ -190,6 +190,22 @@ class UnderD7ysched(D7ysched, Mixed, dragonfly.Case):
                 for daemon in [self.seed, *self.peers]:
                     shutil.rmtree(daemon.folder)
 
+    def test_a_peer_that_nobody_reaches_is_given_to_few(self):
+        """It has more than others, and announces an address at which nobody listens: a machine behind a firewall."""
+        self.cluster('rust', [])
+        hidden = self.peer('rust', 'hidden', self.scheduler, announced='127.9.9.9')
+        self.peers = [self.peer('rust', f'rust-{i}', self.scheduler) for i in range(6)]
+        content = os.urandom(200 * MIB)
+        url = self.origin.add('/f', content, rate=4_000_000)
+        first = self.begin(hidden, url, 'first')
+        rig.until(lambda: hidden.metric('dragonfly_client_download_traffic') > 16 * MIB, 'it has something')
+        running = [(hidden, 'first', first)]
+        for peer in self.peers:
+            running.append((peer, f'out-{peer.name}', self.begin(peer, url, f'out-{peer.name}')))
+            time.sleep(1)
+        self.all_end(running, content)
+        self.assertEqual(self.read_of('/f'), len(content))
+
     def test_a_herd_of_both_kinds(self):
         """Twelve of one kind and six of the other at once; then again, and one of each is killed in the middle."""
         for seed in ('rust', 'd7y'):
