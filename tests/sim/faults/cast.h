@@ -120,6 +120,7 @@ class Storm {
   void rot_disk();
   void few_descriptors();
   void make_liar();
+  Fabric::Rewrite until_calm(Fabric::Rewrite lies);
   void evict();
   void cancel_download();
   void origin_breaks_off();

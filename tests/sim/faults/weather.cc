@@ -342,14 +342,22 @@ void Storm::make_liar() {
     double share = random_.chance(0.5) ? 0.05 : 0.4;
     say("{} begins to lie about its pieces", host.name());
     auto made = std::make_shared<std::uint64_t>(seed);
-    fabric.rewrite(host, 4005, [made, share] { return liar(mix((*made)++), share); });
+    fabric.rewrite(host, 4005, [this, made, share] { return until_calm(liar(mix((*made)++), share)); });
   } else {
     say("bits flip in what {} answers", host.name());
     auto made = std::make_shared<std::uint64_t>(seed);
     auto one_in = random_.chance(0.5) ? 2'000 : 50'000;
     for (std::uint16_t port : {4000, 4005})
-      fabric.rewrite(host, port, [made, one_in] { return bit_flipper(mix((*made)++), one_in); });
+      fabric.rewrite(host, port,
+                     [this, made, one_in] { return until_calm(bit_flipper(mix((*made)++), one_in)); });
   }
+}
+
+// Connections outlive the storm.
+Fabric::Rewrite Storm::until_calm(Fabric::Rewrite lies) {
+  return [this, lies = std::move(lies)](Bytes bytes) {
+    return calm_ ? std::string(as_text(bytes)) : lies(bytes);
+  };
 }
 
 void Storm::cancel_download() {
