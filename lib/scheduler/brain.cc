@@ -15,10 +15,7 @@ constexpr std::uint32_t kMostSourcePieces = 65536;  // remembered of a task
 constexpr std::size_t kMostSourcePiecesInAll = 1 << 20;
 constexpr std::size_t kMostDownloadBytes = 256 << 20;            // remembered of all tasks
 constexpr std::size_t kMostSites = 65536, kMostOrigins = 65536;  // told apart
-constexpr double kFastest = 50e9;  // bytes per second; what is said beyond is no measurement
-// Bits per second; dfdaemon says so many where the interface does not tell its speed (Dragonfly scheduler
-// 0.17).
-constexpr std::uint64_t kUnknownBandwidth = 400'000'000'000;
+constexpr double kFastest = 50e9;          // bytes per second; what is said beyond is no measurement
 constexpr std::uint8_t kRateSamples = 64;  // of one child about one parent
 constexpr std::size_t kMostOfHost = 128;   // the newest peers among which a host's lost copy is looked for
 constexpr Duration kUsedUp = std::chrono::seconds(5);  // a parent that served well is not given again at once

@@ -21,8 +21,9 @@ constexpr std::uint32_t kRootChildren = 20, kMostChildren = 12;
 // place, or of one that has everything, of which slow children get one.
 constexpr float kSlower = 1, kMostShares = 5;
 
-// Uplinks of one band are at most twice apart. 64 of them: bits per second are counted in 64 bits.
-constexpr int kBands = 65;
+// Uplinks of one band are at most twice apart.
+constexpr int kBands = 40;
+static_assert(kUnknownBandwidth <= std::uint64_t{1} << (kBands - 1));
 std::uint8_t band_of(const HostRecord& host) { return static_cast<std::uint8_t>(std::lround(host.uplink)); }
 
 }  // namespace

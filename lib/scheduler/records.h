@@ -36,6 +36,10 @@ inline constexpr std::size_t kMaxParents = 12;
 inline constexpr std::uint32_t kBranch = kChildUnits / 2;
 inline constexpr std::uint32_t kSlowRoom = kChildUnits / 4;
 
+// An uplink of so many bits per second, or more, is not known: dfdaemon says so where the interface does not
+// tell its speed (Dragonfly scheduler 0.17).
+inline constexpr std::uint64_t kUnknownBandwidth = 400'000'000'000;
+
 enum class PeerState : std::uint8_t {
   kPending,
   kReceivedEmpty,
