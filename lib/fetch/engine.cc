@@ -1,7 +1,6 @@
 #include "fetch/engine.h"
 
-#include <array>
-
+#include "api/task_metrics.h"
 #include "base/digest.h"
 #include "base/ids.h"
 #include "base/piece.h"
@@ -9,26 +8,6 @@
 
 namespace d7y::fetch {
 namespace {
-
-// Classes of content size that Dragonfly's metrics know (Dragonfly client 10.1).
-int size_level(std::uint64_t bytes) {
-  if (bytes == 0) return 0;
-  static constexpr std::array<std::uint64_t, 19> kBounds = {
-      1_MiB, 4_MiB, 8_MiB,  16_MiB, 32_MiB, 64_MiB,  128_MiB, 256_MiB, 512_MiB, 1_GiB,
-      4_GiB, 8_GiB, 16_GiB, 32_GiB, 64_GiB, 128_GiB, 256_GiB, 512_GiB, 1024_GiB};
-  int level = 1;
-  for (auto bound : kBounds) {
-    if (bytes < bound) break;
-    ++level;
-  }
-  return level;
-}
-
-std::vector<double> millisecond_bounds() {
-  std::vector<double> bounds;
-  for (double bound = 1; bounds.size() < 24; bound *= 2) bounds.push_back(bound);
-  return bounds;
-}
 
 std::string revision_of(const api::common::Download& message) {
   if (message.has_hugging_face()) return message.hugging_face().revision();
@@ -251,9 +230,10 @@ void Engine::note_end(Download& download, const Result<void>& outcome) {
   }
   metrics
       .histogram("dragonfly_client_download_task_duration_milliseconds", "How long downloads took.",
-                 millisecond_bounds(),
+                 api::client_milliseconds(),
                  {{"task_type", labels.front().second},
-                  {"task_size_level", std::to_string(size_level(progress.done))}})
+                  {"task_size_level",
+                   std::to_string(api::task_size_level(static_cast<std::int64_t>(progress.done)))}})
       .observe(std::chrono::duration<double, std::milli>(progress.elapsed).count());
 }
 

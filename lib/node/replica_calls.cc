@@ -1,6 +1,7 @@
 #include "node/replica_calls.h"
 
 #include "api/methods.h"
+#include "api/task_metrics.h"
 #include "base/ids.h"
 #include "base/piece.h"
 #include "node/task_stream.h"
@@ -17,6 +18,7 @@ using api::dfdaemon::StatLocalPersistentCacheTaskResponse;
 using api::dfdaemon::UploadPersistentCacheTaskRequest;
 
 constexpr auto kCallTimeout = std::chrono::seconds(10);
+constexpr auto kType = api::common::PERSISTENT_CACHE;
 
 void fill(StatLocalPersistentCacheTaskResponse& out, const store::TaskSummary& task) {
   describe_stored(out, task);
@@ -143,14 +145,64 @@ Task<void> ReplicaCalls::tell_failed(std::string task_id, std::string peer_id, s
   (void)co_await telling;
 }
 
+namespace {
+
+// One import in the metrics, under Dragonfly's names (Dragonfly client 10.1); one that is given up has
+// failed.
+class Running {
+ public:
+  explicit Running(Metrics* metrics) : metrics_(metrics) {
+    if (metrics_ == nullptr) return;
+    metrics_->counter("dragonfly_client_upload_task_total", "Imports that were begun.", labels()).add();
+    now().add(1);
+  }
+  ~Running() {
+    if (metrics_ == nullptr) return;
+    now().add(-1);
+    if (!right_)
+      metrics_->counter("dragonfly_client_upload_task_failure_total", "Imports that failed.", labels()).add();
+  }
+  Running(const Running&) = delete;
+  Running& operator=(const Running&) = delete;
+
+  void ended(const Result<PersistentCacheTask>& outcome, Duration took) {
+    right_ = outcome.ok();
+    if (metrics_ == nullptr || !right_) return;
+    const auto level = api::task_size_level(static_cast<std::int64_t>(outcome->content_length()));
+    metrics_
+        ->histogram("dragonfly_client_upload_task_duration_milliseconds", "How long imports took.",
+                    api::client_milliseconds(),
+                    {{"task_type", labels().front().second}, {"task_size_level", std::to_string(level)}})
+        .observe(std::chrono::duration<double, std::milli>(took).count());
+  }
+
+ private:
+  static Labels labels() {
+    return {{"type", std::to_string(static_cast<int>(kType))}, {"tag", ""}, {"app", ""}};
+  }
+  Gauge& now() {
+    return metrics_->gauge("dragonfly_client_concurrent_upload_task_total", "Imports that run now.",
+                           labels());
+  }
+
+  Metrics* metrics_;
+  bool right_ = false;
+};
+
+}  // namespace
+
 Task<Result<PersistentCacheTask>> ReplicaCalls::upload(UploadPersistentCacheTaskRequest request) {
   if (calls_.schedulers() == nullptr || calls_.schedulers()->none()) {
     co_return error(ErrorCode::kUnavailable,
                     "no scheduler is configured that could keep copies of {} on other hosts", request.path());
   }
-  auto deadline = Deadline::in(timeout_of(request), calls_.engine().world().now());
+  const auto begun = calls_.engine().world().now();
+  auto deadline = Deadline::in(timeout_of(request), begun);
+  Running running(calls_.metrics());
   Task<Result<PersistentCacheTask>> making = make(std::move(request), deadline);
-  co_return co_await within(deadline, std::move(making));
+  auto made = co_await within(deadline, std::move(making));
+  running.ended(made, calls_.engine().world().now() - begun);
+  co_return made;
 }
 
 namespace {
@@ -354,17 +406,20 @@ void attach_upload_service(grpc::Server& server, ReplicaCalls& replicas) {
   server.unary<UpdatePersistentCacheTaskRequest, api::Empty>(
       std::string(method::kUpdatePersistentCacheTask),
       [&replicas](grpc::ServerCall&, UpdatePersistentCacheTaskRequest request) {
-        return replicas.update(request.task_id(), request.persistent());
+        return counted(replicas.calls(), kType, "update_task_total", "update_task_failure_total",
+                       replicas.update(request.task_id(), request.persistent()));
       });
   server.unary<StatPersistentCacheTaskRequest, PersistentCacheTask>(
       std::string(method::kStatPersistentCacheTask),
       [&replicas](grpc::ServerCall&, StatPersistentCacheTaskRequest request) {
-        return replicas.stat(request.task_id());
+        return counted(replicas.calls(), kType, "stat_task_total", "stat_task_failure_total",
+                       replicas.stat(request.task_id()));
       });
   server.unary<DeletePersistentCacheTaskRequest, api::Empty>(
       std::string(method::kDeletePersistentCacheTask),
       [&replicas](grpc::ServerCall&, DeletePersistentCacheTaskRequest request) {
-        return at_once(replicas.remove(request.task_id()));
+        return counted(replicas.calls(), kType, "delete_task_total", "delete_task_failure_total",
+                       at_once(replicas.remove(request.task_id())));
       });
 }
 
@@ -392,17 +447,20 @@ void attach_download_service(grpc::Server& server, ReplicaCalls& replicas) {
   server.unary<StatPersistentCacheTaskRequest, PersistentCacheTask>(
       std::string(method::kStatPersistentCacheTask),
       [&replicas](grpc::ServerCall&, StatPersistentCacheTaskRequest request) {
-        return replicas.stat(request.task_id());
+        return counted(replicas.calls(), kType, "stat_task_total", "stat_task_failure_total",
+                       replicas.stat(request.task_id()));
       });
   server.unary<StatLocalPersistentCacheTaskRequest, StatLocalPersistentCacheTaskResponse>(
       std::string(method::kStatLocalPersistentCacheTask),
       [&replicas](grpc::ServerCall&, StatLocalPersistentCacheTaskRequest request) {
-        return at_once(replicas.stat_local(request.task_id()));
+        return counted(replicas.calls(), kType, "stat_local_task_total", "stat_local_task_failure_total",
+                       at_once(replicas.stat_local(request.task_id())));
       });
   server.unary<ListLocalPersistentCacheTasksRequest, ListLocalPersistentCacheTasksResponse>(
       std::string(method::kListLocalPersistentCacheTasks),
       [&replicas](grpc::ServerCall&, ListLocalPersistentCacheTasksRequest) {
-        return at_once<ListLocalPersistentCacheTasksResponse>(replicas.list_local());
+        return counted(replicas.calls(), kType, "list_local_tasks_total", "list_tasks_failure_total",
+                       at_once<ListLocalPersistentCacheTasksResponse>(replicas.list_local()));
       });
 }
 

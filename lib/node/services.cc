@@ -11,24 +11,11 @@ namespace {
 using api::dfdaemon::DownloadTaskRequest;
 using api::dfdaemon::DownloadTaskResponse;
 
-// Counts a call under Dragonfly's names, "NAME_total" and "FAILURE_total" (Dragonfly client 10.1).
-template <class Answer>
-Task<Result<Answer>> counted(TaskCalls& calls, std::string_view name, std::string_view failure,
-                             Task<Result<Answer>> work) {
-  auto count = [&calls](std::string_view what, std::string_view help) {
-    if (calls.metrics() == nullptr) return;
-    calls.metrics()->counter(fmt::format("dragonfly_client_{}", what), help, {{"type", "0"}}).add();
-  };
-  count(name, "Calls about tasks.");
-  auto answer = co_await std::move(work);
-  if (!answer) count(failure, "Calls about tasks that failed.");
-  co_return answer;
-}
-
 template <class Request>
 std::function<Task<Result<api::common::Task>>(grpc::ServerCall&, Request)> stat_task(TaskCalls& calls) {
   return [&calls](grpc::ServerCall&, Request request) {
-    return counted(calls, "stat_task_total", "stat_task_failure_total", calls.stat_task(request.task_id()));
+    return counted(calls, api::common::STANDARD, "stat_task_total", "stat_task_failure_total",
+                   calls.stat_task(request.task_id()));
   };
 }
 
@@ -36,7 +23,7 @@ template <class Request>
 std::function<Task<Result<api::dfdaemon::StatLocalTaskResponse>>(grpc::ServerCall&, Request)> stat_local(
     TaskCalls& calls) {
   return [&calls](grpc::ServerCall&, Request request) {
-    return counted(calls, "stat_local_task_total", "stat_local_task_failure_total",
+    return counted(calls, api::common::STANDARD, "stat_local_task_total", "stat_local_task_failure_total",
                    calls.stat_local(request.task_id()));
   };
 }
@@ -45,7 +32,7 @@ template <class Request>
 std::function<Task<Result<api::Empty>>(grpc::ServerCall&, Request)> remove_task(TaskCalls& calls,
                                                                                 bool everywhere) {
   return [&calls, everywhere](grpc::ServerCall&, Request request) {
-    return counted(calls, everywhere ? "delete_task_total" : "delete_local_task_total",
+    return counted(calls, api::common::STANDARD, everywhere ? "delete_task_total" : "delete_local_task_total",
                    everywhere ? "delete_task_failure_total" : "delete_local_task_failure_total",
                    calls.remove(request.task_id(), everywhere));
   };
@@ -54,8 +41,8 @@ std::function<Task<Result<api::Empty>>(grpc::ServerCall&, Request)> remove_task(
 Task<Result<api::dfdaemon::ListTaskEntriesResponse>> list_entries(
     TaskCalls& calls, api::dfdaemon::ListTaskEntriesRequest request, bool trusted) {
   if (!trusted && names_file(request.url())) co_return no_files_from_afar();
-  auto work = counted(calls, "list_task_entries_total", "list_task_entries_failure_total",
-                      calls.list_entries(std::move(request)));
+  auto work = counted(calls, api::common::STANDARD, "list_task_entries_total",
+                      "list_task_entries_failure_total", calls.list_entries(std::move(request)));
   co_return co_await std::move(work);
 }
 
@@ -111,11 +98,7 @@ Task<Result<void>> local_download_task(TaskCalls& calls, DownloadTaskRequest req
 }
 
 Task<Result<api::dfdaemon::ListLocalTasksResponse>> list_local(TaskCalls& calls) {
-  if (calls.metrics() != nullptr) {
-    calls.metrics()
-        ->counter("dragonfly_client_list_local_tasks_total", "Calls for the list of tasks.", {{"type", "0"}})
-        .add();
-  }
+  count_call(calls, api::common::STANDARD, "list_local_tasks_total", "Calls about tasks.");
   co_return calls.list_local();
 }
 
@@ -182,10 +165,11 @@ void attach_download_service(grpc::Server& server, TaskCalls& calls) {
       [&calls](grpc::ServerCall& call, ListTaskEntriesRequest request) {
         return list_entries(calls, std::move(request), calls.trusts(call));
       });
-  server.unary<api::Empty, api::Empty>(
-      std::string(method::kDeleteHost), [&calls](grpc::ServerCall&, api::Empty) {
-        return counted(calls, "delete_host_total", "delete_host_failure_total", delete_host(calls));
-      });
+  server.unary<api::Empty, api::Empty>(std::string(method::kDeleteHost),
+                                       [&calls](grpc::ServerCall&, api::Empty) {
+                                         return counted(calls, api::common::STANDARD, "delete_host_total",
+                                                        "delete_host_failure_total", delete_host(calls));
+                                       });
 }
 
 }  // namespace d7y::node

@@ -41,6 +41,15 @@ Result<void> may_write(const std::string& output_path, bool trusted) {
                output_path);
 }
 
+void count_call(const TaskCalls& calls, api::common::TaskType type, std::string_view name,
+                std::string_view help) {
+  if (calls.metrics() == nullptr) return;
+  calls.metrics()
+      ->counter(fmt::format("dragonfly_client_{}", name), help,
+                {{"type", std::to_string(static_cast<int>(type))}})
+      .add();
+}
+
 bool TaskCalls::trusts(const grpc::ServerCall& call) const {
   if (!user_) return true;
   auto caller = call.peer_credentials();

@@ -63,6 +63,20 @@ class TaskCalls {
   Scope unattended_;
 };
 
+// Counts one call about tasks of a type, as "dragonfly_client_NAME" (Dragonfly client 10.1).
+void count_call(const TaskCalls& calls, api::common::TaskType type, std::string_view name,
+                std::string_view help);
+
+// Counts a call and, if it fails, a failure.
+template <class Answer>
+Task<Result<Answer>> counted(TaskCalls& calls, api::common::TaskType type, std::string_view name,
+                             std::string_view failure, Task<Result<Answer>> work) {
+  count_call(calls, type, name, "Calls about tasks.");
+  auto answer = co_await std::move(work);
+  if (!answer) count_call(calls, type, failure, "Calls about tasks that failed.");
+  co_return answer;
+}
+
 // What is stored of a task, in a StatLocalTaskResponse or StatLocalPersistentCacheTaskResponse.
 template <class Response>
 void describe_stored(Response& out, const store::TaskSummary& task) {

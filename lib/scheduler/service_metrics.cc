@@ -4,6 +4,8 @@
 
 #include <algorithm>
 
+#include "api/task_metrics.h"
+
 namespace d7y::scheduler {
 namespace {
 
@@ -13,21 +15,6 @@ const std::vector<double> kMilliseconds = {1,   2,    5,    10,   20,    50,    
 double milliseconds(Duration duration) { return std::chrono::duration<double, std::milli>(duration).count(); }
 
 }  // namespace
-
-int task_size_level(std::int64_t length) {
-  if (length <= 0) return 0;
-  static constexpr std::int64_t kMiB = 1 << 20, kGiB = 1 << 30;
-  static constexpr std::int64_t kBounds[] = {kMiB,       4 * kMiB,   8 * kMiB,   16 * kMiB,  32 * kMiB,
-                                             64 * kMiB,  128 * kMiB, 256 * kMiB, 512 * kMiB, kGiB,
-                                             4 * kGiB,   8 * kGiB,   16 * kGiB,  32 * kGiB,  64 * kGiB,
-                                             128 * kGiB, 256 * kGiB, 512 * kGiB, 1024 * kGiB};
-  int level = 1;
-  for (const auto bound : kBounds) {
-    if (length < bound) return level;
-    ++level;
-  }
-  return level;
-}
 
 ServiceMetrics::ServiceMetrics(Metrics& metrics, bool each_host)
     : announcements(metrics),
@@ -89,7 +76,7 @@ void ServiceMetrics::piece_failed(bool from_source, const HostRecord& host) {
 }
 
 void ServiceMetrics::peer_duration(const TaskRecord& task, Duration duration) {
-  const int level = task_size_level(task.content_length);
+  const int level = api::task_size_level(task.content_length);
   auto*& histogram = peer_durations_[static_cast<std::size_t>(level)];
   if (histogram == nullptr) {
     histogram = &metrics_.histogram("dragonfly_scheduler_download_peer_duration_milliseconds",

@@ -58,7 +58,4 @@ class ServiceMetrics {
 // dragonfly_scheduler_version, always 1: `version` as "0.1.0".
 void show_version(Metrics& metrics, std::string_view version);
 
-// Dragonfly's task_size_level label: 0 empty or unknown, 1 below 1 MiB, ... 20 from 1 TiB.
-int task_size_level(std::int64_t content_length);
-
 }  // namespace d7y::scheduler

@@ -1,4 +1,5 @@
 #include "scheduler/config.h"
+#include "api/task_metrics.h"
 
 #include <doctest/doctest.h>
 
@@ -194,10 +195,10 @@ seedPeerClusterConfig:
 }
 
 TEST_CASE("task size levels are Dragonfly's") {
-  CHECK(task_size_level(-1) == 0);
-  CHECK(task_size_level(0) == 0);
-  CHECK(task_size_level((1 << 20) - 1) == 1);
-  CHECK(task_size_level(1 << 20) == 2);
-  CHECK(task_size_level(100 << 20) == 7);
-  CHECK(task_size_level(std::int64_t{1} << 40) == 20);
+  CHECK(api::task_size_level(-1) == 0);
+  CHECK(api::task_size_level(0) == 0);
+  CHECK(api::task_size_level((1 << 20) - 1) == 1);
+  CHECK(api::task_size_level(1 << 20) == 2);
+  CHECK(api::task_size_level(100 << 20) == 7);
+  CHECK(api::task_size_level(std::int64_t{1} << 40) == 20);
 }

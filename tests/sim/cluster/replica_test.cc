@@ -359,6 +359,28 @@ TEST_CASE("imports that cannot be are refused with a reason, and leave nothing")
   CHECK(town.import(importer, town.importing(1)).ok());
 }
 
+TEST_CASE("imports and calls about their tasks are counted as by Dragonfly") {
+  Town town(57, 2);
+  auto& importer = *town.peers[0];
+  town.write(importer, sim::random_bytes(5_MiB, 6));
+  auto made = town.import(importer, town.importing(1));
+  REQUIRE(made.ok());
+  CHECK(!town.import(importer, town.importing(1)).ok());
+  CHECK(town.stat(importer, made->id()).ok());
+  CHECK(!town.stat(importer, std::string(64, 'f')).ok());
+  const auto metrics = importer.metrics()->expose();
+  auto shows = [&](const std::string& line) {
+    CHECK_MESSAGE(metrics.find("dragonfly_client_" + line + "\n") != std::string::npos, line);
+  };
+  const std::string replica = std::to_string(static_cast<int>(api::common::PERSISTENT_CACHE));
+  shows("upload_task_total{type=\"" + replica + "\",tag=\"\",app=\"\"} 2");
+  shows("upload_task_failure_total{type=\"" + replica + "\",tag=\"\",app=\"\"} 1");
+  shows("concurrent_upload_task_total{type=\"" + replica + "\",tag=\"\",app=\"\"} 0");
+  shows("upload_task_duration_milliseconds_count{task_type=\"" + replica + "\",task_size_level=\"3\"} 1");
+  shows("stat_task_total{type=\"" + replica + "\"} 2");
+  shows("stat_task_failure_total{type=\"" + replica + "\"} 1");
+}
+
 TEST_CASE("an import whose caller goes is given up, and can be made again at once") {
   Town town(61, 2);
   auto& importer = *town.peers[0];
