@@ -154,7 +154,11 @@ void Storm::crash_origin() {
     cluster_.origin().start();
   } else {
     say("the origin dies");
-    random_.chance(0.5) ? host.kill() : host.power_off();
+    // A killed process closes its connections properly: the end of content that is as long as its connection.
+    const bool nobody_could_tell = std::any_of(contents_.begin(), contents_.end(), [&](const auto& content) {
+      return cluster_.origin().file(content->path).framing == OriginFile::Framing::kUntilClose;
+    });
+    random_.chance(0.5) && !nobody_could_tell ? host.kill() : host.power_off();
   }
 }
 
