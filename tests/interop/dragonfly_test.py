@@ -202,7 +202,7 @@ class UnderD7ysched(D7ysched, Mixed, dragonfly.Case):
         running = [(hidden, 'first', first)]
         for peer in self.peers:
             running.append((peer, f'out-{peer.name}', self.begin(peer, url, f'out-{peer.name}')))
-            time.sleep(1)
+            rig.until(lambda peer=peer: peer.metric('dragonfly_client_download_task_total') > 0, 'one has asked after the other')
         self.all_end(running, content)
         self.assertEqual(self.read_of('/f'), len(content))
 
