@@ -118,11 +118,11 @@ HostHandle Brain::announce_host(HostFacts facts, TimePoint now) {
   }
   host.facts = std::move(facts);
   host.site = site;
-  host.updated = now;
   const auto uplink = host.facts.max_tx_bandwidth;
   host.uplink = uplink > 1 && uplink < kUnknownBandwidth ? std::log2(static_cast<float>(uplink)) : 0;
   if (!host.facts.seed && host.uplink > 0)
     usual_uplink_ = usual_uplink_ == 0 ? host.uplink : usual_uplink_ + (host.uplink - usual_uplink_) / 64;
+  heard(handle, now);
   host.unreachable_until = {};
   if (host.facts.seed && host.seed_position == kNowhere) {
     host.seed_position = static_cast<std::uint32_t>(seeds_.size());
@@ -272,8 +272,8 @@ Result<PeerHandle> Brain::register_peer(const Registration& registration, TimePo
     }
   }
 
+  heard(host_handle, now);
   auto& host = *hosts_.find(host_handle);
-  host.updated = now;
   const auto handle = peers_.insert();
   auto& peer = *peers_.find(handle);
   peer.name = PeerName(registration.peer_id, host.prefix);
@@ -381,7 +381,7 @@ PeerRecord* Brain::alive(PeerHandle handle, TimePoint now) {
   auto* peer = peers_.find(handle);
   if (peer == nullptr || !peer->progress || peer->terminal()) return nullptr;
   peer->updated = now;
-  hosts_.find(peer->host)->updated = now;
+  heard(peer->host, now);
   return peer;
 }
 
@@ -390,6 +390,7 @@ void Brain::started(PeerHandle handle, TimePoint now) {
   if (peer == nullptr) return;
   if (peer->state == PeerState::kReceivedNormal || peer->state == PeerState::kReceivedEmpty) {
     set_state(handle, PeerState::kRunning, now);
+    if (peer->takes_offers) watch(peer->task, now);
   }
 }
 
@@ -454,7 +455,7 @@ void Brain::piece_finished(PeerHandle handle, std::string_view parent_id, const 
   auto& task = *tasks_.find(peer->task);
   if (task.piece_count > 0 && piece.number >= task.piece_count) return;  // there is no such piece
   if (task.piece_length > 0 && piece.length > task.piece_length) return;
-  task.updated = now;
+  task.updated = task.moved = now;
   peer->progress->last_piece = now;
   if (task.piece_count == 0 || peer->finished_pieces < task.piece_count) ++peer->finished_pieces;
   auto* edge = edge_to(*peer, parent_id);
@@ -475,7 +476,7 @@ void Brain::back_to_source_piece_finished(PeerHandle handle, const PieceReport& 
   auto& task = *tasks_.find(peer->task);
   if (task.piece_count > 0 && piece.number >= task.piece_count) return;
   if (task.piece_length > 0 && piece.length > task.piece_length) return;
-  task.updated = now;
+  task.updated = task.moved = now;
   peer->progress->last_piece = now;
   if (task.piece_count == 0 || peer->finished_pieces < task.piece_count) ++peer->finished_pieces;
   if (task.refused_until > now) {

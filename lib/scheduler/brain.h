@@ -120,6 +120,12 @@ struct TriggerSeed {
   std::uint64_t range_start = 0, range_length = 0;  // bytes; length 0: all
   bool from_peers = false;                          // and not to ask the origin
 };
+// Ask whether this host is there, over and over until it is, and tell each time with host_answered(host,
+// question, ...); until its record holds another question.
+struct AskHost {
+  HostHandle host;
+  std::uint32_t question = 0;
+};
 // Only with BrainOptions::report_copies: a host has all of a task from now on; it has not any more; a host
 // is gone. For whoever remembers them over a restart.
 struct CopyKept {
@@ -132,7 +138,7 @@ struct HostGone {
   std::string host_id;
 };
 using Action = std::variant<SendParents, SendBackToSource, SendEmpty, SendMetadataOnly, EndStream,
-                            TriggerSeed, CopyKept, CopyGone, HostGone>;
+                            TriggerSeed, AskHost, CopyKept, CopyGone, HostGone>;
 
 // How a triggered download ended.
 enum class SeedOutcome : std::uint8_t {
@@ -186,6 +192,9 @@ class Brain {
 
   void seed_ended(TaskHandle task, std::uint32_t attempt, SeedOutcome outcome, TimePoint now);
 
+  // One that does not answer is nobody's parent and reads for nobody, until it says something again.
+  void host_answered(HostHandle host, std::uint32_t question, bool answers, TimePoint now);
+
   // Removals; false if there was nothing.
   bool delete_peer(std::string_view peer_id, TimePoint now);
   // The copies of one host.
@@ -211,6 +220,8 @@ class Brain {
   const Slab<TaskRecord>& tasks() const { return tasks_; }
   const Slab<PeerRecord>& peers() const { return peers_; }
   std::size_t waiting() const { return waiting_; }
+  // Peers of a host, the newest first, whose streams are open; so many are looked at.
+  std::vector<PeerHandle> speakers_of(HostHandle host, std::size_t look) const;
   // The host has all of the task.
   bool has_copy(HostHandle host, TaskHandle task) const;
   // Until when the task's own entry is remembered by whoever remembers.
@@ -334,11 +345,20 @@ class Brain {
   bool may_hedge(const PeerRecord& peer, bool last, TimePoint now) const;
   void wait_ran_out(PeerHandle handle, TimePoint now);
 
-  // brain_orphans.cc: tasks that lost their last root
-  void watch_orphans(TaskHandle task, TimePoint now);
+  // brain_orphans.cc: tasks whose pieces come no more
+  void watch(TaskHandle task, TimePoint now);
   void look_after_orphans(TimePoint now);
   bool look_after_orphans_of(TaskHandle task, TimePoint now);
+  void look_after_children_of(TaskHandle task, std::vector<PeerHandle> orphans, TimePoint now);
+  std::vector<PeerHandle> listeners_of(const TaskRecord& task) const;
   PeerHandle seed_that_waits(const TaskRecord& task, TimePoint now) const;
+
+  // brain_silence.cc: whether those are there from whom pieces should come
+  void ask_providers(TaskHandle task, TimePoint now);
+  void ask(HostHandle host, TimePoint now);
+  void heard(HostHandle host, TimePoint now);
+  void set_silent(HostHandle host, bool silent, TimePoint now);
+  void children_of_silent(PeerHandle parent, TimePoint now);
 
   // brain_seeds.cc: who is asked to fetch a task for others
   std::uint32_t next_attempt();
@@ -402,18 +422,18 @@ class Brain {
   std::vector<HostHandle> seeds_;
   std::vector<TaskHandle> wants_seed_;
   std::deque<TaskHandle> dirty_;
-  struct Orphaned {
+  struct Watched {
     TaskHandle task;
     TimePoint look{};
   };
-  std::deque<Orphaned> orphaned_;  // by time, nearly
+  std::deque<Watched> watched_;  // by time, nearly
   Alarms alarms_;
   std::vector<Action> actions_;
   std::vector<std::uint32_t> sample_;  // positions that are looked at for the choice that is being made
   std::vector<Candidate> candidates_;  // those of them that will do
   std::vector<PeerHandle> served_, together_;  // of the task that is being served
   std::size_t waiting_ = 0;
-  std::uint32_t attempts_ = 0;
+  std::uint32_t attempts_ = 0, questions_ = 0;
   std::size_t download_bytes_ = 0;  // of all tasks' downloads
   std::size_t source_pieces_ = 0;   // remembered of all tasks
   double usual_rate_ = 0;           // bytes per second per piece, smoothed over all hosts

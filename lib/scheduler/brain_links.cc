@@ -135,7 +135,9 @@ void Brain::recount(PeerHandle handle) {
   count_seed(handle);
   update_open(handle.index);
   if (lost_a_root) make_dirty(peer.task);
-  if (lost_a_root && task.roots == 0) watch_orphans(peer.task, peer.updated);
+  if (!lost_a_root || task.roots > 0 || task.usable == 0) return;
+  task.orphaned = true;
+  watch(peer.task, peer.updated);
 }
 
 void Brain::count_reader(TaskRecord& task, const PeerRecord& peer, bool comes) {
@@ -156,7 +158,8 @@ void Brain::take_token(PeerRecord& peer) {
   if (peer.holds_token) return;
   auto& task = *tasks_.find(peer.task);
   peer.holds_token = true;
-  peer.token_serves = !hosts_.find(peer.host)->facts.disable_shared;
+  const auto& host = *hosts_.find(peer.host);
+  peer.token_serves = !host.facts.disable_shared && !host.silent;
   if (peer.token_serves) count_reader(task, peer, true);
   ++task.tokens;
   ++origins_[task.origin].tokens;
@@ -182,7 +185,8 @@ void Brain::release_token(PeerRecord& peer) {
 }
 
 bool Brain::usable(const PeerRecord& peer) const {
-  if (hosts_.find(peer.host)->facts.disable_shared) return false;
+  const auto& host = *hosts_.find(peer.host);
+  if (host.facts.disable_shared || host.silent) return false;
   return peer.state == PeerState::kRunning || peer.state == PeerState::kBackToSource ||
          peer.state == PeerState::kSucceeded;
 }

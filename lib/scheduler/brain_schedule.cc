@@ -36,6 +36,7 @@ void Brain::park(PeerHandle handle, Duration patience, TimePoint now) {
   }
   task.waiting.push_back(handle);
   alarms_.set(now, patience, handle);
+  watch(peer.task, now);
   make_dirty(peer.task);
 }
 
@@ -220,7 +221,8 @@ void Brain::offer_more(PeerHandle handle, TimePoint now) {
     for (const auto& edge : progress.parents) peers_.prefetch(edge.parent.index);
     progress.parents.erase_if([&](const ParentEdge& edge) {
       const auto* parent = peers_.find(edge.parent);
-      const bool gone = parent == nullptr || parent->state == PeerState::kFailed;
+      const bool gone =
+          parent == nullptr || parent->state == PeerState::kFailed || hosts_.find(parent->host)->silent;
       if (gone) release(child, edge);
       return gone;
     });
@@ -475,8 +477,8 @@ void Brain::tick(TimePoint now) {
 
 TimePoint Brain::next_wakeup() const {
   if (pending()) return TimePoint{};
-  const auto orphans = orphaned_.empty() ? TimePoint::max() : orphaned_.front().look;
-  return std::min({next_clean_, alarms_.next(), orphans});
+  const auto look = watched_.empty() ? TimePoint::max() : watched_.front().look;
+  return std::min({next_clean_, alarms_.next(), look});
 }
 
 }  // namespace d7y::scheduler

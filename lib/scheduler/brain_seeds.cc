@@ -46,7 +46,7 @@ std::uint32_t Brain::next_attempt() {
 }
 
 bool Brain::seed_may_be_asked(const HostRecord& seed, bool even_quarantined, TimePoint now) const {
-  if (seed.facts.disable_shared || now < seed.unreachable_until) return false;
+  if (seed.facts.disable_shared || seed.silent || now < seed.unreachable_until) return false;
   return even_quarantined || seed.health.may_serve(now);
 }
 

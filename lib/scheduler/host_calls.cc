@@ -4,6 +4,7 @@
 
 #include "api/methods.h"
 #include "base/scope.h"
+#include "net/grpc/health.h"
 
 namespace d7y::scheduler {
 namespace {
@@ -50,6 +51,12 @@ Task<Result<void>> HostCalls::download(Address at, api::dfdaemon::DownloadTaskRe
   if (!traceparent.empty()) options.metadata.add("traceparent", traceparent);
   return drain<api::dfdaemon::DownloadTaskResponse>(std::move(at), api::method::upload::kDownloadTask,
                                                     std::move(request), std::move(options));
+}
+
+Task<bool> HostCalls::answers(Address at, Duration patience) {
+  Task<Result<void>> checking = grpc::check_health(channel_to(at), "", Deadline::in(patience, world_.now()));
+  auto checked = co_await checking;
+  co_return !checked.failed_with(ErrorCode::kTimeout);
 }
 
 Task<void> in_parallel(Loop& loop, std::size_t count, std::size_t at_once,

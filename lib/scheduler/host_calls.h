@@ -48,6 +48,9 @@ class HostCalls {
   Task<Result<void>> download(Address at, api::dfdaemon::DownloadTaskRequest request,
                               const std::string& traceparent = std::string());
 
+  // Whether anything is answered there before `patience` is over, be it a refusal.
+  Task<bool> answers(Address at, Duration patience);
+
   std::size_t channels() const { return channels_.size(); }
 
  private:

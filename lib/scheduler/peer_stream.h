@@ -36,6 +36,7 @@ class PeerStream {
   Result<void> outcome();
 
   PeerHandle peer() const { return peer_; }
+  grpc::ServerCall& call() { return call_; }
   bool takes_offers() const { return takes_offers_; }
 
  private:

@@ -86,6 +86,8 @@ struct HostRecord {
   TimePoint created{}, updated{};
   TimePoint unreachable_until{};  // as a seed: nobody answered there
   std::uint32_t seed_position = kNowhere;
+  std::uint32_t question = 0;  // whether it is there, under way; 0: none
+  bool silent = false;         // it did not answer that, and has said nothing since
 };
 
 // One parent of a child, held by the child.
@@ -237,6 +239,8 @@ struct TaskRecord {
   TimePoint created{}, updated{};
   TimePoint kept_until{};  // the ledger has it until then
   bool dirty = false;
+  TimePoint moved{};          // when a peer got its latest piece
+  bool watched = false;       // looked at each second
   bool orphaned = false;      // its last root went while others download it
   bool wants_origin = false;  // among those that wait for a token of their origin
   bool wants_seed = false;    // among those that nobody fetches, because nobody may

@@ -206,6 +206,8 @@ void Service::pump() {
       if (!at) continue;  // announcements are checked
       scope_.spawn(
           trigger(seed->task, seed->attempt, task->id, host->facts.id, *at, seed_request(*task, *seed)));
+    } else if (const auto* question = std::get_if<AskHost>(&action)) {
+      scope_.spawn(ask(question->host, question->question));
     }
   }
   if (brain_.next_wakeup() < sleeping_until_) wake_.notify_all();

@@ -118,6 +118,10 @@ class Service {
   // seed_trigger.cc
   Task<void> trigger(TaskHandle task, std::uint32_t attempt, std::string task_id, std::string seed,
                      Address at, api::dfdaemon::DownloadTaskRequest request);
+  // host_questions.cc
+  Task<void> ask(HostHandle host, std::uint32_t question);
+  Task<bool> answers(HostHandle host);
+  Task<bool> answers_on(PeerHandle peer);
 
   world::World& world_;
   ServiceOptions options_;

@@ -120,6 +120,14 @@ class Script {
     brain.piece_finished(handles.at(name), parent, report, now);
     settle();
   }
+  // The latest of the questions, which must be about that host.
+  void answered(const std::string& host_name, bool answers) {
+    REQUIRE(!questions.empty());
+    const auto last = questions.back();
+    CHECK(brain.host(last.host)->facts.hostname == host_name);
+    brain.host_answered(last.host, last.question, answers, now);
+    settle();
+  }
   // A seed or peer that has everything, out of nowhere.
   void replica(const std::string& host_name) {
     add(host_name, {}, [](Registration& r) { r.need_back_to_source = true; });
@@ -178,7 +186,8 @@ class Script {
   std::vector<std::pair<std::string, std::uint32_t>> triggers;  // host name and attempt
   TaskHandle triggered_task;
   std::pair<std::uint64_t, std::uint64_t> triggered_range;  // start and length in bytes
-  bool from_peers = false;                                  // as the last one that was asked was told
+  std::vector<AskHost> questions;
+  bool from_peers = false;  // as the last one that was asked was told
 
  private:
   void note(const Action& action) {
@@ -199,6 +208,8 @@ class Script {
       triggered_task = f->task;
       triggered_range = {f->range_start, f->range_length};
       from_peers = f->from_peers;
+    } else if (const auto* g = std::get_if<AskHost>(&action)) {
+      questions.push_back(*g);
     }
   }
 };

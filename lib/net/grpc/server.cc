@@ -61,6 +61,8 @@ std::optional<TraceContext> ServerCall::trace() const {
 void ServerCall::describe(std::string_view name, SpanValue value) {
   if (exchange_.span() != nullptr) exchange_.span()->attributes.emplace_back(name, std::move(value));
 }
+void ServerCall::ask_client() { exchange_.connection().ask_client(); }
+TimePoint ServerCall::last_heard() const { return exchange_.connection().last_heard(); }
 void ServerCall::use_gzip() { exchange_.use_gzip(); }
 Task<Result<std::optional<std::string>>> ServerCall::read_bytes() { return exchange_.read(); }
 std::optional<std::string> ServerCall::take_bytes() { return exchange_.take(); }

@@ -56,6 +56,10 @@ class ServerCall {
   std::optional<TraceContext> trace() const;
   // Says more in the call's span, if it has one.
   void describe(std::string_view name, SpanValue value);
+  // Asks whether the client's process is there (PING), and when anything came from it on the call's
+  // connection.
+  void ask_client();
+  TimePoint last_heard() const;
   // Compress the responses from here on, if the client accepts gzip.
   void use_gzip();
 

@@ -196,6 +196,10 @@ void ServerConnection::on_ping_ack() {
   session().goaway(http2::H2Error::kNone, "");
 }
 
+void ServerConnection::ask_client() {
+  if (!retiring_) session().ping();  // the one of its end is under way
+}
+
 void ServerConnection::on_remote_reset() {
   if (resets_.take(1, core_.world.now()) == 0) {
     session().terminate(http2::H2Error::kEnhanceYourCalm, "too many resets");

@@ -60,6 +60,8 @@ class ServerConnection final : private http2::Connection::Owner {
   ServerCore& core() { return core_; }
   world::Stream& stream() { return connection_.stream(); }
   http2::Session& session() { return connection_.session(); }
+  TimePoint last_heard() const { return connection_.last_read(); }
+  void ask_client();
 
   // `exchange` has ended or must end: cancel it after the current event, destroy it if it is closed.
   void sweep_later(ServerExchange& exchange);
