@@ -1,5 +1,5 @@
-// Whether a host is there: its end of a conversation answers a PING, or, of a seed without one, its upload
-// server a call.
+// Whether a host is there: its end of a conversation answers a PING, or, without one, its upload server a
+// call.
 #include "scheduler/peer_stream.h"
 #include "scheduler/service.h"
 
@@ -40,8 +40,9 @@ Task<bool> Service::answers(HostHandle host) {
   }
   const auto facts = brain_.host(host)->facts;
   const auto at = Address::parse_ip(facts.ip, facts.port);
-  if (!facts.seed || !at) co_return true;  // nobody here can tell
-  Task<bool> calling = hosts_.answers(*at, kPatience);
+  if (!at) co_return true;  // announcements are checked
+  auto& calls = facts.seed ? hosts_ : peer_calls_;
+  Task<bool> calling = calls.answers(*at, kPatience);
   co_return co_await calling;
 }
 

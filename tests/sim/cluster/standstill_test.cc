@@ -117,15 +117,20 @@ TEST_CASE("a seed that stands still before it has said anything is hardly waited
   CHECK(third.body_bytes == kSize);
 }
 
-TEST_CASE("a seed that has everything and stands still is replaced") {
-  House house(5, 5);
-  REQUIRE(house.cluster.wait(house.cluster.fetch_everywhere(house.seed_peers, "/model.bin"), 60s));
-  house.seed_peers[0]->host().set_bandwidth(3'000'000, 0);
-  auto fetches = fetch_all(house);
-  house.cluster.run_for(3s);
-  house.seed_peers[0]->host().pause();
-  check_all_right_within(house, fetches, 18s);
-  CHECK_MESSAGE(readers(fetches) == 1, house.times(fetches));
+TEST_CASE("a seed, or a peer, that has everything and stands still is replaced") {
+  for (std::size_t seeds : {1, 0}) {
+    CAPTURE(seeds);
+    House house(5, 6, seeds);
+    auto& first = seeds == 1 ? *house.seed_peers[0] : *house.peers[5];
+    REQUIRE(house.cluster.wait({first.fetch("/model.bin")}, 60s));
+    house.peers.pop_back();
+    first.host().set_bandwidth(3'000'000, 0);
+    auto fetches = fetch_all(house);
+    house.cluster.run_for(3s);
+    first.host().pause();
+    check_all_right_within(house, fetches, 18s);
+    CHECK_MESSAGE(readers(fetches) == 1, house.times(fetches));
+  }
 }
 
 TEST_CASE("an origin that stands still is waited for: a seed that is there is no reason to read it twice") {
