@@ -1,6 +1,7 @@
 #include "api/block_list.h"
 
 #include <fmt/format.h>
+#include <re2/re2.h>
 
 #include <algorithm>
 #include <nlohmann/json.hpp>
@@ -8,7 +9,7 @@
 namespace d7y::api {
 namespace {
 
-constexpr std::size_t kLongestUrl = 4096;  // bytes matched against patterns
+constexpr std::int64_t kPatternMemory = 4 << 20;  // bytes one compiled expression may take
 
 bool holds(const std::vector<std::string>& list, std::string_view text) {
   return !text.empty() && std::find(list.begin(), list.end(), text) != list.end();
@@ -34,21 +35,16 @@ std::vector<std::string> texts(const nlohmann::json* list) {
 
 }  // namespace
 
-std::optional<std::regex> compile_pattern(const std::string& text) {
-  try {
-    return std::regex(text, std::regex::ECMAScript | std::regex::optimize);
-  } catch (const std::regex_error&) {
-    return std::nullopt;
-  }
+std::optional<UrlPattern> UrlPattern::compile(const std::string& text) {
+  RE2::Options how(RE2::Quiet);
+  how.set_max_mem(kPatternMemory);
+  auto pattern = std::make_shared<const RE2>(text, how);
+  if (!pattern->ok()) return std::nullopt;
+  return UrlPattern(std::move(pattern));
 }
 
-bool pattern_matches(const std::regex& pattern, std::string_view url) {
-  if (url.size() > kLongestUrl) return false;
-  try {
-    return std::regex_search(url.begin(), url.end(), pattern);
-  } catch (const std::regex_error&) {
-    return false;  // too complex for this text
-  }
+bool UrlPattern::is_in(std::string_view url) const {
+  return RE2::PartialMatch(re2::StringPiece(url.data(), url.size()), *pattern_);
 }
 
 void read_block_list(ConfigReader& reader, const std::string& at, BlockList& out) {
@@ -68,7 +64,7 @@ void read_block_list(ConfigReader& reader, const std::string& at, BlockList& out
       }
     }
     for (const auto& url : rule.urls) {
-      if (!compile_pattern(url))
+      if (!UrlPattern::compile(url))
         reader.complain(path + ".urls", "holds one that is not a regular expression");
     }
   }
@@ -116,7 +112,7 @@ BlockRules::BlockRules(const BlockList& list, std::vector<std::string>* complain
     auto& block = blocks_[use];
     block = {rule.applications, rule.tags, {}, rule.priorities};
     for (const auto& url : rule.urls) {
-      auto compiled = compile_pattern(url);
+      auto compiled = UrlPattern::compile(url);
       if (compiled) block.urls.push_back(std::move(*compiled));
       if (!compiled && complaints != nullptr)
         complaints->push_back("block list: a URL pattern is not a regular expression and is left out");
@@ -132,7 +128,7 @@ std::optional<std::string_view> BlockRules::blocked(Use use, const Wish& wish) c
     return "priority";
   }
   for (const auto& pattern : block.urls) {
-    if (pattern_matches(pattern, wish.url)) return "url";
+    if (pattern.is_in(wish.url)) return "url";
   }
   return std::nullopt;
 }

@@ -7,14 +7,18 @@
 
 #include <array>
 #include <cstdint>
+#include <memory>
 #include <nlohmann/json_fwd.hpp>
 #include <optional>
-#include <regex>
 #include <string>
 #include <string_view>
 #include <vector>
 
 #include "base/config_tree.h"
+
+namespace re2 {
+class RE2;
+}
 
 namespace d7y::api {
 
@@ -44,9 +48,20 @@ BlockList block_list_of(const nlohmann::json& config);
 // The member of an object that is called so in camel case, or the same in snake case; null if there is none.
 const nlohmann::json* json_member(const nlohmann::json* object, std::string_view camel);
 
-// A pattern of Dragonfly's configuration; none if it is no regular expression.
-std::optional<std::regex> compile_pattern(const std::string& text);
-bool pattern_matches(const std::regex& pattern, std::string_view url);
+// A pattern of Dragonfly's configuration, to be found anywhere in a URL. Looking for it takes time in
+// proportion to the URL's length, and little stack, whatever either of them is: URLs come from users.
+class UrlPattern {
+ public:
+  // None if it is no regular expression (RE2's, which are those of Dragonfly's peers).
+  static std::optional<UrlPattern> compile(const std::string& text);
+
+  bool is_in(std::string_view url) const;
+
+ private:
+  explicit UrlPattern(std::shared_ptr<const re2::RE2> pattern) : pattern_(std::move(pattern)) {}
+
+  std::shared_ptr<const re2::RE2> pattern_;
+};
 
 // A list, ready to be asked for each download.
 class BlockRules {
@@ -65,7 +80,7 @@ class BlockRules {
  private:
   struct Block {
     std::vector<std::string> applications, tags;
-    std::vector<std::regex> urls;
+    std::vector<UrlPattern> urls;
     std::vector<std::uint8_t> priorities;
   };
   std::array<Block, kUses> blocks_;

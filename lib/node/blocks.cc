@@ -48,11 +48,12 @@ Result<void> Blocks::permit(const fetch::Wish& wish) {
   if (!wish.replica) asked.url = message.url();  // that of an import is a file's of this host
   const auto why = rules_.blocked(use, asked);
   if (!why) return {};
+  const auto type = wish.replica ? api::common::PERSISTENT_CACHE : api::common::STANDARD;
   const bool import = use == api::Use::kPersistentCacheUpload;
   metrics_
       .counter(import ? "dragonfly_client_upload_task_blocked_total"
                       : "dragonfly_client_download_task_blocked_total",
-               "Requests refused: too many, or blocked.", {{"type", wish.replica ? "2" : "0"}})
+               "Requests refused: too many, or blocked.", {{"type", std::to_string(static_cast<int>(type))}})
       .add();
   return error(ErrorCode::kPermission, "{} is refused: its {} is on the block list of this cluster",
                wish.name(), *why);

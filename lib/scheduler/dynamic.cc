@@ -27,7 +27,7 @@ void read_applications(const ConfigTree& list, const std::string& file, std::vec
         UrlPriority priority;
         url.read("regex", priority.regex);
         url.read("value", priority.priority, std::uint8_t{0}, std::uint8_t{6});
-        if (api::compile_pattern(priority.regex)) {
+        if (api::UrlPattern::compile(priority.regex)) {
           application.urls.push_back(std::move(priority));
         } else {
           complaints.push_back(fmt::format(
@@ -115,7 +115,7 @@ DynamicRules::DynamicRules(const DynamicConfig& config, std::vector<std::string>
   for (const auto& application : config.applications) {
     Application made{application.name, application.priority, {}};
     for (const auto& url : application.urls) {
-      auto compiled = api::compile_pattern(url.regex);
+      auto compiled = api::UrlPattern::compile(url.regex);
       if (compiled) made.urls.emplace_back(std::move(*compiled), url.priority);
       if (!compiled && complaints != nullptr) {
         complaints->push_back(fmt::format(
@@ -132,7 +132,7 @@ std::uint8_t DynamicRules::priority_of(std::uint8_t own, std::string_view applic
   for (const auto& known : applications_) {
     if (known.name != application) continue;
     for (const auto& [pattern, priority] : known.urls) {
-      if (api::pattern_matches(pattern, url)) return priority;
+      if (pattern.is_in(url)) return priority;
     }
     return known.priority;
   }

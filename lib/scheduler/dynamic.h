@@ -8,7 +8,6 @@
 
 #include <cstdint>
 #include <optional>
-#include <regex>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -65,7 +64,7 @@ class DynamicRules {
   struct Application {
     std::string name;
     std::uint8_t priority;
-    std::vector<std::pair<std::regex, std::uint8_t>> urls;
+    std::vector<std::pair<api::UrlPattern, std::uint8_t>> urls;
   };
   std::vector<Application> applications_;
   api::BlockRules blocks_, seed_blocks_;

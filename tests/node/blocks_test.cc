@@ -65,3 +65,20 @@ TEST_CASE("files that are kept in several copies have block lists of their own")
   CHECK(permits("huge", false));
   CHECK(permits("new", false));
 }
+
+TEST_CASE("no URL is too long for a block list, and no pattern takes long to look for") {
+  House house;
+  const auto refuse = [&](const std::string& pattern) {
+    house.blocks.take_json(R"({"block_list": {"task": {"download": {"urls": [")" + pattern + R"("]}}}})");
+  };
+  const std::string padding(60'000, 'a');
+  refuse(R"(^http://h/.*\\.iso$)");
+  CHECK(house.why(("http://h/" + padding + "/f.iso").c_str()) == "url");
+  CHECK(house.why(("http://h/" + padding + "/f.txt").c_str()) == "");
+  refuse("(a+)+$");  // tried one way after the other it would take for ever
+  CHECK(house.why(("http://h/" + padding + "!").c_str()) == "");
+  refuse("(?i)/SECRET/");
+  CHECK(house.why("http://h/Secret/f") == "url");
+  refuse("a)(b");
+  CHECK(house.why("http://h/ab") == "");
+}
