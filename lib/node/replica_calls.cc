@@ -109,7 +109,7 @@ Task<Result<void>> ReplicaCalls::announce(const Import& import, Deadline deadlin
     auto answer = co_await asking;
     if (answer) co_return Result<void>{};
     if (introduced || !answer.failed_with(ErrorCode::kNotFound)) {
-      co_return std::move(answer).error().in("task " + import.task_id);
+      co_return std::move(answer).error().in("importing " + import.request.path());
     }
     // It has forgotten this host.
     CO_TRY(auto scheduler, schedulers.pick(import.task_id));
@@ -281,7 +281,7 @@ Task<Result<PersistentCacheTask>> ReplicaCalls::make(UploadPersistentCacheTaskRe
   auto told = co_await telling;
   if (!told) {
     ended.because(told.error().message());
-    co_return std::move(told).error().in("task " + import.task_id);
+    co_return std::move(told).error().in("importing " + import.request.path());
   }
   ended.done();
   calls_.engine().parts().log.info("task {} is made of {}, {} bytes", import.task_id, import.request.path(),

@@ -282,6 +282,10 @@ TEST_CASE("what is there already is not imported again, until it is deleted or i
     auto again = town.import(*peer, town.importing(3));
     REQUIRE(!again.ok());
     CHECK(grpc::code_of(again.error()) == grpc::Code::kAlreadyExists);
+    // The file that was to be imported, and the task once.
+    const auto& why = again.error().message();
+    CHECK_MESSAGE(why.find("importing " + town.importing(3).path() + ":") != std::string::npos, why);
+    CHECK_MESSAGE(why.find("task " + id) == why.rfind("task " + id), why);
   }
   town.cluster.run_for(30s);
   CHECK(town.kept(id) == 3);
