@@ -4,6 +4,7 @@
     tests/tools/runtime_test.py BUILD [Runtime.test ...]
 """
 
+import fcntl
 import os
 import pathlib
 import stat
@@ -101,6 +102,25 @@ class Runtime(unittest.TestCase):
         self.configure()
         before = self.tree()
         self.assertIn('containerd is configured already', self.configure())
+        self.assertEqual(self.tree(), before)
+
+    def test_several_at_once_work_one_after_the_other(self):
+        before = self.tree()
+        other = os.open(self.root / 'etc', os.O_RDONLY)
+        fcntl.flock(other, fcntl.LOCK_EX)
+        command = [BUILD / 'tools/d7yd/d7yd', 'runtime', 'configure', 'containerd', '--root', self.root, '--registry']
+        waiting = [subprocess.Popen([*command, f'r{number}.example'], stdout=subprocess.DEVNULL,
+                                    stderr=subprocess.PIPE, text=True) for number in range(6)]
+        for one in waiting:
+            self.assertIn('waits for another one', one.stderr.readline())
+        self.assertEqual(self.tree(), before)
+        self.configure('--dry-run')  # waits for nobody
+        os.close(other)
+        for one in waiting:
+            self.assertEqual(one.wait(60), 0, one.stderr.read())
+            one.stderr.close()
+        self.assertEqual(len(list(self.hosts().parent.parent.iterdir())), 1)  # each took back what those before it wrote
+        self.run_tool('undo', 'containerd', '--restart', '--restart-command', 'true')
         self.assertEqual(self.tree(), before)
 
     def test_undo_leaves_nothing(self):

@@ -18,6 +18,7 @@
 #include "refusal.h"
 #include "settings.h"
 #include "transaction.h"
+#include "turn.h"
 
 namespace tools::runtime {
 
@@ -134,6 +135,8 @@ int restart_if_asked(const Options& options, Transaction& transaction) {
 int configure(const Options& options) {
   auto settings = settings_of(options);
   for (const auto& warning : settings.warnings) std::cerr << "d7yd runtime: warning: " << warning << "\n";
+  std::optional<Turn> turn;
+  if (!options.dry_run) turn.emplace(options.root);
   Transaction transaction(*settings.runtime, settings.config_path, options.root);
   auto plan = plan_for(settings, transaction.base());
   auto changes = transaction.changes(plan);
@@ -153,6 +156,8 @@ int configure(const Options& options) {
 
 int undo(const Options& options) {
   auto settings = settings_of(options);
+  std::optional<Turn> turn;
+  if (!options.dry_run) turn.emplace(options.root);
   Transaction transaction(*settings.runtime, settings.config_path, options.root);
   auto changes = transaction.changes_of_undo(options.force);
   if (options.dry_run) {
