@@ -17,6 +17,7 @@
 #include <utility>
 #include <vector>
 
+#include "world/descriptor.h"
 #include "world/machine.h"
 #include "world/poller.h"
 #include "world/pool_work.h"
@@ -55,6 +56,16 @@ void hold_standard_descriptors() {
   for (int number = 0; number <= 2; ++number) {
     if (::fcntl(number, F_GETFD) < 0) (void)::open("/dev/null", kModes[number] | O_CLOEXEC);
   }
+}
+
+// Whether there are as many as a loop takes. libuv ends the process if its very first loop finds none.
+bool descriptors_left() {
+  constexpr std::size_t kOfLoop = 8;
+  std::array<Descriptor, kOfLoop> probes;
+  return std::all_of(probes.begin(), probes.end(), [](Descriptor& probe) {
+    probe = Descriptor(::fcntl(0, F_DUPFD_CLOEXEC, 0));
+    return static_cast<bool>(probe);
+  });
 }
 
 Duration read_clock(clockid_t clock) {
@@ -120,7 +131,7 @@ class UvLoopWorld final : public UvWorld {
   ~UvLoopWorld() override {
     receiving_.reset();
     if (!begun_) return;
-    uv_poll_stop(&sockets_);
+    if (sockets_.type != UV_UNKNOWN_HANDLE) uv_poll_stop(&sockets_);  // not so if begin() has failed
     for (auto* handle : {reinterpret_cast<uv_handle_t*>(&sockets_), reinterpret_cast<uv_handle_t*>(&alarm_),
                          reinterpret_cast<uv_handle_t*>(&wake_)}) {
       if (handle->type != UV_UNKNOWN_HANDLE) uv_close(handle, nullptr);
@@ -132,6 +143,7 @@ class UvLoopWorld final : public UvWorld {
   // 0, or libuv's error number.
   int begin() {
     hold_standard_descriptors();
+    if (!descriptors_left()) return UV_EMFILE;
     pid_t nobody = 0;
     pool_owner.compare_exchange_strong(nobody, ::getpid());
     if (int failed = uv_loop_init(&uv_); failed != 0) return failed;

@@ -2,6 +2,7 @@
 
 #include <fcntl.h>
 #include <signal.h>
+#include <sys/resource.h>
 #include <unistd.h>
 
 #include <array>
@@ -290,4 +291,30 @@ TEST_CASE("the time of day is that of the system") {
   auto system = std::chrono::system_clock::now().time_since_epoch();
   auto ours = real->wall_now().time_since_epoch();
   CHECK(std::chrono::abs(std::chrono::duration_cast<std::chrono::seconds>(system - ours)) < 5s);
+}
+
+TEST_CASE("a world that finds too few descriptors says so, at whichever it is") {
+  rlimit before{};
+  getrlimit(RLIMIT_NOFILE, &before);
+  rlimit tight = before;
+  tight.rlim_cur = 512;
+  setrlimit(RLIMIT_NOFILE, &tight);
+  std::vector<int> taken;
+  for (int each; (each = ::dup(0)) >= 0;) taken.push_back(each);
+  int refused = 0;
+  bool made = false;
+  while (!made && !taken.empty()) {
+    {
+      auto world = make_uv_world();
+      made = world.ok();
+      if (!made) CHECK(world.failed_with(ErrorCode::kExhausted));
+    }
+    refused += made ? 0 : 1;
+    ::close(taken.back());
+    taken.pop_back();
+  }
+  CHECK(made);
+  CHECK(refused >= 3);
+  for (const int each : taken) ::close(each);
+  setrlimit(RLIMIT_NOFILE, &before);
 }
