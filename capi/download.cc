@@ -3,8 +3,8 @@
 #include <pthread.h>
 
 #include <cstring>
+#include <exception>
 #include <latch>
-#include <system_error>
 
 #include "handles.h"
 #include "last_error.h"
@@ -38,14 +38,14 @@ void deliver(std::shared_ptr<std::latch> handed_out, std::shared_ptr<Transfer> t
   transfer->delivered(refused);
 }
 
-// kExhausted when the process may have no more threads.
+// kExhausted when the process may have no more threads, or no memory for one.
 Result<void> start_delivery(d7y_download& download, std::shared_ptr<std::latch> handed_out,
                             const d7y_download_options& options) {
   try {
     QuietSignals quiet;
     download.delivery = std::thread(deliver, std::move(handed_out), download.transfer, download.core,
                                     download.id, options.on_data, options.on_data_user);
-  } catch (const std::system_error& problem) {
+  } catch (const std::exception& problem) {
     return error(ErrorCode::kExhausted, "start a thread: {}", problem.what());
   }
   pthread_setname_np(download.delivery.native_handle(), "d7y-deliver");
@@ -57,7 +57,7 @@ Result<void> start_delivery(d7y_download& download, std::shared_ptr<std::latch> 
 extern "C" {
 
 d7y_code d7y_download_start(d7y_download** download, d7y_node* node, const char* url,
-                            const d7y_download_options* options) {
+                            const d7y_download_options* options) try {
   if (download == nullptr || node == nullptr) return fail(D7Y_EINVAL, "d7y_download_start: a NULL argument");
   *download = nullptr;
   auto order = make_order(url, options);
@@ -68,6 +68,8 @@ d7y_code d7y_download_start(d7y_download** download, d7y_node* node, const char*
   handle->readable = options != nullptr && options->readable != 0;
   bool delivers = options != nullptr && options->on_data != nullptr;
   if (delivers) handle->transfer->expect_delivery();
+  // Nothing may fail any more once the node has begun.
+  auto handed_out = std::make_shared<std::latch>(1);
   auto& core = *node->core;
   if (core.thread->is_current())
     return fail(D7Y_EPRECONDITION, "d7y_download_start: not from a log callback");
@@ -80,7 +82,6 @@ d7y_code d7y_download_start(d7y_download** download, d7y_node* node, const char*
     return {};
   });
   if (!begun) return fail(begun.error());
-  auto handed_out = std::make_shared<std::latch>(1);
   if (delivers) {
     if (auto started = start_delivery(*handle, handed_out, *options); !started) {
       d7y_download_free(handle.release());
@@ -90,13 +91,17 @@ d7y_code d7y_download_start(d7y_download** download, d7y_node* node, const char*
   *download = handle.release();
   handed_out->count_down();
   return D7Y_OK;
+} catch (...) {
+  return thrown();
 }
 
-d7y_code d7y_download_wait(d7y_download* download, uint64_t timeout_ms) {
+d7y_code d7y_download_wait(d7y_download* download, uint64_t timeout_ms) try {
   if (download == nullptr) return fail(D7Y_EINVAL, "d7y_download_wait: a NULL argument");
   if (download->delivery.get_id() == std::this_thread::get_id())
     return fail(D7Y_EPRECONDITION, "d7y_download_wait: not from the download's own data callback");
   return download->transfer->wait(timeout_ms);
+} catch (...) {
+  return thrown();
 }
 
 int d7y_download_ended(const d7y_download* download) {
@@ -104,7 +109,7 @@ int d7y_download_ended(const d7y_download* download) {
 }
 
 d7y_code d7y_download_read(d7y_download* download, void* buffer, size_t size, size_t* length,
-                           uint64_t timeout_ms) {
+                           uint64_t timeout_ms) try {
   if (download == nullptr || length == nullptr || (buffer == nullptr && size > 0)) {
     return fail(D7Y_EINVAL, "d7y_download_read: a NULL argument");
   }
@@ -114,9 +119,11 @@ d7y_code d7y_download_read(d7y_download* download, void* buffer, size_t size, si
   if (!download->readable)
     return fail(D7Y_EPRECONDITION, "d7y_download_read: the download was not started with options.readable");
   return download->transfer->read(buffer, size, length, timeout_ms);
+} catch (...) {
+  return thrown();
 }
 
-d7y_code d7y_download_progress(const d7y_download* download, d7y_progress* progress) {
+d7y_code d7y_download_progress(const d7y_download* download, d7y_progress* progress) try {
   if (download == nullptr || progress == nullptr)
     return fail(D7Y_EINVAL, "d7y_download_progress: a NULL argument");
   if (progress->version != D7Y_PROGRESS_VERSION) {
@@ -124,20 +131,25 @@ d7y_code d7y_download_progress(const d7y_download* download, d7y_progress* progr
   }
   download->transfer->progress(*progress);
   return D7Y_OK;
+} catch (...) {
+  return thrown();
 }
 
 const char* d7y_download_task_id(const d7y_download* download) {
   return download == nullptr ? "" : download->transfer->task_id();
 }
 
-const char* d7y_download_header(const d7y_download* download, const char* name) {
+const char* d7y_download_header(const d7y_download* download, const char* name) try {
   return download == nullptr || name == nullptr ? nullptr : download->transfer->header(name);
+} catch (...) {
+  return nullptr;
 }
 
-void d7y_download_cancel(d7y_download* download) {
+void d7y_download_cancel(d7y_download* download) try {
   if (download == nullptr) return;
   download->transfer->end(Error(ErrorCode::kCancelled, "the download was cancelled"));
   NodeCore::give_up(download->core, download->id);
+} catch (...) {  // it goes on to its end; nothing else is lost
 }
 
 void d7y_download_free(d7y_download* download) {
@@ -155,7 +167,7 @@ void d7y_download_free(d7y_download* download) {
 }
 
 d7y_code d7y_list(d7y_node* node, const char* url, const d7y_download_options* options,
-                  d7y_entry_callback callback, void* user) {
+                  d7y_entry_callback callback, void* user) try {
   if (node == nullptr || callback == nullptr) return fail(D7Y_EINVAL, "d7y_list: a NULL argument");
   auto order = make_order(url, options);
   if (!order) return fail(order.error());
@@ -172,6 +184,8 @@ d7y_code d7y_list(d7y_node* node, const char* url, const d7y_download_options* o
     if (callback(user, &shown) != 0) return fail(D7Y_ECANCELLED, "the callback ended the listing");
   }
   return D7Y_OK;
+} catch (...) {
+  return thrown();
 }
 
 }  // extern "C"

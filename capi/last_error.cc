@@ -1,5 +1,7 @@
 #include "last_error.h"
 
+#include <exception>
+#include <new>
 #include <string>
 
 namespace d7y::capi {
@@ -52,6 +54,19 @@ d7y_code fail(d7y_code code, std::string message, int status) {
 }
 
 d7y_code fail(const Error& error) { return fail(to_code(error.code()), error.message(), error.status()); }
+
+d7y_code thrown() noexcept {
+  try {
+    throw;
+  } catch (const std::bad_alloc&) {
+    // Short enough for a string to need no memory.
+    return fail(D7Y_EEXHAUSTED, "out of memory");
+  } catch (const std::exception& failure) {
+    return fail(D7Y_EINTERNAL, failure.what());
+  } catch (...) {
+    return fail(D7Y_EINTERNAL, "unknown");
+  }
+}
 
 }  // namespace d7y::capi
 

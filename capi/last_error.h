@@ -13,6 +13,10 @@ d7y_code to_code(ErrorCode code);
 d7y_code fail(const Error& error);
 d7y_code fail(d7y_code code, std::string message, int status = 0);
 
+// For the exception that is being handled: no exception crosses the C interface. Lack of memory is
+// D7Y_EEXHAUSTED, anything else should not happen.
+d7y_code thrown() noexcept;
+
 inline d7y_code finish(const Result<void>& result) { return result ? D7Y_OK : fail(result.error()); }
 
 }  // namespace d7y::capi

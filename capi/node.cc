@@ -10,6 +10,7 @@
 #include "last_error.h"
 #include "local_peer.h"
 #include "node/node.h"
+#include "private_folder.h"
 #include "remote_peer.h"
 
 using namespace d7y;
@@ -41,7 +42,7 @@ void make_embedded(node::DaemonConfig& config, bool with_schedulers) {
 }
 
 Result<node::NodeOptions> node_options(world::World& world, const d7y_node_options& options,
-                                       std::string& private_folder) {
+                                       std::string& folder) {
   node::NodeOptions out;
   auto& config = out.config;
   if (options.config_path != nullptr && options.config_text != nullptr) {
@@ -67,8 +68,8 @@ Result<node::NodeOptions> node_options(world::World& world, const d7y_node_optio
   if (options.storage_path != nullptr) config.storage.dir = options.storage_path;
   out.temporary_store = options.temporary_storage != 0;
   if (config.storage.dir.empty()) {
-    private_folder = fmt::format("/tmp/d7y-{:016x}", world.random());
-    config.storage.dir = private_folder;
+    folder = private_folder(world);
+    config.storage.dir = folder;
     out.temporary_store = true;
   }
   if (options.scheduler_count > 0) {
@@ -138,21 +139,38 @@ LogConfig log_config(const node::DaemonConfig::LogFile& log) {
   return out;
 }
 
+void show(d7y_node& handle, const node::Node& node) {
+  const auto& ports = node.ports();
+  handle.ports[D7Y_PORT_UPLOAD] = ports.upload;
+  handle.ports[D7Y_PORT_PIECE] = ports.piece;
+  handle.ports[D7Y_PORT_PROXY] = ports.proxy;
+  handle.ports[D7Y_PORT_METRICS] = ports.metrics;
+  handle.ports[D7Y_PORT_HEALTH] = ports.health;
+  handle.warnings = node.warnings();
+}
+
 // On the loop, in one go: each change of threads costs a short-lived program more than the work.
-Task<Result<std::unique_ptr<node::Node>>> open_node(world::World& world, const d7y_node_options& options,
-                                                    d7y_node& handle) {
+Task<Result<void>> open_node(world::World& world, const d7y_node_options& options, d7y_node& handle) {
   auto& core = *handle.core;
   auto& folder = handle.private_folder;
   CO_TRY(auto out, node_options(world, options, folder));
   CO_OK(core.sink.configure(log_config(out.config.log)));
   // What is downloaded, and from where, is the business of this user alone.
-  if (!folder.empty()) CO_OK(world.files().make_folders(folder, 0700));
+  if (!folder.empty()) {
+    Task<void> sweeping = sweep_private_folders(world);
+    co_await sweeping;
+    CO_OK(world.files().make_folders(folder, 0700));
+  }
   Log log(core.sink, "node");
   auto opened = co_await node::Node::open(world, std::move(out), core.metrics, log);
-  if (opened) co_return opened;
+  if (opened) {
+    show(handle, **opened);
+    core.peer = std::make_unique<LocalPeer>(std::move(*opened), core.metrics);
+    co_return Result<void>{};
+  }
   log.error("cannot start: {}", opened.error().message());
   if (!folder.empty()) (void)co_await world.files().remove_tree(folder);
-  co_return opened;
+  co_return std::move(opened).error();
 }
 
 d7y_code another_version() {
@@ -182,7 +200,7 @@ const char* d7y_version(void) {
   return D7Y_TEXT(D7Y_VERSION_MAJOR) "." D7Y_TEXT(D7Y_VERSION_MINOR) "." D7Y_TEXT(D7Y_VERSION_PATCH);
 }
 
-d7y_code d7y_node_open(d7y_node** node, const d7y_node_options* given) {
+d7y_code d7y_node_open(d7y_node** node, const d7y_node_options* given) try {
   static const d7y_node_options kDefaults = D7Y_NODE_OPTIONS_INIT;
   const auto& options = given != nullptr ? *given : kDefaults;
   if (node == nullptr) return fail(D7Y_EINVAL, "d7y_node_open: a NULL argument");
@@ -200,19 +218,13 @@ d7y_code d7y_node_open(d7y_node** node, const d7y_node_options* given) {
   core.sink.attach(world);
   auto opened = core.thread->await([&] { return open_node(world, options, *handle); });
   if (!opened) return fail(opened.error());
-  const auto& ports = (*opened)->ports();
-  handle->ports[D7Y_PORT_UPLOAD] = ports.upload;
-  handle->ports[D7Y_PORT_PIECE] = ports.piece;
-  handle->ports[D7Y_PORT_PROXY] = ports.proxy;
-  handle->ports[D7Y_PORT_METRICS] = ports.metrics;
-  handle->ports[D7Y_PORT_HEALTH] = ports.health;
-  handle->warnings = (*opened)->warnings();
-  core.peer = std::make_unique<LocalPeer>(std::move(*opened), core.metrics);
   *node = handle.release();
   return D7Y_OK;
+} catch (...) {
+  return thrown();
 }
 
-d7y_code d7y_node_check(const d7y_node_options* given) {
+d7y_code d7y_node_check(const d7y_node_options* given) try {
   static const d7y_node_options kDefaults = D7Y_NODE_OPTIONS_INIT;
   const auto& options = given != nullptr ? *given : kDefaults;
   if (options.version != D7Y_NODE_OPTIONS_VERSION) return another_version();
@@ -222,9 +234,11 @@ d7y_code d7y_node_check(const d7y_node_options* given) {
   std::string folder;
   auto good = (*thread)->call([&] { return node_options(world, options, folder); });
   return good ? D7Y_OK : fail(good.error());
+} catch (...) {
+  return thrown();
 }
 
-d7y_code d7y_node_connect(d7y_node** node, const char* endpoint, uint64_t timeout_ms) {
+d7y_code d7y_node_connect(d7y_node** node, const char* endpoint, uint64_t timeout_ms) try {
   if (node == nullptr) return fail(D7Y_EINVAL, "d7y_node_connect: a NULL argument");
   *node = nullptr;
   std::string socket = endpoint != nullptr ? endpoint : "/var/run/dragonfly/dfdaemon.sock";
@@ -242,6 +256,8 @@ d7y_code d7y_node_connect(d7y_node** node, const char* endpoint, uint64_t timeou
   core.peer = std::move(*connected);
   *node = handle.release();
   return D7Y_OK;
+} catch (...) {
+  return thrown();
 }
 
 const char* d7y_node_warning(const d7y_node* node, size_t index) {
@@ -253,7 +269,7 @@ int d7y_node_port(const d7y_node* node, d7y_port which) {
   return node == nullptr || index >= std::size(node->ports) ? 0 : node->ports[index];
 }
 
-d7y_code d7y_node_metrics(d7y_node* node, char* buffer, size_t size, size_t* length) {
+d7y_code d7y_node_metrics(d7y_node* node, char* buffer, size_t size, size_t* length) try {
   if (node == nullptr || length == nullptr || (buffer == nullptr && size > 0)) {
     return fail(D7Y_EINVAL, "d7y_node_metrics: a NULL argument");
   }
@@ -267,14 +283,18 @@ d7y_code d7y_node_metrics(d7y_node* node, char* buffer, size_t size, size_t* len
     buffer[copied] = 0;
   }
   return D7Y_OK;
+} catch (...) {
+  return thrown();
 }
 
-d7y_code d7y_node_drain(d7y_node* node, uint64_t timeout_ms) {
+d7y_code d7y_node_drain(d7y_node* node, uint64_t timeout_ms) try {
   if (node == nullptr) return fail(D7Y_EINVAL, "d7y_node_drain: a NULL argument");
   auto& core = *node->core;
   auto patience = std::chrono::milliseconds(std::min<std::uint64_t>(timeout_ms, 1'000'000'000'000ULL));
   return finish(core.thread->await(
       [&] { return core.peer->drain(Deadline::in(patience, core.thread->world().now())); }));
+} catch (...) {
+  return thrown();
 }
 
 void d7y_node_free(d7y_node* node) {

@@ -86,7 +86,7 @@ LogConfig log_config(const scheduler::SchedulerConfig& config) {
 
 extern "C" {
 
-d7y_code d7y_scheduler_open(d7y_scheduler** scheduler, const d7y_scheduler_options* given) {
+d7y_code d7y_scheduler_open(d7y_scheduler** scheduler, const d7y_scheduler_options* given) try {
   static const d7y_scheduler_options kDefaults = D7Y_SCHEDULER_OPTIONS_INIT;
   const auto& options = given != nullptr ? *given : kDefaults;
   if (scheduler == nullptr) return fail(D7Y_EINVAL, "d7y_scheduler_open: a NULL argument");
@@ -121,6 +121,8 @@ d7y_code d7y_scheduler_open(d7y_scheduler** scheduler, const d7y_scheduler_optio
   }
   *scheduler = handle.release();
   return D7Y_OK;
+} catch (...) {
+  return thrown();
 }
 
 const char* d7y_scheduler_warning(const d7y_scheduler* scheduler, size_t index) {
@@ -130,12 +132,14 @@ const char* d7y_scheduler_warning(const d7y_scheduler* scheduler, size_t index) 
 
 int d7y_scheduler_port(const d7y_scheduler* scheduler) { return scheduler == nullptr ? 0 : scheduler->port; }
 
-d7y_code d7y_scheduler_drain(d7y_scheduler* scheduler, uint64_t timeout_ms) {
+d7y_code d7y_scheduler_drain(d7y_scheduler* scheduler, uint64_t timeout_ms) try {
   if (scheduler == nullptr) return fail(D7Y_EINVAL, "d7y_scheduler_drain: a NULL argument");
   auto patience = std::chrono::milliseconds(std::min<std::uint64_t>(timeout_ms, 1'000'000'000'000ULL));
   auto& world = scheduler->thread->world();
   return finish(
       scheduler->thread->await([&] { return scheduler->node->drain(Deadline::in(patience, world.now())); }));
+} catch (...) {
+  return thrown();
 }
 
 void d7y_scheduler_free(d7y_scheduler* scheduler) {

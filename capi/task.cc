@@ -36,7 +36,7 @@ void fill(d7y_task& out, const store::TaskSummary& task, const std::string& url)
 
 extern "C" {
 
-d7y_code d7y_task_list(d7y_node* node, d7y_task_callback callback, void* user) {
+d7y_code d7y_task_list(d7y_node* node, d7y_task_callback callback, void* user) try {
   if (node == nullptr || callback == nullptr) return fail(D7Y_EINVAL, "d7y_task_list: a NULL argument");
   auto& core = *node->core;
   auto tasks = core.thread->await([&] { return core.peer->tasks(); });
@@ -48,9 +48,11 @@ d7y_code d7y_task_list(d7y_node* node, d7y_task_callback callback, void* user) {
     if (callback(user, &shown) != 0) break;
   }
   return D7Y_OK;
+} catch (...) {
+  return thrown();
 }
 
-d7y_code d7y_task_stat(d7y_node* node, const char* id, d7y_task* task) {
+d7y_code d7y_task_stat(d7y_node* node, const char* id, d7y_task* task) try {
   if (node == nullptr || id == nullptr || task == nullptr)
     return fail(D7Y_EINVAL, "d7y_task_stat: a NULL argument");
   auto& core = *node->core;
@@ -62,15 +64,19 @@ d7y_code d7y_task_stat(d7y_node* node, const char* id, d7y_task* task) {
   url = core.thread->await([&] { return core.peer->url_of(id); });
   fill(*task, summary, url);
   return D7Y_OK;
+} catch (...) {
+  return thrown();
 }
 
-d7y_code d7y_task_delete(d7y_node* node, const char* id) {
+d7y_code d7y_task_delete(d7y_node* node, const char* id) try {
   if (node == nullptr || id == nullptr) return fail(D7Y_EINVAL, "d7y_task_delete: a NULL argument");
   auto& core = *node->core;
   return finish(core.thread->await([&] { return core.peer->remove(id); }));
+} catch (...) {
+  return thrown();
 }
 
-d7y_code d7y_task_id(const char* url, const d7y_download_options* options, char* id, size_t size) {
+d7y_code d7y_task_id(const char* url, const d7y_download_options* options, char* id, size_t size) try {
   if (id == nullptr) return fail(D7Y_EINVAL, "d7y_task_id: a NULL argument");
   auto order = make_order(url, options);
   if (!order) return fail(order.error());
@@ -80,6 +86,8 @@ d7y_code d7y_task_id(const char* url, const d7y_download_options* options, char*
     return fail(D7Y_EINVAL, "d7y_task_id: the buffer is too small; 129 bytes always do");
   std::memcpy(id, made->c_str(), made->size() + 1);
   return D7Y_OK;
+} catch (...) {
+  return thrown();
 }
 
 }  // extern "C"

@@ -27,7 +27,7 @@ typedef enum d7y_code {
   D7Y_ECHANGED = -13,      /**< the origin's content changed during the download */
   D7Y_EDISKFULL = -14,     /**< no space left for the store or the output */
   D7Y_EIO = -15,           /**< a file or device failed */
-  D7Y_EEXHAUSTED = -16,    /**< too many requests, here or there (429); try later */
+  D7Y_EEXHAUSTED = -16,    /**< too many requests, here or there (429), or no memory; try later */
   D7Y_EUNAVAILABLE = -17,  /**< the other side is not able now (503); try later */
   D7Y_EUNSUPPORTED = -18,  /**< not known to this version, to the source or to the daemon */
   D7Y_EPRECONDITION = -19, /**< right call, wrong state; a range that does not fit (416) */

@@ -39,7 +39,8 @@ typedef struct d7y_node_options {
 
   /**
    * Folder of the piece store, made if missing. NULL: the file's, or without a file a private one
-   * in /tmp that only this user can read, removed by d7y_node_free(). Only one node at a time may use it.
+   * in /tmp that only this user can read, removed by d7y_node_free(), or after a crash by the next node
+   * that makes its own. Only one node at a time may use it.
    */
   const char *storage_path;
 

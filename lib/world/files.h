@@ -27,7 +27,8 @@ struct FileStatus {
   std::uint64_t allocated = 0;  // bytes on disk
   std::uint64_t links = 0;
   std::uint64_t inode = 0, device = 0;
-  std::uint32_t mode = 0;  // permission bits
+  std::uint32_t mode = 0;   // permission bits
+  std::uint32_t owner = 0;  // user id
   WallTime modified{};
 };
 

@@ -33,6 +33,7 @@ FileStatus file_status(const struct stat& from) {
   status.inode = from.st_ino;
   status.device = from.st_dev;
   status.mode = from.st_mode & 07777;
+  status.owner = from.st_uid;
   status.modified =
       WallTime(std::chrono::seconds(from.st_mtim.tv_sec) + std::chrono::nanoseconds(from.st_mtim.tv_nsec));
   return status;

@@ -334,6 +334,41 @@ TEST_CASE("a private folder is for this user only, and goes with its node or whe
   for (const auto& path : made) CHECK_FALSE(fs::exists(path));
 }
 
+TEST_CASE("private folders that killed programs have left go when the next node makes its own") {
+  auto make = [](const fs::path& folder, std::chrono::minutes age) {
+    fs::create_directories(folder / "tasks/ab/abcd");
+    fs::permissions(folder, fs::perms::owner_all);
+    write_file((folder / "lock").string(), "");
+    write_file((folder / "tasks/ab/abcd/content.1").string(), "content");
+    fs::last_write_time(folder, fs::file_time_type::clock::now() - age);
+  };
+  // No other test's: nodes of other programs may sweep at the same time, and must leave these as they are.
+  char number[9];
+  snprintf(number, sizeof number, "%08x", static_cast<unsigned>(getpid()));
+  const auto named = [&](const char* begin) { return fs::path(std::string("/tmp/d7y-") + begin + number); };
+  const auto killed = named("00000001"), living = named("00000002"), starting = named("00000003"),
+             shared = named("00000004"), linked = named("00000005"), other = named("left-by-");
+  const std::chrono::minutes long_ago(5);
+  for (const auto& folder : {killed, living, shared, other}) make(folder, long_ago);
+  make(starting, std::chrono::minutes(0));
+  fs::permissions(shared, fs::perms::all);
+  fs::create_directory_symlink(other, linked);
+  const int lock = open((living / "lock").c_str(), O_RDWR | O_CLOEXEC);
+  struct flock held{};
+  held.l_type = F_WRLCK;
+  REQUIRE(fcntl(lock, F_OFD_SETLK, &held) == 0);
+  {
+    Node node;
+  }
+  CHECK_FALSE(fs::exists(killed));
+  for (const auto& folder : {living, starting, shared, other}) {
+    CHECK_MESSAGE(fs::exists(folder / "tasks/ab/abcd/content.1"), folder.string());
+    fs::remove_all(folder);
+  }
+  fs::remove(linked);
+  close(lock);
+}
+
 TEST_CASE("what a store says of its tasks is for its user only") {
   Folder folder;
   write_file(folder.file("in"), random_text(100));
