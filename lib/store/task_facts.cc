@@ -37,9 +37,10 @@ Result<void> check_facts(const TaskFacts& facts) {
                  facts.id, facts.piece_length, kMaxPieceLength);
   }
   if (facts.content_length && *facts.content_length > facts.piece_length * kMaxPieces) {
-    return error(ErrorCode::kTooLarge,
-                 "task {}: {} bytes in pieces of {} are more than {} pieces; ask for longer pieces", facts.id,
-                 *facts.content_length, facts.piece_length, kMaxPieces);
+    const bool longest = facts.piece_length == kMaxPieceLength;
+    return error(ErrorCode::kTooLarge, "task {}: {} bytes in pieces of {} are more than {} pieces; {}",
+                 facts.id, *facts.content_length, facts.piece_length, kMaxPieces,
+                 longest ? "no content may be that long" : "ask for longer pieces");
   }
   if (!facts.digest.empty()) TRY_OK(Digest::parse(facts.digest));
   return {};

@@ -192,6 +192,11 @@ STORE_TEST("bad facts and ids are refused") {
   CHECK(zero.failed_with(ErrorCode::kInvalid));
   auto many = co_await store->create(facts_of(an_id(1), 1_GiB, 1));
   CHECK(many.failed_with(ErrorCode::kTooLarge));
+  CHECK(many.error().message().find("ask for longer pieces") != std::string::npos);
+  auto longest =
+      co_await store->create(facts_of(an_id(1), kMaxPieceLength * (kMaxPieces + 1ull), kMaxPieceLength));
+  CHECK(longest.failed_with(ErrorCode::kTooLarge));
+  CHECK(longest.error().message().find("no content may be that long") != std::string::npos);
   auto digest = facts_of(an_id(1), 10, 10);
   digest.digest = "sha256:123";
   auto strange = co_await store->create(digest);
