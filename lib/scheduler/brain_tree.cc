@@ -11,9 +11,9 @@ namespace d7y::scheduler {
 namespace {
 
 constexpr std::uint32_t kLookAhead = 32;  // nodes looked at for one place
-// Content with so many pieces for each host goes along a path: it then takes at most 1.8 times as long as to
+// Content with so many pieces for each host goes along a path: it then takes at most twice as long as to
 // one.
-constexpr std::size_t kPiecesPerHost = 10;
+constexpr std::size_t kPiecesPerHost = 8;
 // In a mesh, children of one that has everything, and of others at most.
 constexpr std::uint32_t kRootChildren = 20, kMostChildren = 12;
 

@@ -243,10 +243,13 @@ Task<Result<void>> VortexConnection::send_whole(const vortex::PieceRequest& requ
   content.created = std::chrono::floor<std::chrono::seconds>(info->created_at).time_since_epoch().count();
   if (server_.options_.extensions) content.abilities = vortex::kOurAbilities;
 
+  UploadTurns::Turn upload(server_.upload_turns_, {stream_->remote().ip(), request.task_id}, request.number);
+  Task<void> granted = upload.wait();
+  co_await granted;
   VortexServer::Uploading uploading(server_);
   CO_TRY(auto turn, co_await turns_.take(next_rank_++, Deadline::never()));
   CO_OK(co_await write(vortex::encode(content, static_cast<std::uint8_t>(world_.random())), true));
-  Task<Result<void>> sending = send_body((*task)->file(), info->offset, info->length);
+  Task<Result<void>> sending = send_body((*task)->file(), info->offset, info->length, &upload);
   CO_OK(co_await sending);
   (*task)->count_upload(info->length);
   ++server_.stats_.pieces;
@@ -281,6 +284,7 @@ Task<Result<void>> VortexConnection::stream_piece(vortex::Fetch fetch, Job& job)
   }
   if (server_.options_.deals) server_.dealing_.give(fetch.task_id, fetch.number);
   VortexServer::Uploading uploading(server_);
+  UploadTurns::Beside beside(server_.upload_turns_, this);
   std::string head = vortex::encode(vortex::PieceStart{fetch.request, fetch.number, view.offset(),
                                                        view.length(), version_tag(task->facts().version)});
   auto sent = fetch.start;
@@ -567,7 +571,7 @@ Task<Result<void>> VortexConnection::write(std::string packet, bool more) {
 }
 
 Task<Result<void>> VortexConnection::send_body(std::shared_ptr<world::File> file, std::uint64_t offset,
-                                               std::uint64_t length) {
+                                               std::uint64_t length, UploadTurns::Turn* turn) {
   auto* limit = server_.options_.limit;
   std::uint64_t without_wait = 0;
   while (length > 0) {
@@ -588,6 +592,7 @@ Task<Result<void>> VortexConnection::send_body(std::shared_ptr<world::File> file
         length -= moved.bytes;
         without_wait += moved.bytes;
         server_.count(moved.bytes);
+        if (turn != nullptr) turn->moved();
         if (without_wait >= kYieldAfter) {
           co_await sleep_until(world_.now());
           without_wait = 0;

@@ -11,6 +11,7 @@ VortexServer::VortexServer(world::World& world, store::Store& store, VortexServe
       store_(store),
       options_(std::move(options)),
       log_(log.in("vortex")),
+      upload_turns_(world),
       listening_(world.loop()),
       connections_(world.loop()) {
   if (options_.metrics != nullptr) {
@@ -94,6 +95,7 @@ Task<Result<void>> VortexServer::drain(Deadline deadline) {
 
 void VortexServer::count(std::uint64_t bytes) {
   stats_.bytes += bytes;
+  upload_turns_.sent(bytes);
   if (traffic_ != nullptr) traffic_->add(bytes);
 }
 

@@ -20,6 +20,7 @@
 #include "base/token_bucket.h"
 #include "store/store.h"
 #include "swarm/piece_share.h"
+#include "swarm/upload_turns.h"
 #include "world/world.h"
 
 namespace d7y::swarm {
@@ -105,6 +106,7 @@ class VortexServer {
   std::map<std::string, std::uint32_t> per_host_;
   std::vector<VortexConnection*> open_;
   Dealing dealing_;
+  UploadTurns upload_turns_;
   std::vector<std::unique_ptr<world::Listener>> listeners_;
   Scope listening_;
   Scope connections_;

@@ -74,6 +74,14 @@ inline Task<Result<store::PieceInfo>> fetch_piece(TestPeer& child, DataAddress p
   co_return co_await fetching;
 }
 
+inline Task<void> fetch_into(TestPeer& child, DataAddress parent, store::TaskHandle task,
+                             std::uint32_t number, std::vector<Result<store::PieceInfo>>& out,
+                             bool apart = false) {
+  auto fetching = fetch_piece(child, parent, task, number, apart);
+  auto fetched = co_await fetching;
+  out.push_back(std::move(fetched));
+}
+
 // Ends by itself what a test started beside itself.
 struct Background {
   explicit Background(Loop& loop) : scope(loop) {}

@@ -37,13 +37,6 @@ Task<PeerWithTask> make_child(sim::Host& host, std::uint64_t length,
   co_return made;
 }
 
-Task<void> fetch_into(TestPeer& child, DataAddress parent, store::TaskHandle task, std::uint32_t number,
-                      std::vector<Result<store::PieceInfo>>& out, bool apart = false) {
-  auto fetching = fetch_piece(child, parent, task, number, apart);
-  auto fetched = co_await fetching;
-  out.push_back(std::move(fetched));
-}
-
 // A piece that arrives at `task` slowly, as from an origin.
 Task<void> trickle(store::TaskHandle task, std::uint32_t number, std::string content, Duration step,
                    int parts) {

@@ -13,6 +13,7 @@ namespace {
 
 constexpr double kNever = std::numeric_limits<double>::infinity();
 constexpr std::uint32_t kSourceLanes = 8;
+constexpr double kStandstill = 1;  // bytes per second
 
 double cpu_now() {
   timespec time{};
@@ -82,6 +83,13 @@ Seconds Engine::delay(PeerNumber a, PeerNumber b) const {
   return peers_[a].site == peers_[b].site ? scenario_.delay : scenario_.site_delay;
 }
 
+double Engine::rate_of(const Peer& peer) const {
+  if (peer.seed && scenario_.seed_rate > 0) return scenario_.seed_rate;
+  return peer.slow ? scenario_.rate / scenario_.slow_factor : scenario_.rate;
+}
+
+Seconds Engine::up_to(Seconds most) { return most * static_cast<double>(random_.below(1 << 30)) / (1 << 30); }
+
 void Engine::at(Seconds when, Kind kind, std::uint32_t a, std::uint32_t b) {
   events_.push({when, order_++, kind, a, b});
 }
@@ -109,9 +117,7 @@ void Engine::build() {
       if (scenario_.rust_share > 0)
         peer.rust = static_cast<double>(random_.below(1 << 30)) / (1 << 30) < scenario_.rust_share;
     }
-    const double rate = peer.seed && scenario_.seed_rate > 0 ? scenario_.seed_rate
-                        : peer.slow                          ? scenario_.rate / scenario_.slow_factor
-                                                             : scenario_.rate;
+    const double rate = rate_of(peer);
     links_.add_host(rate, rate);
     (peer.seed ? seed_up : all_up) += rate;
     slowest = std::min(slowest, rate);
@@ -121,6 +127,9 @@ void Engine::build() {
   bound_ = std::max(
       {task_.bytes / seed_up, task_.bytes / slowest, scenario_.peers * task_.bytes / (seed_up + all_up)});
   running_ = scenario_.peers;
+  for (PeerNumber number = 0; number < total && scenario_.pauses > 0; ++number) {
+    at(up_to(120 / scenario_.pauses), Kind::kPause, number);
+  }
   for (PeerNumber number = 0; number < total; ++number) {
     auto& peer = peers_[number];
     if (peer.seed) {
@@ -226,6 +235,14 @@ void Engine::happen(const Event& event) {
       break;
     case Kind::kReadSource:
       if (peer.status == PeerStatus::kSource) read_source(event.a);
+      return;
+    case Kind::kPause:
+      links_.set_capacity(host_of(event.a), kStandstill, now_);
+      at(now_ + up_to(1), Kind::kResume, event.a);
+      return;
+    case Kind::kResume:
+      links_.set_capacity(host_of(event.a), rate_of(peer), now_);
+      at(now_ + up_to(120 / scenario_.pauses), Kind::kPause, event.a);
       return;
     case Kind::kNotice: notice_gone(event.a, event.b); return;
   }
@@ -338,7 +355,10 @@ void Engine::fetch(PeerNumber child, PeerNumber parent, std::uint32_t piece, boo
   }
   if (parent != kOrigin) set_bit(peers_[parent].given, piece);
   set_bit(peer.taken, piece);
-  peer.fetches.push_back({parent, piece, kNoFlow, now_, 0, rival, false});
+  const bool waits =
+      parent != kOrigin && takes_turns(child, parent) && going(child, parent) >= at_once(parent);
+  peer.fetches.push_back({parent, piece, kNoFlow, now_, 0, rival, false, waits});
+  if (waits) return;
   const auto flow = links_.start(parent == kOrigin ? 0 : host_of(parent), host_of(child), piece_bytes(piece),
                                  cap, flow_tag(child, piece), now_);
   peer.fetches.back().flow = flow;
@@ -349,6 +369,44 @@ void Engine::fetch(PeerNumber child, PeerNumber parent, std::uint32_t piece, boo
   }
 }
 
+// A d7y parent sends an unmodified child one piece after the other, or as many at once as it has d7y children
+// (swarm/upload_turns.h). That it sends more where that is faster is not modelled.
+bool Engine::unmodified(PeerNumber number) const {
+  const auto& peer = peers_[number];
+  return peer.seed ? !scenario_.deals : scenario_.client == Client::kRust || peer.rust;
+}
+
+bool Engine::takes_turns(PeerNumber child, PeerNumber parent) const {
+  return unmodified(child) && !unmodified(parent);
+}
+
+std::size_t Engine::going(PeerNumber child, PeerNumber parent) const {
+  const auto& fetches = peers_[child].fetches;
+  return static_cast<std::size_t>(std::count_if(fetches.begin(), fetches.end(), [&](const Fetch& fetch) {
+    return fetch.parent == parent && fetch.flow != kNoFlow;
+  }));
+}
+
+std::size_t Engine::at_once(PeerNumber parent) const {
+  std::size_t others = 0;
+  for (const auto flow : links_.outgoing(host_of(parent))) {
+    if (!unmodified(static_cast<PeerNumber>(links_.tag(flow) >> 32))) ++others;
+  }
+  return std::max<std::size_t>(1, others);
+}
+
+void Engine::next_turn(PeerNumber child, PeerNumber parent) {
+  Fetch* next = nullptr;
+  for (auto& fetch : peers_[child].fetches) {
+    if (fetch.parent != parent) continue;
+    if (fetch.waits && (next == nullptr || fetch.piece < next->piece)) next = &fetch;
+  }
+  if (next == nullptr || going(child, parent) >= at_once(parent)) return;
+  next->waits = false;
+  next->flow = links_.start(host_of(parent), host_of(child), piece_bytes(next->piece), kNever,
+                            flow_tag(child, next->piece), now_);
+}
+
 void Engine::stop_fetch(PeerNumber child, std::size_t at) {
   auto& peer = peers_[child];
   const auto stopped = peer.fetches[at];
@@ -357,6 +415,7 @@ void Engine::stop_fetch(PeerNumber child, std::size_t at) {
   const bool other = std::any_of(peer.fetches.begin(), peer.fetches.end(),
                                  [&](const Fetch& f) { return f.piece == stopped.piece; });
   if (!other) clear_bit(peer.taken, stopped.piece);
+  if (stopped.parent != kOrigin) next_turn(child, stopped.parent);
 }
 
 bool Engine::upstream_incomplete(const Fetch& fetch) const {
@@ -386,6 +445,7 @@ void Engine::piece_arrived(PeerNumber child, std::size_t at) {
   const double bytes = piece_bytes(fetch.piece);
   peer.fetches.erase(peer.fetches.begin() + static_cast<std::ptrdiff_t>(at));
   clear_bit(peer.taken, fetch.piece);
+  if (fetch.parent != kOrigin) next_turn(child, fetch.parent);
   for (std::size_t i = 0; i < peer.fetches.size();) {  // rivals that lost
     if (peer.fetches[i].piece == fetch.piece) {
       const auto loser = peer.fetches[i];

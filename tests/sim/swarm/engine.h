@@ -33,6 +33,7 @@ struct Fetch {
   double counted = 0;  // bytes told to the client's ParentSet
   bool rival = false;
   bool beyond = false;  // its parent deals it to another child
+  bool waits = false;   // for its turn among those that the child asked its parent for
 };
 
 struct ParentSlot {
@@ -122,6 +123,8 @@ class Engine final : public Answers {
     kTick,
     kReadSource,
     kNotice,
+    kPause,
+    kResume,
   };
   struct Event {
     Seconds when;
@@ -141,6 +144,8 @@ class Engine final : public Answers {
   HostNumber host_of(PeerNumber peer) const { return peer + 1; }  // 0 is the origin
   Seconds delay(PeerNumber a, PeerNumber b) const;
   void build();
+  double rate_of(const Peer& peer) const;  // up and down
+  Seconds up_to(Seconds most);             // by chance
   void at(Seconds when, Kind kind, std::uint32_t a, std::uint32_t b = 0);
   void happen(const Event& event);
   void push_answer(PeerNumber peer, Answer answer);
@@ -148,6 +153,11 @@ class Engine final : public Answers {
   void read_source(PeerNumber peer);
   void flow_ended(FlowId flow);
   void sent(PeerNumber child, std::size_t at);
+  bool unmodified(PeerNumber number) const;
+  std::size_t going(PeerNumber child, PeerNumber parent) const;
+  std::size_t at_once(PeerNumber parent) const;
+  bool takes_turns(PeerNumber child, PeerNumber parent) const;
+  void next_turn(PeerNumber child, PeerNumber parent);
   void piece_arrived(PeerNumber child, std::size_t at);
   void piece_broken(PeerNumber child, std::size_t at);
   void done(PeerNumber peer);

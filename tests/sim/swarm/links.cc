@@ -57,6 +57,14 @@ FlowId Links::start(std::uint32_t from, std::uint32_t to, double bytes, double c
   return id;
 }
 
+void Links::set_capacity(std::uint32_t host, double both, Seconds now) {
+  links_[host * 2].capacity = both;
+  links_[host * 2 + 1].capacity = both;
+  touch(host * 2);
+  touch(host * 2 + 1);
+  settle(now);
+}
+
 void Links::set_cap(FlowId id, double cap, Seconds now) {
   flows_[id].cap = cap;
   touch(flows_[id].link[0]);

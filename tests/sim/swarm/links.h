@@ -32,6 +32,7 @@ class Links {
   // `cap`: bytes per second it cannot exceed. `tag` is the caller's.
   FlowId start(std::uint32_t from, std::uint32_t to, double bytes, double cap, std::uint64_t tag,
                Seconds now);
+  void set_capacity(std::uint32_t host, double both, Seconds now);
   void set_cap(FlowId flow, double cap, Seconds now);
   // Ends it early.
   void cancel(FlowId flow, Seconds now);

@@ -97,6 +97,7 @@ void declare(CLI::App& app, Options& options) {
   app.add_option("--lying", s.lying_share, "share of peers that send wrong bytes")->check(share);
   app.add_option("--degree", s.degree, "of the regular graph")->capture_default_str();
   app.add_option("--arity", s.arity, "of the tree")->capture_default_str()->check(CLI::Range(1, 1000));
+  app.add_option("--pauses", s.pauses, "how often a minute each host stands still, up to a second each time");
   app.add_flag("--check", s.check, "count the brain's books after each event (slow)");
   app.add_option("--random-seeds", options.random_seeds, "runs of each; medians are told")
       ->capture_default_str()

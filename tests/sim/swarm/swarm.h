@@ -53,6 +53,7 @@ struct Scenario {
   std::uint32_t degree = 10;  // of the regular graph
   std::uint32_t arity = 2;    // of the tree
   Seconds give_up = 0;        // 0: 20 x bound + 600 s
+  double pauses = 0;          // a minute in which a host stands still, for up to a second each time
   bool check = false;         // the brain's books after each event
 };
 

@@ -74,6 +74,26 @@ TEST_CASE("our own clients share the work") {
   CHECK(run(scenario, 1).makespan <= 1.3 * result.bound);
 }
 
+TEST_CASE("pieces one after the other from a seed of ours keep each hop of unmodified clients short") {
+  auto scenario = small(Client::kRust);
+  scenario.check = false;
+  scenario.peers = 400;
+  scenario.bytes = 10 * kGiB;
+  const auto tree = run(scenario, 1);
+  CHECK(tree.makespan <= 2.1 * tree.bound);
+  CHECK(tree.seed_bytes <= 2.01 * scenario.bytes);
+  scenario.pauses = 2;
+  CHECK(run(scenario, 1).makespan <= 2.4 * tree.bound);
+  scenario.pauses = 0;
+  scenario.peers = 30;
+  const auto row = run(scenario, 1);
+  CHECK(row.makespan <= 1.15 * row.bound);
+  CHECK(row.seed_bytes <= 1.01 * scenario.bytes);
+  // An unmodified seed sends eight at a time.
+  scenario.deals = false;
+  CHECK(run(scenario, 1).makespan >= 1.4 * row.bound);
+}
+
 TEST_CASE("slow hosts do not hold up the fast ones") {
   for (const auto client : {Client::kD7y, Client::kRust}) {
     for (const auto peers : {20U, 200U}) {
