@@ -367,10 +367,10 @@ std::size_t most_of(const Children& children) {
 
 TEST_CASE("in a small cluster unmodified clients stand in a row, as far as the content is worth it") {
   Script row, short_content, many, two_sites;
-  const auto in_row = children_of(row, 20, 200);
+  const auto in_row = children_of(row, 20, 160);
   CHECK(in_row.size() == 20);
   CHECK(most_of(in_row) == 1);
-  CHECK(most_of(children_of(short_content, 20, 199)) == 2);
+  CHECK(most_of(children_of(short_content, 20, 159)) == 2);
   CHECK(most_of(children_of(many, 60, 320)) == 2);
   CHECK(most_of(children_of(two_sites, 20, 320, "elsewhere")) == 2);
 }
