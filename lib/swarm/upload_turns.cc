@@ -28,7 +28,7 @@ UploadTurns::Turn::~Turn() {
 Task<void> UploadTurns::Turn::wait() {
   auto& line = line_->second;
   while (!turns_.may_go(*this)) {
-    // The first in line looks whether those before it stand still; all others are told.
+    // The first in line looks whether those before it stand still; all others are told when they are first.
     const bool first = line.waiting.begin()->second == this;
     const auto look_again = first ? Deadline::in(kStandstill, turns_.world_.now()) : Deadline::never();
     auto woken = co_await offered_.wait(look_again);

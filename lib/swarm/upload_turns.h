@@ -10,7 +10,7 @@
 //   UploadTurns::Turn turn(turns, {child, task_id}, number);  // in line from now on
 //   Task<void> granted = turn.wait();
 //   co_await granted;
-//   ...send, and call turn.moved(bytes) after each write...  // given back when `turn` goes
+//   ...send, and call turn.moved() after each write...  // given back when `turn` goes
 //
 // On one loop.
 #pragma once
@@ -39,8 +39,6 @@ class UploadTurns {
 
   // Bytes that were sent to any child.
   void sent(std::uint64_t bytes);
-  // Pieces that may be on their way to one child at the same time.
-  std::size_t at_once() const;
 
   class Turn;
 
@@ -90,6 +88,8 @@ class UploadTurns {
   };
 
  private:
+  // Pieces that may be on their way to one child at the same time.
+  std::size_t at_once() const;
   bool may_go(const Turn& turn) const;
   static void offer(Line& line);
   bool wanted() const;

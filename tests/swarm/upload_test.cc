@@ -58,7 +58,10 @@ Task<void> ask_and_stand_still(sim::Host& child, Address parent, std::uint32_t n
   co_await sleep_for(40s);
 }
 
-Task<std::unique_ptr<TestPeer>> parent_of(sim::Host& host, std::uint64_t pieces) {
+// Has so many pieces, and this uplink.
+constexpr double kUplink = 20'000'000;  // bytes per second
+Task<std::unique_ptr<TestPeer>> parent_of(sim::Simulation& sim, std::uint64_t pieces) {
+  auto& host = sim.add_host({.uplink = static_cast<std::uint64_t>(kUplink)});
   auto making = make_peer(host, host.address(4005));
   auto peer = co_await making;
   auto stocking = stock(*peer, kTask, made_up(pieces * kPiece), kPiece);
@@ -108,9 +111,8 @@ TEST_CASE("nothing is learned while nobody waits") {
 }
 
 SWARM_TEST("an unmodified child gets one piece after the other, the first of the content first") {
-  auto& host = sim.add_host({.uplink = 20'000'000});
   auto& child = sim.add_host();
-  auto making = parent_of(host, 8);
+  auto making = parent_of(sim, 8);
   auto peer = co_await making;
   Asked asked;
   const auto began = sim.now();
@@ -122,7 +124,7 @@ SWARM_TEST("an unmodified child gets one piece after the other, the first of the
     }
     must(co_await scope.idle(Deadline::never()));
   }
-  const double whole = 8.0 * kPiece / 20e6 * 1.07;  // what the bytes around them take
+  const double whole = 8.0 * kPiece / kUplink * 1.07;  // what the bytes around them take
   REQUIRE(asked.ends.size() == 8);
   CHECK(asked.ends[0].first == 7);  // nobody else had asked
   for (std::uint32_t i = 1; i < 8; ++i) CHECK(asked.ends[i].first == i - 1);
@@ -133,10 +135,9 @@ SWARM_TEST("an unmodified child gets one piece after the other, the first of the
 }
 
 SWARM_TEST("two unmodified children share the uplink, each piece by piece") {
-  auto& host = sim.add_host({.uplink = 20'000'000});
   auto& one = sim.add_host();
   auto& two = sim.add_host();
-  auto making = parent_of(host, 4);
+  auto making = parent_of(sim, 4);
   auto peer = co_await making;
   Asked asked_one, asked_two;
   const auto began = sim.now();
@@ -148,7 +149,7 @@ SWARM_TEST("two unmodified children share the uplink, each piece by piece") {
     }
     must(co_await scope.idle(Deadline::never()));
   }
-  const double whole = 8.0 * kPiece / 20e6;
+  const double whole = 8.0 * kPiece / kUplink;
   for (const auto* asked : {&asked_one, &asked_two}) {
     CHECK(seconds(asked->ends[0].second - began) <= whole * 0.35);
     CHECK(seconds(asked->ends[3].second - began) >= whole * 0.9);
@@ -157,9 +158,8 @@ SWARM_TEST("two unmodified children share the uplink, each piece by piece") {
 
 SWARM_TEST(
     "a connection that takes nothing keeps the child's others waiting for a second, not for a minute") {
-  auto& host = sim.add_host({.uplink = 20'000'000});
   auto& child = sim.add_host();
-  auto making = parent_of(host, 4);
+  auto making = parent_of(sim, 4);
   auto peer = co_await making;
   Asked asked;
   const auto began = sim.now();
@@ -172,13 +172,12 @@ SWARM_TEST(
     must(co_await scope.idle(Deadline::never()));
   }
   CHECK(asked.ends.size() == 3);
-  CHECK(seconds(sim.now() - began) <= 4.0 * kPiece / 20e6 + 2.5);
+  CHECK(seconds(sim.now() - began) <= 4.0 * kPiece / kUplink + 2.5);
 }
 
 SWARM_TEST("beside children of ours an unmodified one has as many pieces on their way as there are of them") {
-  auto& host = sim.add_host({.uplink = 20'000'000});
   auto& child = sim.add_host();
-  auto making = parent_of(host, 16);
+  auto making = parent_of(sim, 16);
   auto peer = co_await making;
   std::vector<std::unique_ptr<TestPeer>> ours;
   std::vector<store::TaskHandle> tasks;
@@ -203,5 +202,5 @@ SWARM_TEST("beside children of ours an unmodified one has as many pieces on thei
   must(co_await scope.idle(Deadline::never()));
   // Half of the uplink is the unmodified child's: its six pieces take as long as six of the others'.
   REQUIRE(asked.ends.size() == 6);
-  CHECK(seconds(asked.ends[5].second - began) <= 12.0 * kPiece / 20e6 * 1.25);
+  CHECK(seconds(asked.ends[5].second - began) <= 12.0 * kPiece / kUplink * 1.25);
 }

@@ -36,7 +36,7 @@ TEST_CASE("unmodified clients are fast in large swarms, and much faster than und
   scenario.bytes = 10 * kGiB;
   const auto ours = run(scenario, 1);
   CHECK(ours.done == 1000);
-  CHECK(ours.makespan <= 2.5 * ours.bound);
+  CHECK(ours.makespan <= 2.1 * ours.bound);
   scenario.policy = Policy::kDragonfly;
   CHECK(ours.makespan <= 0.5 * run(scenario, 1).makespan);
 }
@@ -49,7 +49,7 @@ TEST_CASE("a few unmodified clients need little longer than one") {
     const auto result = run(scenario, 1);
     CHECK(result.broken == "");
     CHECK(result.done == peers);
-    CHECK(result.makespan <= (1 + 0.026 * peers) * result.bound);
+    CHECK(result.makespan <= (1.02 + 0.003 * peers) * result.bound);
   }
 }
 
@@ -74,24 +74,23 @@ TEST_CASE("our own clients share the work") {
   CHECK(run(scenario, 1).makespan <= 1.3 * result.bound);
 }
 
-TEST_CASE("pieces one after the other from a seed of ours keep each hop of unmodified clients short") {
+TEST_CASE(
+    "hosts that pause, and a seed that sends eight pieces at a time, cost unmodified clients some of that") {
   auto scenario = small(Client::kRust);
   scenario.check = false;
-  scenario.peers = 400;
   scenario.bytes = 10 * kGiB;
-  const auto tree = run(scenario, 1);
-  CHECK(tree.makespan <= 2.1 * tree.bound);
-  CHECK(tree.seed_bytes <= 2.01 * scenario.bytes);
+  scenario.peers = 400;
   scenario.pauses = 2;
-  CHECK(run(scenario, 1).makespan <= 2.4 * tree.bound);
+  const auto tree = run(scenario, 1);
+  CHECK(tree.done == 400);
+  CHECK(tree.makespan <= 2.4 * tree.bound);
   scenario.pauses = 0;
   scenario.peers = 30;
-  const auto row = run(scenario, 1);
-  CHECK(row.makespan <= 1.15 * row.bound);
-  CHECK(row.seed_bytes <= 1.01 * scenario.bytes);
-  // An unmodified seed sends eight at a time.
   scenario.deals = false;
-  CHECK(run(scenario, 1).makespan >= 1.4 * row.bound);
+  const auto row = run(scenario, 1);
+  CHECK(row.makespan >= 1.4 * row.bound);
+  CHECK(row.makespan <= 1.9 * row.bound);
+  CHECK(row.seed_bytes <= 1.01 * scenario.bytes);
 }
 
 TEST_CASE("slow hosts do not hold up the fast ones") {
