@@ -6,10 +6,11 @@
 // was received may be stored, forwarded and echoed without losing what a newer version put into it.
 //
 // Include the package you need: api/common.h, api/scheduler.h, api/dfdaemon.h, api/manager.h,
-// api/errordetails.h. What d7y adds for its own programs is api/origins.h.
+// api/errordetails.h. What d7y adds for its own programs is api/origins.h and api/dealing.h.
 #pragma once
 
 #include "api/common.h"
+#include "api/dealing.h"
 #include "api/dfdaemon.h"
 #include "api/errordetails.h"
 #include "api/manager.h"

@@ -56,6 +56,11 @@ inline constexpr std::string_view kService = "d7y.v1.Origins";
 inline constexpr std::string_view kStatOrigin = "/d7y.v1.Origins/StatOrigin";
 }  // namespace origins
 
+namespace dealing {
+inline constexpr std::string_view kService = "d7y.v1.Dealing";
+inline constexpr std::string_view kDeal = "/d7y.v1.Dealing/Deal";
+}  // namespace dealing
+
 namespace upload {
 inline constexpr std::string_view kService = "dfdaemon.v2.DfdaemonUpload";
 inline constexpr std::string_view kDownloadTask = "/dfdaemon.v2.DfdaemonUpload/DownloadTask";

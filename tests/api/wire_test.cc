@@ -120,6 +120,7 @@ TEST_CASE("reflection knows every service and method with its imports first") {
   CHECK(known("scheduler.v2.Scheduler.AnnouncePeer"));
   CHECK(known("dfdaemon.v2.DfdaemonUpload.SyncPieces"));
   CHECK(known("manager.v2.Manager.KeepAlive"));
+  CHECK(known("d7y.v1.Dealing.Deal"));
   CHECK(known("common.v2.Download"));
   CHECK(known("google.protobuf.Duration"));
   CHECK(known("common.v2.SizeScope"));
