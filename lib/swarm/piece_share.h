@@ -5,6 +5,8 @@
 // task into the swarm (a seed) deals its pieces out: each child gets a share of them from it, and the rest
 // from other children, who forward pieces while they receive them. A child that has taken its share goes on
 // with what nobody was given yet, since others may be slower; one without anything to do may take any piece.
+//
+// Unmodified children understand no shares: they are told of different pieces instead (piece_handout.h).
 #pragma once
 
 #include <algorithm>
