@@ -369,6 +369,8 @@ Result<void> Node::open_piece_server() {
   options.limit = &upload_limit_;
   options.metrics = &metrics_;
   options.deals = config.seed_peer;
+  handouts_ = std::make_unique<swarm::Handouts>(world_);
+  options.handouts = handouts_.get();
   vortex_ = std::make_unique<swarm::VortexServer>(world_, *store_, options, log_.in("vortex"));
   auto at = vortex_->listen(listen_address(config.storage.server));
   if (!at) return std::move(at).error().in("piece server (storage.server)");
@@ -396,6 +398,7 @@ Result<void> Node::open_upload_server() {
   swarm::SyncServiceOptions sync;
   sync.advertised_ip = ip_;
   sync.tcp_port = ports_.piece;
+  sync.handouts = handouts_.get();
   sync_ = std::make_unique<swarm::SyncService>(world_, *store_, *meter_, std::move(sync), log_.in("sync"));
   sync_->attach(*upload_server_);
   grpc::ListenerOptions listener;

@@ -145,6 +145,7 @@ class Node {
   std::unique_ptr<fetch::Engine> engine_;
   std::unique_ptr<TaskCalls> calls_;
   std::unique_ptr<ReplicaCalls> replicas_;
+  std::unique_ptr<swarm::Handouts> handouts_;  // null: there is no piece server
   std::unique_ptr<swarm::SyncService> sync_;
   std::unique_ptr<swarm::VortexServer> vortex_;
   std::unique_ptr<otlp::Exporter> spans_;

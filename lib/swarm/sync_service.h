@@ -1,5 +1,6 @@
 // What a parent tells children over gRPC: which pieces of a task it has (SyncPieces) and how busy its
-// network is (SyncHost).
+// network is (SyncHost). Unmodified children that a scheduler has named (Deal, api/dealing.proto) are told of
+// different pieces first (piece_handout.h).
 //
 //   SyncService sync(world, store, {.advertised_ip = "10.0.0.5", .tcp_port = 4005}, log);
 //   sync.attach(upload_server);
@@ -13,11 +14,13 @@
 #include <memory>
 #include <string>
 
+#include "api/dealing.h"
 #include "api/dfdaemon.h"
 #include "base/log.h"
 #include "base/scope.h"
 #include "net/grpc/server.h"
 #include "store/store.h"
+#include "swarm/handouts.h"
 #include "swarm/network_meter.h"
 #include "world/world.h"
 
@@ -31,6 +34,9 @@ struct SyncServiceOptions {
   std::uint16_t tcp_port = 4005;
   // Show children our extensions.
   bool extensions = true;
+  // Those to whom pieces are handed out, shared with the piece server; null: to nobody, and Deal is not
+  // served. Must outlive the service.
+  Handouts* handouts = nullptr;
 };
 
 class SyncService {
@@ -39,13 +45,19 @@ class SyncService {
   SyncService(world::World& world, store::Store& store, NetworkMeter& meter, SyncServiceOptions options,
               Log log);
 
-  // Registers SyncPieces, its persistent and persistent-cache variants, and SyncHost.
+  // Registers SyncPieces, its persistent and persistent-cache variants, SyncHost, and Deal.
   void attach(grpc::Server& server);
 
  private:
   template <class Request, class Response>
   Task<Result<void>> sync_pieces(grpc::ServerCall& call, Request request, grpc::Writer<Response>& out,
                                  store::TaskKind kind);
+  // The same for a child to whom pieces are handed out.
+  Task<Result<void>> hand_out(store::TaskHandle task, Handouts::Seat& seat,
+                              grpc::Writer<api::dfdaemon::SyncPiecesResponse>& out);
+  template <class Response>
+  Task<Result<void>> tell(store::TaskHandle task, std::uint32_t number, grpc::Writer<Response>& out);
+  Task<Result<api::dealing::DealResponse>> deal(api::dealing::DealRequest request);
   Task<Result<void>> sync_host(grpc::ServerCall& call, api::dfdaemon::SyncHostRequest request,
                                grpc::Writer<api::common::Host>& out);
 

@@ -243,14 +243,16 @@ Task<Result<void>> VortexConnection::send_whole(const vortex::PieceRequest& requ
   content.created = std::chrono::floor<std::chrono::seconds>(info->created_at).time_since_epoch().count();
   if (server_.options_.extensions) content.abilities = vortex::kOurAbilities;
 
+  Handouts::Upload handed(server_.options_.handouts, request.task_id, request.number);
   UploadTurns::Turn upload(server_.upload_turns_, {stream_->remote().ip(), request.task_id}, request.number);
   Task<void> granted = upload.wait();
   co_await granted;
   VortexServer::Uploading uploading(server_);
   CO_TRY(auto turn, co_await turns_.take(next_rank_++, Deadline::never()));
   CO_OK(co_await write(vortex::encode(content, static_cast<std::uint8_t>(world_.random())), true));
-  Task<Result<void>> sending = send_body((*task)->file(), info->offset, info->length, &upload);
+  Task<Result<void>> sending = send_body((*task)->file(), info->offset, info->length, &upload, &handed);
   CO_OK(co_await sending);
+  handed.done();
   (*task)->count_upload(info->length);
   ++server_.stats_.pieces;
   co_return Result<void>{};
@@ -571,7 +573,8 @@ Task<Result<void>> VortexConnection::write(std::string packet, bool more) {
 }
 
 Task<Result<void>> VortexConnection::send_body(std::shared_ptr<world::File> file, std::uint64_t offset,
-                                               std::uint64_t length, UploadTurns::Turn* turn) {
+                                               std::uint64_t length, UploadTurns::Turn* turn,
+                                               Handouts::Upload* handed) {
   auto* limit = server_.options_.limit;
   std::uint64_t without_wait = 0;
   while (length > 0) {
@@ -593,6 +596,7 @@ Task<Result<void>> VortexConnection::send_body(std::shared_ptr<world::File> file
         without_wait += moved.bytes;
         server_.count(moved.bytes);
         if (turn != nullptr) turn->moved();
+        if (handed != nullptr) handed->moved();
         if (without_wait >= kYieldAfter) {
           co_await sleep_until(world_.now());
           without_wait = 0;

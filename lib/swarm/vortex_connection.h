@@ -65,7 +65,7 @@ class VortexConnection {
   Task<Result<store::TaskHandle>> find_intact(std::string task_id);
   Task<Result<void>> write(std::string packet, bool more);
   Task<Result<void>> send_body(std::shared_ptr<world::File> file, std::uint64_t offset, std::uint64_t length,
-                               UploadTurns::Turn* turn = nullptr);
+                               UploadTurns::Turn* turn = nullptr, Handouts::Upload* handed = nullptr);
   Task<Result<void>> send_have(const vortex::Have& have, Job& job);
   Task<Result<void>> send_news(std::string packet, Job& job);
   Task<Result<void>> send_bitmap(std::uint32_t subscription, const store::Bitmap& pieces, Job& job);

@@ -19,6 +19,7 @@
 #include "base/scope.h"
 #include "base/token_bucket.h"
 #include "store/store.h"
+#include "swarm/handouts.h"
 #include "swarm/piece_share.h"
 #include "swarm/upload_turns.h"
 #include "world/world.h"
@@ -47,6 +48,8 @@ struct VortexServerOptions {
   // Deal the pieces of a task out among the children that want it at the same time (piece_share.h). For
   // seeds.
   bool deals = false;
+  // Is told what is sent to unmodified children; may be null. Must outlive the server.
+  Handouts* handouts = nullptr;
   // All uploads together; may be null. Must outlive the server.
   TokenBucket* limit = nullptr;
   // Where uploads are counted, under Dragonfly's names; may be null. Must outlive the server.

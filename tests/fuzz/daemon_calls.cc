@@ -42,6 +42,7 @@ constexpr std::array kMethods = {
     api::method::upload::kStatPersistentCacheTask,
     api::method::upload::kDeletePersistentCacheTask,
     api::method::upload::kSyncPersistentCachePieces,
+    api::method::dealing::kDeal,
 };
 
 struct Daemon {

@@ -5,6 +5,7 @@
 #include <array>
 #include <set>
 
+#include "api/dealing.h"
 #include "api/dfdaemon.h"
 #include "api/methods.h"
 #include "base/ids.h"
@@ -674,6 +675,38 @@ TEST_CASE("whoever calls a peer may ask every 10 s whether it is there") {
   begin_to_follow(house, following, 10s);
   house.cluster.run_for(3min);
   CHECK_FALSE(following.over);
+}
+
+namespace {
+
+// What the daemon says when it is told that the child will come for the task.
+Task<void> promise_child(sim::Host& host, Address parent, std::string task, std::optional<grpc::Code>& code) {
+  grpc::Channel channel(host, parent);
+  api::dealing::DealRequest request;
+  request.set_host_id("child");
+  request.set_task_id(std::move(task));
+  auto calling = channel.unary<api::dealing::DealResponse>(api::method::dealing::kDeal, request);
+  auto answer = co_await calling;
+  code = answer ? grpc::Code::kOk : static_cast<grpc::Code>(answer.error().status());
+}
+
+}  // namespace
+
+TEST_CASE("a daemon takes promises of children for what it has") {
+  House house(94, 2);
+  Following following;
+  begin_to_follow(house, following);
+  auto& parent = *house.peers[0];
+  auto& child = house.peers[1]->host();
+  const auto at = parent.host().address(parent.config().upload.server.port);
+  auto task = task_id({.url = house.cluster.origin().url("/model.bin")});
+  REQUIRE(task.ok());
+  std::optional<grpc::Code> known, unknown;
+  child.spawn(promise_child(child, at, *task, known));
+  child.spawn(promise_child(child, at, std::string(64, '0'), unknown));
+  REQUIRE(house.cluster.sim().run_until([&] { return known && unknown; }, 10s));
+  CHECK(*known == grpc::Code::kOk);
+  CHECK(*unknown == grpc::Code::kNotFound);
 }
 
 TEST_CASE("a child whose machine vanishes does not hold what it followed") {
