@@ -14,9 +14,10 @@ struct Handouts::Table {
   world::World& world;
   PieceHandout handout;
   std::map<PieceHandout::Child, Seat*> seats;
+  std::size_t queued = 0;  // of them, those that stand in line
 };
 
-Result<void> Handouts::promise(const std::string& task_id, const std::string& host_id) {
+Result<void> Handouts::promise(const std::string& task_id, const std::string& host_id, bool later) {
   forget_old();
   const Promised who(task_id, host_id);
   // Renewed promises stand in line more than once, so both are bounded.
@@ -25,7 +26,7 @@ Result<void> Handouts::promise(const std::string& task_id, const std::string& ho
                  kMostPromises, std::chrono::duration_cast<std::chrono::seconds>(kPromise).count());
   }
   const auto until = world_.now() + kPromise;
-  promises_[who] = until;
+  promises_[who] = {until, later};
   promised_.emplace_back(until, who);
   return {};
 }
@@ -34,7 +35,7 @@ void Handouts::forget_old() {
   while (!promised_.empty() && promised_.front().first <= world_.now()) {
     const auto& [until, who] = promised_.front();
     const auto found = promises_.find(who);
-    if (found != promises_.end() && found->second <= until) promises_.erase(found);
+    if (found != promises_.end() && found->second.until <= until) promises_.erase(found);
     promised_.pop_front();
   }
 }
@@ -42,26 +43,36 @@ void Handouts::forget_old() {
 std::unique_ptr<Handouts::Seat> Handouts::join(const std::string& task_id, const std::string& host_id,
                                                store::Bitmap wanted) {
   forget_old();
-  if (promises_.erase({task_id, host_id}) == 0) return nullptr;
+  const auto promise = promises_.extract({task_id, host_id});
+  if (promise.empty()) return nullptr;
+  const bool later = promise.mapped().later;
   const auto found = tables_.find(task_id);
-  if (found != tables_.end() && found->second->seats.size() >= kMostChildren) return nullptr;
-  return std::make_unique<Seat>(*this, task_id, std::move(wanted));
+  if (found != tables_.end()) {
+    const auto& table = *found->second;
+    if (later ? table.queued >= kLongestLine : table.seats.size() - table.queued >= kMostChildren)
+      return nullptr;
+  }
+  return std::make_unique<Seat>(*this, task_id, std::move(wanted), later);
 }
 
 // ---- Children
 
-Handouts::Seat::Seat(Handouts& handouts, const std::string& task_id, store::Bitmap wanted)
-    : handouts_(handouts), task_id_(task_id) {
+Handouts::Seat::Seat(Handouts& handouts, const std::string& task_id, store::Bitmap wanted, bool later)
+    : handouts_(handouts), task_id_(task_id), later_(later) {
   auto& table = handouts_.tables_[task_id_];
   if (!table) table = std::make_shared<Table>(handouts_.world_);
   table_ = table;
-  child_ = table_->handout.join(std::move(wanted), handouts_.world_.now());
+  const auto now = handouts_.world_.now();
+  child_ =
+      later_ ? table_->handout.queue(std::move(wanted), now) : table_->handout.join(std::move(wanted), now);
+  table_->queued += later_ ? 1 : 0;
   table_->seats[child_] = this;
   table_->deal();
 }
 
 Handouts::Seat::~Seat() {
   table_->seats.erase(child_);
+  table_->queued -= later_ ? 1 : 0;
   table_->handout.leave(child_, handouts_.world_.now());
   if (table_->seats.empty()) {
     handouts_.tables_.erase(task_id_);
@@ -98,7 +109,7 @@ Handouts::Upload::Upload(Handouts* handouts, const std::string& task_id, std::ui
   const auto found = handouts->tables_.find(task_id);
   if (found == handouts->tables_.end()) return;
   table_ = found->second;
-  table_->handout.asked(piece_);
+  table_->handout.asked(piece_, handouts->world_.now());
 }
 
 void Handouts::Upload::moved() {

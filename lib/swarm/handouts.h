@@ -34,14 +34,14 @@ class Handouts {
   static constexpr std::size_t kMostPromises = 4096;
   static constexpr Duration kPromise = std::chrono::seconds(60);
   // Children of one task; more of them are told of everything at once.
-  static constexpr std::size_t kMostChildren = 32;
+  static constexpr std::size_t kMostChildren = 32, kLongestLine = 1024;
 
   explicit Handouts(world::World& world) : world_(world) {}
   Handouts(const Handouts&) = delete;
   Handouts& operator=(const Handouts&) = delete;
 
-  // The host will come for the task. kExhausted: too many have not come yet.
-  Result<void> promise(const std::string& task_id, const std::string& host_id);
+  // The host will come for the task; `later`: and stand in line. kExhausted: too many have not come yet.
+  Result<void> promise(const std::string& task_id, const std::string& host_id, bool later);
 
  private:
   struct Table;
@@ -50,7 +50,7 @@ class Handouts {
   // One child's place, for as long as its stream lasts.
   class Seat {
    public:
-    Seat(Handouts& handouts, const std::string& task_id, store::Bitmap wanted);
+    Seat(Handouts& handouts, const std::string& task_id, store::Bitmap wanted, bool later);
     ~Seat();
     Seat(const Seat&) = delete;
     Seat& operator=(const Seat&) = delete;
@@ -71,6 +71,7 @@ class Handouts {
     friend class Handouts;
     Handouts& handouts_;
     std::string task_id_;
+    bool later_;
     std::shared_ptr<Table> table_;
     PieceHandout::Child child_;
     std::vector<std::uint32_t> telling_;
@@ -105,7 +106,11 @@ class Handouts {
   void forget_old();
 
   world::World& world_;
-  std::map<Promised, TimePoint> promises_;                // until when
+  struct Promise {
+    TimePoint until;
+    bool later = false;
+  };
+  std::map<Promised, Promise> promises_;
   std::deque<std::pair<TimePoint, Promised>> promised_;   // in that order; kept and renewed ones, too
   std::map<std::string, std::shared_ptr<Table>> tables_;  // by task
 };

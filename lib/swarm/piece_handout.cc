@@ -32,12 +32,22 @@ std::vector<std::uint32_t> all_of_both(const store::Bitmap& one, const store::Bi
 
 PieceHandout::Child PieceHandout::join(store::Bitmap wanted, TimePoint now) {
   if (active() == 0) alone_from_ = now + kAlone;
+  if (children_.empty()) began_ = now;
+  line_from_.reset();
   const auto name = next_child_++;
   children_[name].wanted = std::move(wanted);
   return name;
 }
 
+PieceHandout::Child PieceHandout::queue(store::Bitmap wanted, TimePoint now) {
+  if (children_.empty() && line_.empty()) began_ = now;
+  const auto name = next_child_++;
+  line_[name].wanted = std::move(wanted);
+  return name;
+}
+
 void PieceHandout::leave(Child child, TimePoint now) {
+  line_.erase(child);
   const auto found = children_.find(child);
   if (found == children_.end()) return;
   if (!found->second.standing && active() <= 2) alone_from_ = now;
@@ -56,6 +66,8 @@ void PieceHandout::gone(Child child, std::uint32_t piece) {
   owners_.erase(piece);
   const auto found = children_.find(child);
   if (found != children_.end()) found->second.wanted.set(piece);
+  const auto queued = line_.find(child);
+  if (queued != line_.end()) queued->second.wanted.set(piece);
 }
 
 void PieceHandout::moved(std::uint32_t piece, TimePoint now) {
@@ -66,6 +78,7 @@ void PieceHandout::moved(std::uint32_t piece, TimePoint now) {
 }
 
 void PieceHandout::ended(std::uint32_t piece, bool uploaded, TimePoint now) {
+  busy_at_ = now;
   const auto asked = under_way_.find(piece);
   if (asked != under_way_.end() && --asked->second == 0) under_way_.erase(asked);
   auto* child = uploaded ? owner_of(piece) : nullptr;
@@ -101,14 +114,42 @@ std::vector<PieceHandout::Telling> PieceHandout::deal(TimePoint now) {
     }
   }
   open_ = alone || all_dealt();
-  if (!open_) return told;
-  for (auto& [name, child] : children_) {
+  if (open_) {
+    for (auto& [name, child] : children_) {
+      for (const auto piece : all_of_both(here_, child.wanted)) {
+        child.wanted.clear(piece);
+        told.push_back({name, piece});
+      }
+    }
+  }
+  serve_line(told, now);
+  return told;
+}
+
+TimePoint PieceHandout::next_turn() const {
+  const auto busy_until = under_way_.empty() ? busy_at_ + kQuiet : TimePoint::max();
+  return std::max(*line_from_, std::min(busy_until, served_at_ + kLongestTurn));
+}
+
+void PieceHandout::serve_line(std::vector<Telling>& told, TimePoint now) {
+  if (line_.empty() || !dealing_is_over()) return;
+  if (!line_from_) {
+    line_from_ = now + kLine + (now - began_) / 4;
+    served_at_ = *line_from_;
+  }
+  std::size_t more = now >= next_turn() ? kLineAtOnce : 0;
+  for (auto& [name, child] : line_) {
+    if (!child.served && more > 0) {
+      --more;
+      child.served = true;
+      served_at_ = busy_at_ = now;
+    }
+    if (!child.served) continue;
     for (const auto piece : all_of_both(here_, child.wanted)) {
       child.wanted.clear(piece);
       told.push_back({name, piece});
     }
   }
-  return told;
 }
 
 Deadline PieceHandout::next() const {
@@ -118,10 +159,18 @@ Deadline PieceHandout::next() const {
     if (child.standing || child.dealt.empty()) continue;
     when = when.or_earlier(Deadline::in(kStandstill, child.moved_at));
   }
+  const bool waits =
+      std::any_of(line_.begin(), line_.end(), [](const auto& entry) { return !entry.second.served; });
+  if (waits && line_from_ && dealing_is_over()) when = when.or_earlier(Deadline::at(next_turn()));
   return when;
 }
 
 bool PieceHandout::done(Child child) const {
+  const auto queued = line_.find(child);
+  if (queued != line_.end()) {
+    const auto& wanted = queued->second.wanted;
+    return complete_ ? !first_of_both(here_, wanted) : wanted.count() == 0;
+  }
   const auto found = children_.find(child);
   if (found == children_.end()) return true;
   const auto& state = found->second;

@@ -7,6 +7,9 @@
 // of was uploaded to it: it is a few ahead of what was sent, a fast child gets more pieces than a slow one,
 // and the first of the content comes first. When all was told to somebody, everybody is told of everything.
 //
+// Others may stand in line: they have other parents, and are told of everything a while after that, two at a
+// time, if they are still there. For where hosts crash and those behind them wait for each other.
+//
 // Not to be confused with piece_share.h: there children of ours know of every piece and are asked to take a
 // share of them; these understand nothing of that, and take what they are told of.
 //
@@ -48,8 +51,16 @@ class PieceHandout {
   // A child that takes nothing of what it was told for so long stands still.
   static constexpr Duration kStandstill = std::chrono::seconds(5);
 
+  // Those who stand in line come when dealing is over and so long has passed, and a quarter of the time that
+  // it took; so many at once, the next when nothing was uploaded for a second, or after ten.
+  static constexpr Duration kLine = std::chrono::seconds(2);
+  static constexpr std::size_t kLineAtOnce = 2;
+  static constexpr Duration kQuiet = std::chrono::seconds(1), kLongestTurn = std::chrono::seconds(10);
+
   // A child that wants these pieces, and was told of none of them.
   Child join(store::Bitmap wanted, TimePoint now);
+  // One that stands in line.
+  Child queue(store::Bitmap wanted, TimePoint now);
   // Its stream ended.
   void leave(Child child, TimePoint now);
 
@@ -63,7 +74,10 @@ class PieceHandout {
   void complete(bool complete) { complete_ = complete; }
 
   // An upload of the piece was asked for, made way, and ended, with all of it or not.
-  void asked(std::uint32_t piece) { ++under_way_[piece]; }
+  void asked(std::uint32_t piece, TimePoint now) {
+    ++under_way_[piece];
+    busy_at_ = now;
+  }
   void moved(std::uint32_t piece, TimePoint now);
   void ended(std::uint32_t piece, bool uploaded, TimePoint now);
 
@@ -85,6 +99,15 @@ class PieceHandout {
     bool standing = false;
   };
 
+  struct Queued {
+    store::Bitmap wanted;  // and not told of
+    bool served = false;
+  };
+
+  bool dealing_is_over() const { return children_.empty() || (complete_ && open_); }
+  // When the next in the line are told.
+  TimePoint next_turn() const;
+  void serve_line(std::vector<Telling>& told, TimePoint now);
   State* owner_of(std::uint32_t piece);
   // The next piece for this child, those that came back first.
   std::optional<std::uint32_t> next_for(const State& child) const;
@@ -97,6 +120,9 @@ class PieceHandout {
   bool all_dealt() const;
 
   std::map<Child, State> children_;
+  std::map<Child, Queued> line_;
+  std::optional<TimePoint> line_from_;  // once dealing is over
+  TimePoint began_{}, busy_at_{}, served_at_{};
   Child next_child_ = 0;
   store::Bitmap here_;
   store::Bitmap pool_;                           // here, and nobody was told

@@ -210,7 +210,7 @@ Task<Result<api::dealing::DealResponse>> SyncService::deal(api::dealing::DealReq
   if (!found || (*found)->facts().kind != store::TaskKind::kStandard) {
     co_return grpc::status_error(grpc::Code::kNotFound, fmt::format("task {} not found", request.task_id()));
   }
-  CO_OK(options_.handouts->promise(request.task_id(), request.host_id()));
+  CO_OK(options_.handouts->promise(request.task_id(), request.host_id(), request.later()));
   co_return api::dealing::DealResponse{};
 }
 

@@ -50,11 +50,12 @@ Task<std::unique_ptr<Seed>> make_seed(sim::Simulation& sim, std::uint64_t uplink
 }
 
 Task<Result<DealResponse>> deal(sim::Host& scheduler, const Seed& seed, std::string task_id,
-                                std::string host_id) {
+                                std::string host_id, bool later = false) {
   grpc::Channel channel(scheduler, seed.upload);
   DealRequest request;
   request.set_task_id(std::move(task_id));
   request.set_host_id(std::move(host_id));
+  request.set_later(later);
   auto calling = channel.unary<DealResponse>(api::method::dealing::kDeal, request);
   auto answer = co_await calling;
   co_return answer;
@@ -176,6 +177,35 @@ SWARM_TEST(
   for (std::size_t i = 0; i < apart.size(); ++i) CHECK(apart[i].second <= i + 8);
   CHECK(first.ended);
   CHECK(second.ended);
+}
+
+SWARM_TEST(
+    "one that stands in line is told of nothing while pieces are dealt, and of everything a while later") {
+  auto making = make_seed(sim);
+  auto seed = co_await making;
+  auto stocking = stock(*seed->peer, kTask, made_up(60 * kPiece), kPiece);
+  auto task = co_await stocking;
+  auto& scheduler = sim.add_host();
+  auto& one = sim.add_host();
+  auto& two = sim.add_host();
+  auto& three = sim.add_host();
+  for (const char* name : {"one", "two", "last"}) {
+    auto dealing = deal(scheduler, *seed, kTask, name, std::string(name) == "last");
+    must(co_await dealing);
+  }
+  Heard heard;
+  Child last(three, *seed, "last", 60, heard);
+  co_await sleep_for(100ms);
+  Child first(one, *seed, "one", 60, heard);
+  Child second(two, *seed, "two", 60, heard);
+  auto all = until([&] { return first.got.size() == 60 && second.got.size() == 60; });
+  co_await all;
+  co_await sleep_for(500ms);
+  CHECK(of(heard, "last").empty());
+  CHECK(!last.ended);
+  auto rest = until([&] { return last.got.size() == 60; });
+  co_await rest;
+  CHECK(last.ended);
 }
 
 SWARM_TEST("pieces that still come from the origin are handed out as they come") {
@@ -361,20 +391,20 @@ SWARM_TEST("a promise is kept once, and forgotten after a minute") {
   auto seed = co_await making;
   store::Bitmap wanted;
   wanted.set(0);
-  must(seed->handouts.promise(kTask, "one"));
+  must(seed->handouts.promise(kTask, "one", false));
   CHECK(seed->handouts.join(kTask, "two", wanted) == nullptr);
   CHECK(seed->handouts.join(an_id(2), "one", wanted) == nullptr);
   CHECK(seed->handouts.join(kTask, "one", wanted) != nullptr);
   CHECK(seed->handouts.join(kTask, "one", wanted) == nullptr);
-  must(seed->handouts.promise(kTask, "one"));
+  must(seed->handouts.promise(kTask, "one", false));
   co_await sleep_for(59s);
-  must(seed->handouts.promise(kTask, "two"));
-  must(seed->handouts.promise(kTask, "three"));
+  must(seed->handouts.promise(kTask, "two", false));
+  must(seed->handouts.promise(kTask, "three", false));
   co_await sleep_for(1s);
   CHECK(seed->handouts.join(kTask, "one", wanted) == nullptr);
   CHECK(seed->handouts.join(kTask, "two", wanted) != nullptr);
   co_await sleep_for(30s);
-  must(seed->handouts.promise(kTask, "three"));
+  must(seed->handouts.promise(kTask, "three", false));
   co_await sleep_for(40s);
   CHECK(seed->handouts.join(kTask, "three", wanted) != nullptr);
 }
@@ -387,7 +417,7 @@ SWARM_TEST("more than 4096 promises a minute are refused, and so are more than 3
   std::vector<std::unique_ptr<Handouts::Seat>> seats;
   for (int i = 0; i < 4096; ++i) {
     const auto name = std::to_string(i);
-    must(seed->handouts.promise(kTask, name));
+    must(seed->handouts.promise(kTask, name, false));
     if (i <= 32) seats.push_back(seed->handouts.join(kTask, name, wanted));
   }
   CHECK(seats[31] != nullptr);

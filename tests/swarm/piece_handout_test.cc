@@ -54,12 +54,12 @@ struct Game {
   }
   std::map<PieceHandout::Child, Pieces> others{};  // what the others were told in the last deal()
   void upload(std::uint32_t piece) {
-    handout.asked(piece);
+    handout.asked(piece, now);
     handout.ended(piece, true, now);
   }
   // All asked for before the first one ended.
   void upload_all(const Pieces& pieces) {
-    for (const auto piece : pieces) handout.asked(piece);
+    for (const auto piece : pieces) handout.asked(piece, now);
     for (const auto piece : pieces) handout.ended(piece, true, now);
   }
 };
@@ -87,8 +87,8 @@ TEST_CASE("each piece is told to one child first, the lowest first, four ahead")
 
 TEST_CASE("a child is told of the next piece when one was uploaded to it, and of none before") {
   TwoChildren game;
-  game.handout.asked(2);
-  game.handout.asked(4);
+  game.handout.asked(2, game.now);
+  game.handout.asked(4, game.now);
   game.handout.moved(2, game.now);
   CHECK(game.deal(game.a).empty());
   game.handout.ended(2, true, game.now);
@@ -109,7 +109,7 @@ TEST_CASE("a fast child gets more pieces than a slow one") {
     game.now += 100ms;
     game.handout.moved(1, game.now);
     const auto last = game.told[game.a].back();
-    game.handout.asked(last);
+    game.handout.asked(last, game.now);
     game.upload(game.told[game.a][game.told[game.a].size() - 4]);
     game.deal(game.a);
   }
@@ -135,7 +135,7 @@ TEST_CASE("a child that had nothing under way when an upload ended is told more 
   game.upload(0);
   CHECK(game.deal(game.a).size() == 2);
   // Not if another one is under way or waiting.
-  game.handout.asked(4);
+  game.handout.asked(4, game.now);
   game.upload(2);
   CHECK(game.deal(game.a).size() == 1);
   game.handout.ended(4, true, game.now);
@@ -194,7 +194,7 @@ TEST_CASE("what was told to a child that left and was not uploaded comes first i
   CHECK(game.deal(c) == Pieces{8, 9, 10, 11});
   game.upload(3);
   game.handout.leave(game.b, game.now);
-  game.handout.asked(11);
+  game.handout.asked(11, game.now);
   game.upload_all({8, 9, 10});
   CHECK(game.deal(c) == Pieces{1, 5, 7});
   game.upload_all({1});
@@ -266,7 +266,7 @@ TEST_CASE("a child that takes nothing for five seconds does not keep its pieces 
   TwoChildren game;
   const auto c = game.join(range(0, 100));
   game.deal(c);
-  for (const auto piece : {0U, 1U, 8U}) game.handout.asked(piece);
+  for (const auto piece : {0U, 1U, 8U}) game.handout.asked(piece, game.now);
   game.now += 4s;
   game.handout.moved(0, game.now);
   game.handout.moved(8, game.now);
@@ -329,7 +329,7 @@ TEST_CASE("a child that stood still and takes pieces again is dealt to again") {
   game.deal(c);
   game.upload(8);
   CHECK(game.deal(c) == Pieces{1, 3});  // and is one more ahead
-  game.handout.asked(7);
+  game.handout.asked(7, game.now);
   game.upload(5);
   CHECK(game.deal(game.b) == Pieces{12, 13, 14});  // 7 is still its own
   game.upload_all({9, 10, 11, 1, 3});
@@ -357,10 +357,10 @@ TEST_CASE("if all stood still for a moment it goes on as before") {
   game.handout.moved(0, game.now);
   CHECK(game.deal(game.a).empty());
   game.now += 1s;
-  game.handout.asked(4);
+  game.handout.asked(4, game.now);
   game.upload_all({0, 2});
   CHECK(game.deal(game.a) == Pieces{1, 3});  // which nobody had taken
-  game.handout.asked(5);
+  game.handout.asked(5, game.now);
   game.upload(7);
   CHECK(game.deal(game.b) == Pieces{8, 9, 10});
   CHECK(game.others.empty());
@@ -416,7 +416,7 @@ TEST_CASE("a piece that is not here after all is dealt when it comes") {
   game.told[game.a].erase(game.told[game.a].begin() + 2);
   CHECK(game.deal(game.a) == Pieces{8});
   game.here({4});
-  game.handout.asked(6);
+  game.handout.asked(6, game.now);
   game.upload_all({0, 2});
   CHECK(game.deal(game.a) == Pieces{4, 9});
 }
@@ -428,4 +428,83 @@ TEST_CASE("uploads of pieces that nobody was told of change nothing") {
   game.handout.moved(52, game.now);
   CHECK(game.deal(game.a).empty());
   CHECK(game.others.empty());
+}
+
+TEST_CASE("those who stand in line are told of everything when dealing was over for a while, two at a time") {
+  Game game;
+  const auto all = range(0, 20);
+  const auto one = game.join(all), two = game.join(all);
+  std::vector<PieceHandout::Child> line;
+  for (int i = 0; i < 5; ++i) line.push_back(game.handout.queue(bits(all), game.now));
+  game.here(all);
+  game.handout.complete(true);
+  game.deal(one);
+  for (std::uint32_t piece = 0; piece < 20; ++piece) {
+    game.now += 400ms;
+    game.upload(piece);
+    game.deal(one);
+  }
+  CHECK(game.told[one].size() == 20);
+  CHECK(game.told[two].size() == 20);
+  const auto told = [&](int i) { return game.told[line[static_cast<std::size_t>(i)]].size(); };
+  for (int i = 0; i < 5; ++i) {
+    CHECK(told(i) == 0);
+    CHECK(!game.handout.done(line[static_cast<std::size_t>(i)]));
+  }
+  // A second after the last upload; and a quarter of the time that it took to deal all, and 2 s, have passed.
+  const auto turn = game.handout.next();
+  REQUIRE(!turn.is_never());
+  CHECK(turn.when() == game.now + 1s);
+  game.now += 900ms;
+  game.deal(one);
+  CHECK(told(0) == 0);
+  game.now = turn.when();
+  game.deal(one);
+  CHECK(told(0) == 20);
+  CHECK(told(1) == 20);
+  CHECK(told(2) == 0);
+  CHECK(game.handout.done(line[0]));
+  SUBCASE("the next when they have what they were told of") {
+    game.handout.leave(line[0], game.now);
+    game.handout.leave(line[1], game.now);
+    game.handout.asked(3, game.now);
+    game.now += 5s;
+    game.deal(one);
+    CHECK(told(2) == 0);
+    game.handout.ended(3, true, game.now);
+    game.now += 500ms;
+    game.deal(one);
+    CHECK(told(2) == 0);
+    game.now += 500ms;
+    game.deal(one);
+    CHECK(told(2) == 20);
+    CHECK(told(3) == 20);
+    CHECK(told(4) == 0);
+  }
+  SUBCASE("or after a while, whoever is busy") {
+    game.handout.asked(3, game.now);
+    game.now += 9s;
+    game.deal(one);
+    CHECK(told(2) == 0);
+    game.now += 1s;
+    game.deal(one);
+    CHECK(told(2) == 20);
+  }
+}
+
+TEST_CASE("when all to whom pieces were dealt are gone, the line gets what is here and what comes") {
+  Game game;
+  const auto all = range(0, 20);
+  const auto one = game.join(all), last = game.handout.queue(bits(all), game.now);
+  game.here(range(0, 5));
+  game.deal(one);
+  game.now += 1s;
+  game.handout.leave(one, game.now);
+  game.deal(last);
+  CHECK(game.told[last].empty());
+  game.now += 3s;
+  CHECK(game.deal(last) == range(0, 5));
+  CHECK(!game.handout.done(last));
+  game.here(range(5, 8));
+  CHECK(game.deal(last) == range(5, 8));
 }
