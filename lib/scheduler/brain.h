@@ -95,6 +95,11 @@ struct PieceReport {
 struct SendParents {
   PeerHandle peer;
   ParentList parents;
+  // One of them, a seed of ours, that has to be told before (lib/api/dealing.proto) that it deals its pieces
+  // out to this child and another one; or, `later`, that it tells this child of nothing while it deals to
+  // others.
+  PeerHandle dealer{};
+  bool later = false;
 };
 struct SendBackToSource {
   PeerHandle peer;
@@ -191,6 +196,9 @@ class Brain {
   void stream_lost(PeerHandle peer, TimePoint now);
 
   void seed_ended(TaskHandle task, std::uint32_t attempt, SeedOutcome outcome, TimePoint now);
+
+  // As a seed: it could not be told to whom to deal (SendParents::dealer).
+  void does_not_deal(HostHandle host, TimePoint now);
 
   // One that does not answer is nobody's parent and reads for nobody, until it says something again.
   void host_answered(HostHandle host, std::uint32_t question, bool answers, TimePoint now);
@@ -387,6 +395,22 @@ class Brain {
   bool path_pays(const TaskRecord& task) const;
   std::uint32_t branch_of(const TaskRecord& task) const;
   void add_to_tree(PeerHandle peer);
+
+  // brain_twins.cc: many of those at once
+  PeerHandle dealer_of(const TaskRecord& task, TimePoint now) const;
+  double seconds_to_send(const TaskRecord& task) const;
+  bool twins_pay(const TaskRecord& task, TimePoint now) const;
+  bool may_gather(PeerHandle handle) const;
+  bool fits_in_twins(const PeerRecord& child, PeerHandle dealer) const;
+  bool gathering(TaskRecord& task, TimePoint now);
+  void gather_herd(TaskRecord& task, TimePoint now);
+  bool passes_on(PeerHandle handle) const;
+  PeerHandle node_above(const Twins& twins, std::uint32_t tree, std::uint32_t place) const;
+  bool is_dealt_to(const Twins& twins, const PeerRecord& child) const;
+  PeerHandle lifeline_of(const TaskRecord& task) const;
+  void add_parent(PeerHandle handle, PeerHandle parent);
+  bool place_herd(TaskRecord& task, TimePoint now);
+  bool place_by_twins(PeerHandle handle);
 
   // brain_choice.cc: who is a good parent
   ParentList choose(PeerHandle child, std::size_t wanted, Among among, TimePoint now);

@@ -268,8 +268,10 @@ ParentList Brain::choose(PeerHandle handle, std::size_t wanted, Among among, Tim
   if (wanted == 0 && !(wants_root && has_open_root(task))) return {};
   candidates_.clear();
   auto from_elsewhere = look_around(choice);
-  // An unmodified client ends a round when all its parents have ended theirs: in a circle nobody would.
-  if (!child.takes_offers && child.progress->rescheduling) {
+  // An unmodified client ends a round when all its parents have ended theirs: in a circle nobody would. In
+  // two trees nearly everybody gets something by way of everybody, and a seed helps those who wait for each
+  // other.
+  if (!child.takes_offers && child.progress->rescheduling && !lifeline_of(task)) {
     std::erase_if(candidates_, [&](const Candidate& candidate) {
       return descends_from(peers_.at(candidate.position), handle);
     });

@@ -10,6 +10,7 @@ namespace {
 constexpr std::size_t kLookAtOnce = 256;   // waiting peers looked at in one go for one task
 constexpr std::size_t kLookInVain = 4;     // of them, ones that nobody can serve
 constexpr std::size_t kShortQueue = 16;    // not worth tidying
+constexpr std::size_t kGatheringLook = 8;  // as which one counts that waits for a herd: many of them do
 constexpr std::size_t kTasksAtOnce = 256;  // tasks in one call of take_actions
 // When more parents are looked for after an answer with few.
 constexpr Duration kLookAfter[] = {std::chrono::milliseconds(150), std::chrono::milliseconds(500),
@@ -94,6 +95,8 @@ bool Brain::serve(TaskHandle handle, TimePoint now) {
   const auto& first = *peers_.find(task.waiting[task.waiting_from]);
   if (!provider_expected_for(first, now) && !finished_copy_for(first, now)) find_provider(handle, now);
   const bool more_loners = send_loners(handle, now);
+  const bool gathers = gathering(task, now);
+  if (place_herd(task, now)) return true;
 
   // Those whom nobody could serve are not looked at over and over: the search stops after a few of them and
   // goes on behind them the next time.
@@ -110,7 +113,9 @@ bool Brain::serve(TaskHandle handle, TimePoint now) {
     ++looked;
     const auto& peer = *peers_.find(child);
     if (rare && !peer.takes_offers && !peer.progress->rescheduling) {
-      if (place(child, now)) {
+      if (gathers) {
+        looked += kGatheringLook;
+      } else if (place(child, now)) {
         served_.push_back(child);
       } else {
         ++in_vain;
@@ -125,6 +130,7 @@ bool Brain::serve(TaskHandle handle, TimePoint now) {
       continue;
     }
     for (const auto parent : parents) reserve(child, parent, kChildUnits / kMaxParents);
+    if (rare && !peer.takes_offers) add_parent(child, lifeline_of(task));
     if (rare) settle_shares(child);
     served_.push_back(child);
     if (peer.takes_offers) together_.push_back(child);
@@ -196,7 +202,16 @@ void Brain::answer(PeerHandle handle, TimePoint now) {
 
 void Brain::send_parents(PeerHandle handle) {
   SendParents action{handle, {}};
-  for (const auto& edge : peers_.find(handle)->progress->parents) action.parents.push_back(edge.parent);
+  const auto& child = *peers_.find(handle);
+  for (const auto& edge : child.progress->parents) action.parents.push_back(edge.parent);
+  const auto& twins = tasks_.find(child.task)->twins;
+  const auto& parents = action.parents;
+  if (twins && !child.takes_offers &&
+      std::find(parents.begin(), parents.end(), twins->dealer) != parents.end()) {
+    const bool dealt = is_dealt_to(*twins, child);
+    action.later = !dealt && parents.size() > 1;
+    if (dealt || action.later) action.dealer = twins->dealer;
+  }
   actions_.emplace_back(action);
 }
 
@@ -461,7 +476,16 @@ void Brain::tick(TimePoint now) {
     const auto* peer = peers_.find(*handle);
     if (peer == nullptr || !peer->progress) continue;
     if (peer->waiting) {
-      if (peer->progress->deadline <= now) wait_ran_out(*handle, now);
+      const auto gathered = tasks_.find(peer->task)->gather_until;
+      if (peer->progress->deadline <= now) {
+        wait_ran_out(*handle, now);
+      } else if (gathered != TimePoint{}) {
+        if (gathered > now) {
+          alarms_.set(now, gathered - now, *handle);
+        } else {
+          make_dirty(peer->task);
+        }
+      }
     } else if (peer->progress->look_again != TimePoint{} && peer->progress->look_again <= now) {
       offer_more(*handle, now);
     }

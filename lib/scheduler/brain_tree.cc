@@ -43,6 +43,12 @@ std::uint32_t Brain::edge_units(const PeerRecord& child, const PeerRecord& paren
   // One that has everything tells of everything first, and sends it all.
   if (parent.counted_root) {
     const auto part = path_pays(*tasks_.find(child.task)) ? limit : limit / 2;
+    // Those to whom it deals take that, whoever else is their parent; others nothing before that is over.
+    const auto& twins = tasks_.find(child.task)->twins;
+    if (twins && peers_.find(twins->dealer) == &parent) {
+      if (edges > 1 && !is_dealt_to(*twins, child)) return 1;
+      edges = 1;
+    }
     return std::max<std::uint32_t>(share_of(part, child, parent) / static_cast<std::uint32_t>(edges), 1);
   }
   if (parent.takes_offers) return share;
@@ -160,6 +166,7 @@ bool Brain::place(PeerHandle handle, TimePoint now) {
                          std::any_of(roots.begin(), roots.end(), fills);
   if (roots.empty() || !in_site(roots.front()) || gives_way)
     parent = free_place(bucket(task, site), child, kChildUnits, now);
+  if (!parent && (roots.empty() || gives_way) && place_by_twins(handle)) return true;
   const auto& heads = below_mesh ? mesh : roots;
   if (!parent && !heads.empty()) {
     for (const auto head : heads) reserve(handle, head, edge_units(child, *peers_.find(head), heads.size()));

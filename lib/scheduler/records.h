@@ -2,6 +2,7 @@
 // world's monotonic clock; whoever shows them to people converts.
 #pragma once
 
+#include <array>
 #include <cstdint>
 #include <limits>
 #include <memory>
@@ -85,6 +86,7 @@ struct HostRecord {
   std::string prefix;                     // "<ip>-<hostname>-", what its peers' ids begin with
   TimePoint created{}, updated{};
   TimePoint unreachable_until{};  // as a seed: nobody answered there
+  TimePoint deals_from{};         // as a seed: it did not take to dealing before
   std::uint32_t seed_position = kNowhere;
   std::uint32_t question = 0;  // whether it is there, under way; 0: none
   bool silent = false;         // it did not answer that, and has said nothing since
@@ -184,6 +186,15 @@ struct Tree {
   std::unique_ptr<Tree> next;  // of another band
 };
 
+// A herd of unmodified clients that came together, placed in two trees of which each of them is an inner node
+// of one and a leaf of the other (brain_twins.cc).
+struct Twins {
+  PeerHandle dealer;                // tells the roots of the two trees of different pieces
+  std::vector<PeerHandle> herd;     // even places are the first tree's inner nodes, odd ones the second's
+  std::array<PeerHandle, 2> under;  // whose children the roots of this herd's trees become
+  std::uint32_t placed = 0;         // of the herd, those that were answered
+};
+
 // A range that is read from the origin now, by peers that share.
 struct RangeReaders {
   std::uint64_t start = 0, length = 0;
@@ -238,6 +249,10 @@ struct TaskRecord {
   std::uint32_t refusals = 0;      // how often since
   TimePoint created{}, updated{};
   TimePoint kept_until{};  // the ledger has it until then
+  std::unique_ptr<Twins> twins;
+  // Until when unmodified clients wait for others, and at the latest; zero: nobody does.
+  TimePoint gather_until{}, gather_longest{};
+  std::uint32_t gathered = 0;  // who waited when somebody came the last time
   bool dirty = false;
   TimePoint moved{};          // when a peer got its latest piece
   bool watched = false;       // looked at each second

@@ -162,11 +162,19 @@ void Service::end_downloads() {
   }
 }
 
+void Service::send(const SendParents& parents) {
+  if (auto* stream = stream_of(parents.peer)) stream->send(parents_message(brain_, parents, clocks()));
+}
+
 void Service::pump() {
   for (auto& action : brain_.take_actions(world_.now())) {
     if (const auto* parents = std::get_if<SendParents>(&action)) {
       metrics_.sent_parents.add();
-      if (auto* stream = stream_of(parents->peer)) stream->send(parents_message(brain_, *parents, clocks()));
+      if (parents->dealer) {
+        scope_.spawn(deal_then_send(*parents));
+      } else {
+        send(*parents);
+      }
     } else if (const auto* source = std::get_if<SendBackToSource>(&action)) {
       metrics_.sent_to_source.add();
       if (auto* stream = stream_of(source->peer)) {

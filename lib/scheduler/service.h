@@ -116,6 +116,8 @@ class Service {
   void pump();
   PeerStream* stream_of(PeerHandle peer);
   // seed_trigger.cc
+  void send(const SendParents& parents);
+  Task<void> deal_then_send(SendParents parents);
   Task<void> trigger(TaskHandle task, std::uint32_t attempt, std::string task_id, std::string seed,
                      Address at, api::dfdaemon::DownloadTaskRequest request);
   // host_questions.cc

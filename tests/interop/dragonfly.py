@@ -79,6 +79,7 @@ download:
     socketPath: {self.socket}
   protocol: {settings.get('protocol', 'tcp')}
 upload:
+  bandwidthLimit: {settings.get('uplink', '50GB')}
   server:
     ip: 127.0.0.1
     port: {self.upload}{rig.keys(tls, 4)}{rig.keys({'client': ''} if tls else {}, 2)}{rig.keys(tls, 4)}

@@ -190,6 +190,20 @@ class UnderD7ysched(D7ysched, Mixed, dragonfly.Case):
                 for daemon in [self.seed, *self.peers]:
                     shutil.rmtree(daemon.folder)
 
+    def test_a_herd_of_rust_peers_stands_in_two_trees(self):
+        """Each passes on about as much as it gets. In one tree half of them would pass on twice as much, and half nothing."""
+        self.scheduler = self.new_scheduler()
+        self.seed = self.peer('d7y', 'seed', self.scheduler, seed=True, uplink='6MiB')
+        self.peers = [self.peer('rust', f'rust-{i}', self.scheduler, uplink='6MiB') for i in range(20)]
+        content = os.urandom(192 * MIB)
+        url = self.origin.add('/f', content)
+        self.all_get(self.peers, url, content, 'f')
+        self.assertEqual(self.read_of('/f'), len(content))
+        given = sorted(daemon.metric('dragonfly_client_upload_traffic') / len(content) for daemon in [self.seed, *self.peers])
+        self.assertAlmostEqual(sum(given), 20, delta=0.5)
+        self.assertLess(given[-1], 1.6)
+        self.assertGreater(given[5], 0.4)
+
     def test_a_peer_that_nobody_reaches_is_given_to_few(self):
         """It has more than others, and announces an address at which nobody listens: a machine behind a firewall."""
         self.cluster('rust', [])

@@ -429,6 +429,7 @@ download:
     socketPath: {self.socket}
   {settings.get('download', '')}
 upload:
+  bandwidthLimit: {settings.get('uplink', '50GB')}
   server:
     port: {self.upload}{keys(tls, 4)}{keys({'client': ''} if tls else {}, 2)}{keys(tls, 4)}
 storage:

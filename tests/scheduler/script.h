@@ -31,6 +31,8 @@ class Script {
   struct Answer {
     std::string kind;  // "parents", "source", "empty", "metadata", "end", "error ..."
     std::vector<std::string> parents;
+    std::string dealer = {};  // the parent that has to be told before, or ""
+    bool later = false;
   };
 
   void host(const std::string& name, bool seed = false, const std::string& idc = "",
@@ -194,6 +196,8 @@ class Script {
     if (const auto* a = std::get_if<SendParents>(&action)) {
       Answer answer{"parents", {}};
       for (const auto parent : a->parents) answer.parents.push_back(names.at(parent));
+      if (a->dealer) answer.dealer = names.at(a->dealer);
+      answer.later = a->later;
       answers[names.at(a->peer)].push_back(answer);
     } else if (const auto* b = std::get_if<SendBackToSource>(&action)) {
       answers[names.at(b->peer)].push_back({"source", {}});

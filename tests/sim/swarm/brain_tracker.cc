@@ -148,6 +148,7 @@ class BrainTracker final : public Tracker {
   }
   void carry_out(const Action& action) {
     if (const auto* a = std::get_if<SendParents>(&action)) {
+      if (a->dealer) answers_.deal(numbers_[a->dealer.index], numbers_[a->peer.index], a->later);
       parents_.clear();
       for (const auto parent : a->parents) parents_.push_back(numbers_[parent.index]);
       answers_.parents(numbers_[a->peer.index], parents_);

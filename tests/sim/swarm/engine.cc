@@ -244,6 +244,10 @@ void Engine::happen(const Event& event) {
       links_.set_capacity(host_of(event.a), rate_of(peer), now_);
       at(now_ + up_to(120 / scenario_.pauses), Kind::kPause, event.a);
       return;
+    case Kind::kLine:
+      peer.dealt_out = true;
+      serve_line(event.a);
+      return;
     case Kind::kNotice: notice_gone(event.a, event.b); return;
   }
   after_tracker();
@@ -269,6 +273,18 @@ void Engine::push_answer(PeerNumber peer, Answer answer) {
 }
 void Engine::parents(PeerNumber peer, const std::vector<PeerNumber>& parents) {
   push_answer(peer, {Answer::Kind::kParents, parents});
+}
+void Engine::deal(PeerNumber seed, PeerNumber peer, bool later) {
+  if (unmodified(seed)) return;
+  if (later) {
+    peers_[seed].later.push_back(peer);
+    peers_[peer].dealer = seed;
+    return;
+  }
+  if (peers_[seed].began_dealing < 0) peers_[seed].began_dealing = now_;
+  peers_[seed].dealt.resize((task_.pieces + 63) / 64);
+  peers_[seed].dealt_to.push_back(peer);
+  peers_[peer].dealer = seed;
 }
 void Engine::back_to_source(PeerNumber peer) { push_answer(peer, {Answer::Kind::kSource, {}}); }
 void Engine::refused(PeerNumber peer) { push_answer(peer, {Answer::Kind::kRefused, {}}); }
@@ -339,6 +355,75 @@ void Engine::follow(PeerNumber child, PeerNumber parent) {
   auto& children = peers_[parent].children;
   if (std::find(children.begin(), children.end(), child) == children.end()) children.push_back(child);
   result_.most_children = std::max(result_.most_children, static_cast<std::uint32_t>(children.size()));
+}
+
+// Each piece to one of the children first, to each a few that it has not fetched yet; when all were told, all
+// to all (swarm/piece_handout.h).
+void Engine::deal_out(PeerNumber parent) {
+  constexpr std::size_t kAhead = 4;
+  auto& dealer = peers_[parent];
+  const auto tell = [&](PeerNumber child, std::uint32_t piece) {
+    model(child).parent_has(child, parent, piece, true);
+  };
+  std::vector<PeerNumber> listeners;
+  for (const auto child : dealer.dealt_to) {
+    if (peers_[child].downloading()) listeners.push_back(child);
+  }
+  std::uint32_t next = 0;
+  const auto undealt = [&] {
+    while (next < task_.pieces && (bit(dealer.dealt, next) || !bit(dealer.have, next))) ++next;
+    return next < task_.pieces;
+  };
+  for (bool more = true; more && undealt();) {
+    more = false;
+    for (const auto child : listeners) {
+      if (peers_[child].told.size() >= kAhead || !undealt()) continue;
+      more = true;
+      set_bit(dealer.dealt, next);
+      if (bit(peers_[child].have, next)) continue;
+      peers_[child].told.push_back(next);
+      tell(child, next);
+    }
+  }
+  const bool over = dealer.have_count == task_.pieces && !undealt();
+  if (!over && dealer.dealt_to.size() > 1) return;
+  if (over && !dealer.line_set) {
+    dealer.line_set = true;
+    at(now_ + 2 + 0.25 * (now_ - dealer.began_dealing), Kind::kLine, parent);
+  }
+  for (const auto child : listeners) {
+    for (std::uint32_t piece = 0; piece < task_.pieces; ++piece) {
+      if (bit(dealer.have, piece)) tell(child, piece);
+    }
+  }
+}
+
+void Engine::serve_line(PeerNumber seed) {
+  auto& line = peers_[seed].later;
+  std::erase_if(line, [&](PeerNumber child) { return !peers_[child].downloading(); });
+  for (std::size_t i = 0; i < line.size() && i < 2; ++i) {
+    for (std::uint32_t piece = 0; piece < task_.pieces; ++piece)
+      model(line[i]).parent_has(line[i], seed, piece, true);
+  }
+}
+
+void Engine::leaves_table(PeerNumber child) {
+  const auto parent = peers_[child].dealer;
+  if (parent == kOrigin) return;
+  if (std::erase(peers_[parent].later, child) > 0) {
+    peers_[child].dealer = kOrigin;
+    if (peers_[parent].dealt_out) serve_line(parent);
+    return;
+  }
+  for (const auto piece : peers_[child].told) clear_bit(peers_[parent].dealt, piece);
+  peers_[child].told.clear();
+  peers_[child].dealer = kOrigin;
+  std::erase(peers_[parent].dealt_to, child);
+  deal_out(parent);
+  if (peers_[parent].dealt_to.empty() && !peers_[parent].line_set) {
+    peers_[parent].line_set = true;
+    at(now_ + 2, Kind::kLine, parent);
+  }
 }
 
 void Engine::fetch(PeerNumber child, PeerNumber parent, std::uint32_t piece, bool rival) {
@@ -502,9 +587,12 @@ void Engine::piece_arrived(PeerNumber child, std::size_t at) {
       }
       break;
     }
-    if (follower.downloading()) model(grandchild).parent_has(grandchild, child, fetch.piece, true);
+    if (follower.downloading() && !deals(child, grandchild))
+      model(grandchild).parent_has(grandchild, child, fetch.piece, true);
     if (complete && follower.downloading()) model(grandchild).parent_done(grandchild, child);
   }
+  if (peer.dealer != kOrigin && std::erase(peer.told, fetch.piece) > 0) deal_out(peer.dealer);
+  if (!peer.dealt_to.empty()) deal_out(child);
   if (complete) return;
   if (peer.status == PeerStatus::kSource) {
     read_source(child);
@@ -536,6 +624,7 @@ void Engine::done(PeerNumber number) {
   peer.done_at = now_;
   while (!peer.fetches.empty()) stop_fetch(number, 0);
   model(number).ended(number);
+  leaves_table(number);
   if (!peer.seed) --running_;
   at(now_ + scenario_.delay, Kind::kFinished, number, source ? 1 : 0);
 }
@@ -548,6 +637,7 @@ void Engine::crash(PeerNumber number) {
   ++result_.crashed;
   while (!peer.fetches.empty()) stop_fetch(number, 0);
   model(number).ended(number);
+  leaves_table(number);
   const auto outgoing = links_.outgoing(host_of(number));
   for (const auto flow : outgoing) {
     const auto child = static_cast<PeerNumber>(links_.tag(flow) >> 32);

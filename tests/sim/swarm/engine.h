@@ -60,6 +60,14 @@ struct Peer {
   std::vector<ParentSlot> parents;
   std::vector<PeerNumber> children;  // who follows it, also when it is gone
   std::vector<Fetch> fetches;
+  // Of a seed that deals.
+  std::vector<PeerNumber> dealt_to;
+  std::vector<PeerNumber> later;  // told of everything when there is nothing to deal any more
+  Seconds began_dealing = -1;
+  bool dealt_out = false, line_set = false;
+  Bits dealt;                       // pieces that one of them was told of
+  PeerNumber dealer = kOrigin;      // of a Rust client: the parent that deals to it
+  std::vector<std::uint32_t> told;  // by that one, and not fetched yet
   // Rust clients.
   std::vector<std::uint8_t> announced;                       // which parents said they have a piece
   std::vector<std::uint8_t> dispatched;                      // pieces that left the collector
@@ -99,9 +107,12 @@ class Engine final : public Answers {
   void collect_at(PeerNumber peer, Seconds when);     // calls the model's collect()
   // Following a parent, and not any more.
   void follow(PeerNumber child, PeerNumber parent);
+  bool deals(PeerNumber parent, PeerNumber child) const { return peers_[child].dealer == parent; }
+  void deal_out(PeerNumber parent);  // tells those to whom it deals of more pieces
 
   // What the tracker says.
   void parents(PeerNumber peer, const std::vector<PeerNumber>& parents) override;
+  void deal(PeerNumber seed, PeerNumber peer, bool later) override;
   void back_to_source(PeerNumber peer) override;
   void refused(PeerNumber peer) override;
   void trigger(HostNumber seed, std::uint32_t attempt, bool from_peers) override;
@@ -123,6 +134,7 @@ class Engine final : public Answers {
     kTick,
     kReadSource,
     kNotice,
+    kLine,
     kPause,
     kResume,
   };
@@ -161,6 +173,8 @@ class Engine final : public Answers {
   void piece_arrived(PeerNumber child, std::size_t at);
   void piece_broken(PeerNumber child, std::size_t at);
   void done(PeerNumber peer);
+  void leaves_table(PeerNumber child);
+  void serve_line(PeerNumber seed);
   void crash(PeerNumber peer);
   void notice_gone(PeerNumber child, PeerNumber parent);
   bool upstream_incomplete(const Fetch& fetch) const;

@@ -5,8 +5,8 @@
 // drawn with weight max(max - used, max / 10) of its uplink, which it hears of once a second divided by how
 // many listen; parents that announce a piece later are not used for it; a failed piece is tried with the
 // other announcers and then left to the next round of parents; nothing of the scheduler is read before all
-// parents are used up; five rounds, then the origin. Whole pieces only: nothing is passed on before it is
-// complete. Not modelled: connection set-up, the disk, processors.
+// parents are used up, or silent for 360 s; five rounds, then the origin. Whole pieces only: nothing is
+// passed on before it is complete. Not modelled: connection set-up, the disk, processors.
 #include <algorithm>
 
 #include "sim/swarm/client.h"
@@ -16,6 +16,7 @@ namespace {
 
 constexpr std::size_t kAtOnce = 8;
 constexpr Seconds kCollect = 0.1;
+constexpr Seconds kSilence = 360;  // collectedPieceTimeout
 
 class RustClient final : public ClientModel {
  public:
@@ -38,6 +39,10 @@ class RustClient final : public ClientModel {
     }
     for (std::size_t i = 0; i < peer.parents.size(); ++i) {
       if (peer.parents[i].gone) continue;
+      if (engine_.deals(peer.parents[i].peer, self)) {
+        engine_.deal_out(peer.parents[i].peer);
+        continue;
+      }
       const auto& have = engine_.peer(peer.parents[i].peer).have;
       for (std::uint32_t piece = 0; piece < engine_.pieces(); ++piece) {
         if (bit(have, piece)) announce(self, i, piece);
@@ -86,7 +91,16 @@ class RustClient final : public ClientModel {
     if (!peer.collecting.empty()) engine_.collect_at(self, peer.collecting.front().first);
     go_on(self);
   }
-  Seconds notices_silence() const override { return 360; }
+  // No parent told of anything for so long: their streams are given up.
+  void wake(PeerNumber self) override {
+    auto& peer = engine_.peer(self);
+    if (!peer.fetches.empty() || !peer.queue.empty() || !peer.collecting.empty()) return go_on(self);
+    if (engine_.now() - peer.idle_since < kSilence - 1e-6)
+      return engine_.wake(self, peer.idle_since + kSilence - engine_.now());
+    for (auto& slot : peer.parents) slot.gone = true;
+    go_on(self);
+  }
+  Seconds notices_silence() const override { return kSilence; }
 
  private:
   static void dispatch(Peer& peer, std::uint32_t piece) {
@@ -149,7 +163,9 @@ class RustClient final : public ClientModel {
     const bool over = std::all_of(peer.parents.begin(), peer.parents.end(), [&](const ParentSlot& slot) {
       return slot.gone || engine_.peer(slot.peer).status == PeerStatus::kDone;
     });
-    if (over) engine_.reschedule(self);
+    if (over) return engine_.reschedule(self);
+    peer.idle_since = engine_.now();
+    engine_.wake(self, kSilence);
   }
 
   Engine& engine_;

@@ -35,6 +35,8 @@ class Answers {
  public:
   virtual ~Answers() = default;
   virtual void parents(PeerNumber peer, const std::vector<PeerNumber>& parents) = 0;
+  // The seed deals its pieces out to this peer, which will hear of it as a parent, and others.
+  virtual void deal(PeerNumber seed, PeerNumber peer, bool later) = 0;
   virtual void back_to_source(PeerNumber peer) = 0;
   virtual void refused(PeerNumber peer) = 0;  // the stream ended with an error
   // The seed shall download the task, from the origin or from other peers.
