@@ -44,6 +44,8 @@ void Brain::look_after_orphans(TimePoint now) {
     watched_.pop_front();
     auto* task = tasks_.find(handle);
     if (task == nullptr) continue;
+    // Whose alarm would have ended the gathering is gone.
+    if (task->gather_until != TimePoint{} && task->gather_until <= now) make_dirty(handle);
     task->watched = look_after_orphans_of(handle, now);
     if (task->watched) watched_.push_back({handle, now + kLook});
   }

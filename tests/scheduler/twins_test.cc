@@ -158,6 +158,14 @@ TEST_CASE("a herd has gathered when nobody else comes, or after a while") {
   CHECK(herd.count("parents") == 100);
 }
 
+TEST_CASE("a herd goes on without those who leave while it gathers") {
+  Herd herd;
+  herd.come(0, 20);
+  for (int i = 0; i < 3; ++i) herd.lost(peer_of(i));
+  herd.pass(1200ms);
+  CHECK(herd.count("parents") == 17);
+}
+
 TEST_CASE("one that is alone waits a moment and has the seed to itself") {
   Herd herd;
   herd.come(0, 1);
