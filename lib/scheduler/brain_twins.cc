@@ -34,7 +34,7 @@ constexpr std::uint32_t kLifelines = 32;  // places in each tree
 constexpr double kCollect = 0.1;
 // Of the time that the content takes to one client: what levels may cost at most; how long clients wait for
 // others to come, as long as they come, and after the last one came. Never longer than those seconds.
-constexpr double kMostForLevels = 0.6, kGather = 0.02, kQuiet = 0.002;
+constexpr double kMostForLevels = 0.6, kGather = 0.02, kQuiet = 0.005;
 constexpr double kLongestGather = 1.5, kLongestQuiet = 0.15;
 constexpr float kUnsaidUplink = 33.2F;  // 10 Gbit/s, logarithm to base 2
 // By this power of two an uplink is so much slower that it would hold up those behind it.
