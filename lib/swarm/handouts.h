@@ -3,10 +3,10 @@
 // others, or comes in their name, can at most delay them.
 //
 //   Handouts handouts(world);
-//   TRY_OK(handouts.promise(task_id, host_id));                    // the scheduler said so
-//   auto seat = handouts.join(task_id, host_id, wanted);           // the child came; null: it was not
-//   promised for (auto piece : seat->told()) ... Handouts::Upload upload(&handouts, task_id, piece); //
-//   whoever asks for a piece
+//   TRY_OK(handouts.promise(task_id, host_id, false));  // the scheduler said so
+//   auto seat = handouts.join(task_id, host_id, wanted);
+//   if (seat) for (auto piece : seat->told()) ...       // null: it was not promised
+//   Handouts::Upload upload(&handouts, task_id, piece);  // whoever asks for a piece
 //
 // On one loop.
 #pragma once
