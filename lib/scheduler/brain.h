@@ -390,6 +390,7 @@ class Brain {
   PeerHandle free_place(Tree& tree, const PeerRecord& child, std::uint32_t most, TimePoint now);
   std::uint32_t share_of(std::uint32_t units, const PeerRecord& child, const PeerRecord& parent) const;
   bool slower(const PeerRecord& parent, const PeerRecord& child) const;
+  bool is_slow(const HostRecord& host) const;
   bool place(PeerHandle child, TimePoint now);
   static bool has_tree(const TaskRecord& task);
   bool path_pays(const TaskRecord& task) const;

@@ -70,6 +70,11 @@ bool Brain::slower(const PeerRecord& parent, const PeerRecord& child) const {
   return of > 0 && to > 0 && of + kSlower <= to;
 }
 
+// The same, of most.
+bool Brain::is_slow(const HostRecord& host) const {
+  return host.uplink > 0 && host.uplink + kSlower <= usual_uplink_;
+}
+
 // In a small cluster a path is faster than a tree: everybody has one child, and gives it his whole uplink.
 // Each hop adds the time of eight pieces, a tree nearly all of the content's. Who will come is not known, but
 // no more than are here. Seeds with fast uplinks begin several paths.
@@ -153,7 +158,7 @@ bool Brain::place(PeerHandle handle, TimePoint now) {
   PeerHandle parent;
   // Who passes nothing on, or slowly, or whom nobody waits for, leaves the places next to the source to
   // others; and who cannot use all of the last one.
-  const bool slow = host.uplink > 0 && host.uplink + kSlower <= usual_uplink_;
+  const bool slow = is_slow(host);
   const auto fills = [&](PeerHandle at) {
     const auto& root = *peers_.find(at);
     const auto units = root.children_units + edge_units(child, root, roots.size());

@@ -37,8 +37,6 @@ constexpr double kCollect = 0.1;
 constexpr double kMostForLevels = 0.6, kGather = 0.02, kQuiet = 0.005;
 constexpr double kLongestGather = 1.5, kLongestQuiet = 0.15;
 constexpr float kUnsaidUplink = 33.2F;  // 10 Gbit/s, logarithm to base 2
-// By this power of two an uplink is so much slower that it would hold up those behind it.
-constexpr float kSlower = 1;
 // A herd so many times larger than what is there may have the seed to itself.
 constexpr std::size_t kOutweighs = 4;
 // Around the place that would be the other parent of its own other parent, so many places on each side change
@@ -99,8 +97,7 @@ bool Brain::may_gather(PeerHandle handle) const {
 
 bool Brain::fits_in_twins(const PeerRecord& child, PeerHandle dealer) const {
   const auto& host = *hosts_.find(child.host);
-  const bool slow = host.uplink > 0 && host.uplink + kSlower <= usual_uplink_;
-  return !slow && !child.partial() && !host.facts.disable_shared &&
+  return !is_slow(host) && !child.partial() && !host.facts.disable_shared &&
          host.site == hosts_.find(peers_.find(dealer)->host)->site &&
          !is_more_seed(*tasks_.find(child.task), child.host);
 }
